@@ -1,0 +1,3 @@
+//! Open-loop load generator for durable-streams servers.
+
+fn main() {}

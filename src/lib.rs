@@ -1,0 +1,6 @@
+//! Thalweg: a durable-streams server. An append is acknowledged only when it is on disk.
+//!
+//! Start with `docs/ARCHITECTURE.md`; the rooms below are in the order in which data meets them.
+
+pub mod types;
+pub mod wire;

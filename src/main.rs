@@ -1,0 +1,3 @@
+//! The `thalweg` binary: parses the command line and runs what it asks for; no logic.
+
+fn main() {}

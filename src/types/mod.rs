@@ -1,0 +1,20 @@
+//! Vocabulary: ids, names, positions, batches, configurations, refusals.
+//!
+//! Plain data shared by every other room: no I/O, no clock, no HTTP. A value of one of these
+//! types is already valid; whoever holds raw input turns it into one or refuses it here.
+
+pub mod append;
+pub mod config;
+pub mod limits;
+pub mod name;
+pub mod position;
+pub mod refusal;
+
+pub use append::{AppendBuilder, AppendInput, Command, HeaderSpan, RecordSpan, Span};
+pub use config::{
+    BasinConfig, Cipher, PartialStreamConfig, Retention, StorageClass, StreamConfig,
+    TimestampingMode,
+};
+pub use name::{BasinName, FencingToken, RequestToken, StreamName};
+pub use position::{Ack, LogPos, StreamId, StreamPosition};
+pub use refusal::Refusal;
