@@ -2,5 +2,9 @@
 //!
 //! Start with `docs/ARCHITECTURE.md`; the rooms below are in the order in which data meets them.
 
+pub mod control;
+pub mod io;
+pub mod log;
+pub mod stream;
 pub mod types;
 pub mod wire;

@@ -1,5 +1,7 @@
 //! Bytes: buffers that carry a body between rooms, and the integers of the disk and wire formats.
 
 pub mod body;
+pub mod varint;
 
 pub use body::BodyBuf;
+pub use varint::{VARINT_BYTES_MAX, put_varint, take_varint};

@@ -1,0 +1,167 @@
+//! Which basins and streams exist in one shard, sorted by name.
+//!
+//! Every shard knows all basins (shard 0 owns them, the others hold copies) and the streams that
+//! it owns. Pure bookkeeping: what may be done, and when an answer may go out, is decided by the
+//! callers.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::rc::Rc;
+
+use super::record::{BasinRecord, StreamRecord};
+use super::stream::Stream;
+use crate::types::{BasinName, StreamId, StreamName};
+
+/// A basin, and the ticket of the last entry about it (0 for copies, which are durable).
+#[derive(Debug, Clone)]
+pub struct Basin {
+    /// What it is.
+    pub record: BasinRecord,
+    /// Ticket of the last change.
+    pub ticket: u64,
+}
+
+/// Basins and streams of one shard.
+#[derive(Debug)]
+pub struct Catalog {
+    basins: BTreeMap<BasinName, Basin>,
+    streams: BTreeMap<BasinName, BTreeMap<StreamName, Rc<Stream>>>,
+    by_id: BTreeMap<StreamId, Rc<Stream>>,
+    next_stream_id: u64,
+}
+
+impl Default for Catalog {
+    fn default() -> Self {
+        Self {
+            basins: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            by_id: BTreeMap::new(),
+            next_stream_id: 1,
+        }
+    }
+}
+
+impl Catalog {
+    /// The basin of this name.
+    #[must_use]
+    pub fn basin(&self, name: &BasinName) -> Option<&Basin> {
+        self.basins.get(name)
+    }
+
+    /// Adds or replaces a basin.
+    pub fn put_basin(&mut self, name: BasinName, record: BasinRecord, ticket: u64) {
+        self.basins.insert(name, Basin { record, ticket });
+    }
+
+    /// Removes a basin; its streams are gone already.
+    pub fn remove_basin(&mut self, name: &BasinName) {
+        self.basins.remove(name);
+    }
+
+    /// All basins, sorted.
+    pub fn basins(&self) -> impl Iterator<Item = (&BasinName, &Basin)> {
+        self.basins.iter()
+    }
+
+    /// Basins whose name starts with `prefix` and is greater than `start_after`, sorted.
+    pub fn basins_from<'a>(
+        &'a self,
+        prefix: &'a str,
+        start_after: &'a str,
+    ) -> impl Iterator<Item = &'a Basin> {
+        // Names are few; the simplest walk is fast enough.
+        let walk = self.basins.iter();
+        walk.filter(move |(name, _)| {
+            name.as_str() > start_after && name.as_str().starts_with(prefix)
+        })
+        .map(|(_, basin)| basin)
+    }
+
+    /// The stream of this name.
+    #[must_use]
+    pub fn stream(&self, basin: &BasinName, name: &StreamName) -> Option<&Rc<Stream>> {
+        self.streams.get(basin)?.get(name)
+    }
+
+    /// The stream with this id.
+    #[must_use]
+    pub fn stream_by_id(&self, id: StreamId) -> Option<&Rc<Stream>> {
+        self.by_id.get(&id)
+    }
+
+    /// The id for the next stream, which is thereby used up.
+    pub fn take_stream_id(&mut self) -> u64 {
+        let id = self.next_stream_id;
+        self.next_stream_id += 1;
+        id
+    }
+
+    /// The next stream id, for checkpoints.
+    #[must_use]
+    pub fn next_stream_id(&self) -> u64 {
+        self.next_stream_id
+    }
+
+    /// Makes sure that ids below `next` are not handed out again.
+    pub fn raise_next_stream_id(&mut self, next: u64) {
+        self.next_stream_id = self.next_stream_id.max(next);
+    }
+
+    /// Adds a stream that is not there yet.
+    pub fn add_stream(&mut self, basin: BasinName, name: StreamName, stream: &Rc<Stream>) {
+        let before = self.streams.entry(basin).or_default().insert(name, Rc::clone(stream));
+        assert!(before.is_none(), "who adds has looked");
+        self.by_id.insert(stream.id, Rc::clone(stream));
+        self.raise_next_stream_id(stream.id.0 + 1);
+    }
+
+    /// Removes a stream.
+    pub fn remove_stream(&mut self, id: StreamId) {
+        let Some(stream) = self.by_id.remove(&id) else { return };
+        let StreamRecord { basin, name, .. } = stream.record();
+        let names = (BasinName::new(&basin), StreamName::new(&name));
+        if let (Ok(basin), Ok(name)) = names
+            && let Some(streams) = self.streams.get_mut(&basin)
+        {
+            streams.remove(&name);
+            if streams.is_empty() {
+                self.streams.remove(&basin);
+            }
+        }
+    }
+
+    /// All streams, by id.
+    pub fn streams(&self) -> impl Iterator<Item = &Rc<Stream>> {
+        self.by_id.values()
+    }
+
+    /// How many streams there are.
+    #[must_use]
+    pub fn stream_count(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Streams of a basin whose name starts with `prefix` and is greater than `start_after`,
+    /// sorted.
+    ///
+    /// * Cost: logarithmic in the number of streams, then linear in what is taken.
+    pub fn streams_from<'a>(
+        &'a self,
+        basin: &BasinName,
+        prefix: &'a str,
+        start_after: &'a str,
+    ) -> impl Iterator<Item = &'a Rc<Stream>> {
+        let streams = self.streams.get(basin);
+        let start = if start_after >= prefix {
+            Bound::Excluded(start_after)
+        } else {
+            Bound::Included(prefix)
+        };
+        let range = streams.map(|s| s.range::<str, _>((start, Bound::Unbounded)));
+        range
+            .into_iter()
+            .flatten()
+            .take_while(move |(name, _)| name.as_str().starts_with(prefix))
+            .map(|(_, stream)| stream)
+    }
+}

@@ -1,0 +1,11 @@
+//! The catalogue: which basins and streams exist, and what is known of each.
+
+#![forbid(unsafe_code)]
+
+pub mod catalog;
+pub mod record;
+pub mod stream;
+
+pub use catalog::{Basin, Catalog};
+pub use record::{BasinRecord, Creation, Gone, StreamRecord};
+pub use stream::Stream;

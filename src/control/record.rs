@@ -1,0 +1,67 @@
+//! Basins and streams as the log keeps them: JSON text inside a checksummed frame, so that a
+//! later release can add members.
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::{BasinConfig, Cipher, StreamConfig};
+
+/// What a creating POST is recognised by when it is sent again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Creation {
+    /// Its request token.
+    pub token: String,
+    /// The configuration it asked for, normalised (S2 specification, section 3.5).
+    pub requested: String,
+}
+
+/// A basin as it is: the whole of it, each time it changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BasinRecord {
+    /// Its name.
+    pub name: String,
+    /// Microseconds since the Unix epoch.
+    pub created_us: u64,
+    /// When deletion was asked for, microseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_us: Option<u64>,
+    /// Its configuration.
+    pub config: BasinConfig,
+    /// How its creation is recognised, if it had a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creation: Option<Creation>,
+}
+
+/// A stream's metadata as it is: the whole of it, each time it changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamRecord {
+    /// Its id in this shard.
+    pub id: u64,
+    /// Its basin.
+    pub basin: String,
+    /// Its name.
+    pub name: String,
+    /// Microseconds since the Unix epoch.
+    pub created_us: u64,
+    /// When deletion was asked for, microseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_us: Option<u64>,
+    /// Its configuration, resolved.
+    pub config: StreamConfig,
+    /// The basin's cipher when it was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cipher: Option<Cipher>,
+    /// How its creation is recognised, if it had a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creation: Option<Creation>,
+}
+
+/// A basin or stream that is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gone {
+    /// The stream's id; 0 for a basin.
+    #[serde(default)]
+    pub id: u64,
+    /// The basin's name; empty for a stream.
+    #[serde(default)]
+    pub name: String,
+}

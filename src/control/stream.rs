@@ -1,0 +1,175 @@
+//! One stream in memory: what it is, what was accepted, what is durable.
+
+use std::cell::{Cell, RefCell};
+
+use super::record::StreamRecord;
+use crate::io::notify::Notify;
+use crate::log::format::{FormatError, u32_at, u64_at};
+use crate::log::index::{Index, IndexEntry};
+use crate::stream::{State, Timestamping};
+use crate::types::{FencingToken, LogPos, StorageClass, StreamId, StreamPosition};
+
+/// A stream, owned by exactly one shard.
+///
+/// Invariant: `durable` is `accepted` as it was at some earlier moment; answers and reads show
+/// only `durable`, conditions are judged against `accepted`.
+#[derive(Debug)]
+pub struct Stream {
+    /// Its id in this shard.
+    pub id: StreamId,
+    record: RefCell<StreamRecord>,
+    class: Cell<StorageClass>,
+    timestamping: Cell<Timestamping>,
+    /// State after the last batch accepted.
+    pub accepted: Cell<State>,
+    /// State after the last batch that is durable.
+    pub durable: Cell<State>,
+    /// Where its durable records lie.
+    pub index: RefCell<Index>,
+    /// Ticket of the last entry about it, batch or metadata.
+    pub last_ticket: Cell<u64>,
+    /// Ticket of its creation.
+    pub created_ticket: u64,
+    /// Its durable tail moved, or it is being deleted.
+    pub changed: Notify,
+}
+
+impl Stream {
+    /// A stream with no records yet.
+    #[must_use]
+    pub fn new(record: StreamRecord, created_ticket: u64) -> Self {
+        Self {
+            id: StreamId(record.id),
+            class: StorageClass::of(&record.config.storage_class).into(),
+            timestamping: Timestamping::from(&record.config).into(),
+            record: RefCell::new(record),
+            accepted: Cell::default(),
+            durable: Cell::default(),
+            index: RefCell::default(),
+            last_ticket: created_ticket.into(),
+            created_ticket,
+            changed: Notify::default(),
+        }
+    }
+
+    /// Its metadata.
+    #[must_use]
+    pub fn record(&self) -> StreamRecord {
+        self.record.borrow().clone()
+    }
+
+    /// Replaces its metadata.
+    pub fn set_record(&self, record: StreamRecord) {
+        self.class.set(StorageClass::of(&record.config.storage_class));
+        self.timestamping.set(Timestamping::from(&record.config));
+        *self.record.borrow_mut() = record;
+    }
+
+    /// Whether its deletion was asked for.
+    #[must_use]
+    pub fn is_deleting(&self) -> bool {
+        self.record.borrow().deleted_us.is_some()
+    }
+
+    /// How long its acks may take.
+    #[must_use]
+    pub fn class(&self) -> StorageClass {
+        self.class.get()
+    }
+
+    /// How its records get their timestamps.
+    #[must_use]
+    pub fn timestamping(&self) -> Timestamping {
+        self.timestamping.get()
+    }
+
+    /// Takes note that a batch is durable.
+    pub fn became_durable(&self, first: StreamPosition, pos: LogPos, after: State) {
+        let mut index = self.index.borrow_mut();
+        index.push(IndexEntry { seq_num: first.seq_num, timestamp: first.timestamp, pos });
+        index.trim(after.trim_point);
+        drop(index);
+        self.durable.set(after);
+        self.changed.notify();
+    }
+
+    /// The oldest place in the log that it still needs; `None` when it needs none.
+    #[must_use]
+    pub fn first_needed_pos(&self) -> Option<LogPos> {
+        let durable = self.durable.get();
+        if durable.trim_point >= durable.tail.seq_num {
+            return None;
+        }
+        self.index.borrow().first_pos()
+    }
+
+    /// Its durable position and index, for a checkpoint.
+    ///
+    /// ```text
+    ///   0 u64 stream id        24 u64 trim_point       then per index entry:
+    ///   8 u64 tail seq_num     32 u32 token bytes        u64 seq_num, u64 timestamp,
+    ///  16 u64 tail timestamp   36 token                  u64 epoch, u32 offset_bytes
+    /// ```
+    #[must_use]
+    pub fn encode_state(&self) -> Vec<u8> {
+        let durable = self.durable.get();
+        let token = durable.fencing_token;
+        let mut out = Vec::new();
+        let numbers = [self.id.0, durable.tail.seq_num, durable.tail.timestamp, durable.trim_point];
+        for number in numbers {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        let token_bytes = u32::try_from(token.as_str().len()).expect("at most 36");
+        out.extend_from_slice(&token_bytes.to_le_bytes());
+        out.extend_from_slice(token.as_str().as_bytes());
+        for entry in self.index.borrow().iter() {
+            out.extend_from_slice(&entry.seq_num.to_le_bytes());
+            out.extend_from_slice(&entry.timestamp.to_le_bytes());
+            out.extend_from_slice(&entry.pos.segment.to_le_bytes());
+            out.extend_from_slice(&entry.pos.offset_bytes.to_le_bytes());
+        }
+        out
+    }
+
+    /// Takes over what [`encode_state`](Self::encode_state) wrote.
+    ///
+    /// * Errors: [`FormatError::Entry`] when the bytes do not parse.
+    pub fn decode_state(&self, bytes: &[u8]) -> Result<(), FormatError> {
+        const BAD: FormatError = FormatError::Entry("stream state");
+        if bytes.len() < 36 {
+            return Err(BAD);
+        }
+        let token_end = 36 + u32_at(bytes, 32) as usize;
+        let token = bytes.get(36..token_end).ok_or(BAD)?;
+        let token = std::str::from_utf8(token).map_err(|_| BAD)?;
+        let state = State {
+            tail: StreamPosition { seq_num: u64_at(bytes, 8), timestamp: u64_at(bytes, 16) },
+            trim_point: u64_at(bytes, 24),
+            fencing_token: FencingToken::new(token).map_err(|_| BAD)?,
+        };
+        let mut index = Index::default();
+        let entries = bytes[token_end..].chunks(28);
+        for entry in entries {
+            if entry.len() != 28 {
+                return Err(BAD);
+            }
+            let pos = LogPos { segment: u64_at(entry, 16), offset_bytes: u32_at(entry, 24) };
+            let (seq_num, timestamp) = (u64_at(entry, 0), u64_at(entry, 8));
+            index.push(IndexEntry { seq_num, timestamp, pos });
+        }
+        self.accepted.set(state);
+        self.durable.set(state);
+        *self.index.borrow_mut() = index;
+        Ok(())
+    }
+
+    /// Which stream a state entry is about.
+    ///
+    /// * Errors: [`FormatError::Entry`] when it is too short to say.
+    pub fn state_id(bytes: &[u8]) -> Result<StreamId, FormatError> {
+        if bytes.len() < 8 {
+            return Err(FormatError::Entry("stream state"));
+        }
+        Ok(StreamId(u64_at(bytes, 0)))
+    }
+}

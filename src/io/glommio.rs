@@ -1,0 +1,219 @@
+//! The seam on glommio: io_uring, `O_DIRECT`, the executor's timers.
+//!
+//! Facts it deals with: writes may be short, `DmaBuffer`s come uninitialised, a dropped write is
+//! cancelled asynchronously (so the buffer is shared by `Rc` and outlives the future), and the
+//! alignment glommio reports is the logical block size, which is finer than ours.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use glommio::GlommioError;
+use glommio::io::{Directory, DmaBuffer, DmaFile, OpenOptions};
+
+use super::{BLOCK_BYTES, Buffer, Clock, Disk, Extent, IoError, IoResult, LogFile, Rng};
+
+/// Disk, clock and randomness of the executor that uses it; one per shard.
+#[derive(Debug)]
+pub struct GlommioIo {
+    root: PathBuf,
+    started: Instant,
+    seed: std::cell::Cell<u64>,
+}
+
+impl GlommioIo {
+    /// The seam over the directory `root`, which must exist. Call it on the shard's executor.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the clock that the ban points to")]
+    pub fn new(root: &Path) -> Self {
+        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), root);
+        Self { root: root.to_owned(), started: Instant::now(), seed: seed.into() }
+    }
+
+    fn fail(
+        operation: &'static str,
+        file: &str,
+        extent: Extent,
+        source: impl Into<std::io::Error>,
+    ) -> IoError {
+        IoError {
+            operation,
+            file: file.to_owned(),
+            offset_bytes: extent.offset_bytes,
+            len_bytes: extent.len_bytes as u64,
+            source: source.into(),
+        }
+    }
+}
+
+const NOWHERE: Extent = Extent { offset_bytes: 0, len_bytes: 0 };
+
+/// The operating system's error inside glommio's, so that its kind is kept.
+fn cause(error: GlommioError<()>) -> std::io::Error {
+    match error {
+        GlommioError::IoError(source) | GlommioError::EnhancedIoError { source, .. } => source,
+        other => std::io::Error::other(other.to_string()),
+    }
+}
+
+impl Buffer for DmaBuffer {
+    fn truncate(&mut self, len_bytes: usize) {
+        self.trim_to_size(len_bytes);
+    }
+}
+
+/// A file opened through glommio with `O_DIRECT`.
+#[derive(Debug)]
+pub struct GlommioFile {
+    file: DmaFile,
+    name: String,
+}
+
+impl LogFile for GlommioFile {
+    type Buf = DmaBuffer;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn write_at(&self, buf: Rc<DmaBuffer>, offset_bytes: u64) -> IoResult<()> {
+        let len_bytes = buf.len();
+        let extent = Extent { offset_bytes, len_bytes };
+        debug_assert!(len_bytes.is_multiple_of(BLOCK_BYTES));
+        let fail = |source| GlommioIo::fail("write", &self.name, extent, source);
+        let mut written = self
+            .file
+            .write_rc_at(Rc::clone(&buf), offset_bytes)
+            .await
+            .map_err(|e| fail(cause(e)))?;
+        // A short write is rare (a signal, a nearly full disk); the rest goes out block by block
+        // from a copy, since the disk can only be handed whole buffers.
+        while written < len_bytes {
+            if written == 0 || !written.is_multiple_of(BLOCK_BYTES) {
+                let short = std::io::Error::new(std::io::ErrorKind::WriteZero, "short write");
+                return Err(fail(short));
+            }
+            let mut rest = self.file.alloc_dma_buffer(len_bytes - written);
+            rest.as_bytes_mut().copy_from_slice(&buf.as_bytes()[written..]);
+            let more = self.file.write_at(rest, offset_bytes + written as u64).await;
+            let more = more.map_err(|e| fail(cause(e)))?;
+            if more == 0 {
+                let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+                return Err(fail(full));
+            }
+            written += more;
+        }
+        Ok(())
+    }
+
+    async fn read_at(&self, extent: Extent) -> IoResult<DmaBuffer> {
+        let fail = |source| GlommioIo::fail("read", &self.name, extent, source);
+        let read = self.file.read_at_aligned(extent.offset_bytes, extent.len_bytes).await;
+        let read = read.map_err(|e| fail(cause(e)))?;
+        if read.len() < extent.len_bytes {
+            return Err(fail(std::io::ErrorKind::UnexpectedEof.into()));
+        }
+        let mut buf = self.file.alloc_dma_buffer(extent.len_bytes);
+        buf.as_bytes_mut().copy_from_slice(&read);
+        Ok(buf)
+    }
+
+    async fn sync(&self) -> IoResult<()> {
+        let synced = self.file.fdatasync().await;
+        synced.map_err(|e| GlommioIo::fail("sync", &self.name, NOWHERE, cause(e)))
+    }
+}
+
+impl Disk for GlommioIo {
+    type Buf = DmaBuffer;
+    type File = GlommioFile;
+
+    fn alloc(&self, len_bytes: usize) -> DmaBuffer {
+        debug_assert!(len_bytes > 0 && len_bytes.is_multiple_of(BLOCK_BYTES));
+        glommio::allocate_dma_buffer(len_bytes)
+    }
+
+    async fn create(&self, name: &str, len_bytes: u64) -> IoResult<GlommioFile> {
+        let path = self.root.join(name);
+        let fail = |source| Self::fail("create", name, NOWHERE, source);
+        let opened =
+            OpenOptions::new().read(true).write(true).create_new(true).dma_open(&path).await;
+        let file = opened.map_err(|e| fail(cause(e)))?;
+        if len_bytes > 0
+            && let Err(error) = file.pre_allocate(len_bytes, false).await
+        {
+            // Leave nothing half made: the name is tried again when there is room.
+            let removed = std::fs::remove_file(&path);
+            if let Err(error) = removed {
+                tracing::warn!(file = name, %error, "could not remove a file that found no room");
+            }
+            return Err(fail(cause(error)));
+        }
+        Ok(GlommioFile { file, name: name.to_owned() })
+    }
+
+    async fn open(&self, name: &str) -> IoResult<GlommioFile> {
+        let opened = OpenOptions::new().read(true).write(true).dma_open(self.root.join(name)).await;
+        let file = opened.map_err(|e| Self::fail("open", name, NOWHERE, cause(e)))?;
+        Ok(GlommioFile { file, name: name.to_owned() })
+    }
+
+    fn list(&self) -> IoResult<Vec<(String, u64)>> {
+        let fail = |source: std::io::Error| Self::fail("list", ".", NOWHERE, source);
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.root).map_err(fail)? {
+            let entry = entry.map_err(fail)?;
+            let metadata = entry.metadata().map_err(fail)?;
+            if metadata.is_file() {
+                names.push((entry.file_name().to_string_lossy().into_owned(), metadata.len()));
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> IoResult<()> {
+        let renamed = std::fs::rename(self.root.join(from), self.root.join(to));
+        renamed.map_err(|e| Self::fail("rename", from, NOWHERE, e))
+    }
+
+    fn remove(&self, name: &str) -> IoResult<()> {
+        let removed = std::fs::remove_file(self.root.join(name));
+        removed.map_err(|e| Self::fail("remove", name, NOWHERE, e))
+    }
+
+    async fn sync_dir(&self) -> IoResult<()> {
+        let fail = |e| Self::fail("sync", ".", NOWHERE, cause(e));
+        let directory = Directory::open(&self.root).await.map_err(fail)?;
+        directory.sync().await.map_err(fail)?;
+        directory.close().await.map_err(fail)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the clock that the ban points to")]
+impl Clock for GlommioIo {
+    fn now_us(&self) -> u64 {
+        let elapsed = Instant::now().duration_since(self.started).as_micros();
+        u64::try_from(elapsed).expect("584,000 years of uptime")
+    }
+
+    fn wall_us(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_micros()).expect("584,000 years since 1970")
+    }
+
+    async fn sleep_us(&self, us: u64) {
+        glommio::timer::sleep(Duration::from_micros(us)).await;
+    }
+}
+
+impl Rng for GlommioIo {
+    /// SplitMix64 from a seed of the operating system; not for secrets.
+    fn next_u64(&self) -> u64 {
+        let state = self.seed.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
+        self.seed.set(state);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+}

@@ -1,0 +1,147 @@
+//! The seam to the outside: disk, clock and randomness, and nothing about what bytes mean.
+//!
+//! Everything below `shard` that waits does so through these traits, so a test can put a
+//! simulated disk and clock underneath. `io::glommio` is the real thing; it is the only room that
+//! names glommio's files and timers.
+//!
+//! Rules that every implementation keeps:
+//! * a write is handed over when `write_at` returns, durable only after a later `sync` returned;
+//! * a file or a rename is durable only after `sync_dir`;
+//! * offsets and lengths are multiples of [`BLOCK_BYTES`]; buffers come from [`Disk::alloc`];
+//! * a buffer is immutable from submission to completion: writes share it by `Rc`.
+
+pub mod glommio;
+pub mod notify;
+
+use std::future::Future;
+use std::rc::Rc;
+
+/// Alignment of every offset and length, in bytes: the unit in which a disk is written.
+pub const BLOCK_BYTES: usize = 4096;
+
+/// What went wrong at the seam: which operation, on which file, and the cause.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation} of {file} at {offset_bytes} (+{len_bytes} bytes) failed")]
+pub struct IoError {
+    /// What was attempted: `write`, `sync`, `open` …
+    pub operation: &'static str,
+    /// The file's name inside its directory.
+    pub file: String,
+    /// Where in the file, in bytes; 0 where it does not apply.
+    pub offset_bytes: u64,
+    /// How much, in bytes; 0 where it does not apply.
+    pub len_bytes: u64,
+    /// The operating system's reason.
+    #[source]
+    pub source: std::io::Error,
+}
+
+impl IoError {
+    /// Whether the disk (or a quota on it) is full.
+    #[must_use]
+    pub fn is_out_of_space(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self.source.kind(), StorageFull | QuotaExceeded)
+    }
+}
+
+/// Result of an operation at the seam.
+pub type IoResult<T> = Result<T, IoError>;
+
+/// Memory that the disk can read and write directly. Its length is a multiple of
+/// [`BLOCK_BYTES`].
+pub trait Buffer: AsRef<[u8]> + AsMut<[u8]> + 'static {
+    /// Shortens the buffer to its first `len_bytes`, for good; the memory stays whole.
+    fn truncate(&mut self, len_bytes: usize);
+}
+
+/// Bytes `offset_bytes..offset_bytes + len_bytes` of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Bytes from the start of the file.
+    pub offset_bytes: u64,
+    /// Length in bytes.
+    pub len_bytes: usize,
+}
+
+/// One file opened for direct I/O; owned by exactly one shard.
+pub trait LogFile: 'static {
+    /// The disk's buffers.
+    type Buf: Buffer;
+
+    /// The file's name inside its directory.
+    fn name(&self) -> &str;
+
+    /// Writes all of `buf` at `offset_bytes`.
+    ///
+    /// * Durable: no; `Ok` means handed over. A later [`sync`](Self::sync) makes it so.
+    /// * Cancel: the write may still happen; the buffer lives until the disk is done with it.
+    fn write_at(&self, buf: Rc<Self::Buf>, offset_bytes: u64)
+    -> impl Future<Output = IoResult<()>>;
+
+    /// Reads exactly `extent`.
+    ///
+    /// * Errors: `UnexpectedEof` when the file ends before it.
+    fn read_at(&self, extent: Extent) -> impl Future<Output = IoResult<Self::Buf>>;
+
+    /// Makes durable every write that completed before this call.
+    ///
+    /// * Errors: final. The kernel may have dropped the pages; never call it again hoping.
+    fn sync(&self) -> impl Future<Output = IoResult<()>>;
+}
+
+/// One directory of such files.
+pub trait Disk: 'static {
+    /// The disk's buffers.
+    type Buf: Buffer;
+    /// The disk's files.
+    type File: LogFile<Buf = Self::Buf>;
+
+    /// A buffer of `len_bytes`, a multiple of [`BLOCK_BYTES`], with unspecified contents.
+    fn alloc(&self, len_bytes: usize) -> Self::Buf;
+
+    /// Creates a file that must not exist yet, with `len_bytes` allocated on disk and reading as
+    /// zeros.
+    ///
+    /// * Durable: no; see [`sync_dir`](Self::sync_dir).
+    /// * Errors: out of space leaves no file behind.
+    fn create(&self, name: &str, len_bytes: u64) -> impl Future<Output = IoResult<Self::File>>;
+
+    /// Opens an existing file for reading and writing.
+    fn open(&self, name: &str) -> impl Future<Output = IoResult<Self::File>>;
+
+    /// Names and lengths (bytes) of all files, sorted by name.
+    fn list(&self) -> IoResult<Vec<(String, u64)>>;
+
+    /// Renames a file, replacing what bore the new name.
+    fn rename(&self, from: &str, to: &str) -> IoResult<()>;
+
+    /// Removes a file.
+    fn remove(&self, name: &str) -> IoResult<()>;
+
+    /// Makes durable which files exist and how they are named.
+    fn sync_dir(&self) -> impl Future<Output = IoResult<()>>;
+}
+
+/// Time. Two clocks: one that never goes back, one that people read.
+pub trait Clock: 'static {
+    /// Microseconds since an arbitrary start; never goes back.
+    fn now_us(&self) -> u64;
+
+    /// Microseconds since the Unix epoch; may be set back by an operator.
+    fn wall_us(&self) -> u64;
+
+    /// Waits for at least `us` microseconds.
+    fn sleep_us(&self, us: u64) -> impl Future<Output = ()>;
+}
+
+/// Randomness.
+pub trait Rng: 'static {
+    /// The next 64 random bits.
+    fn next_u64(&self) -> u64;
+}
+
+/// Everything a shard needs from outside.
+pub trait Io: Disk + Clock + Rng {}
+
+impl<T: Disk + Clock + Rng> Io for T {}

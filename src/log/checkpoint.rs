@@ -1,0 +1,250 @@
+//! Checkpoints: the state of a shard at one place in its log, so that a restart is short and the
+//! log before it may go.
+//!
+//! ```text
+//!  checkpoint-<next frame_seq, 20 digits>.ckpt
+//!    block 0   0  u32 magic "TWC1"      40 u32 offset_bytes     64 u32 frame_count
+//!              4  u16 version           44 u32 prev_crc         68 .. zeros
+//!              6  u16 shard             48 u64 next_frame_seq   4092 u32 crc (of 0..4092)
+//!              8  u128 directory_id     56 u64 next_stream_id
+//!             24  u64 log epoch
+//!             32  u64 first_epoch
+//!    then      frames as in a segment: numbered from 1, epoch = next_frame_seq, holding
+//!              `Kind::Basin`, `Kind::Stream` and `Kind::StreamState` entries
+//! ```
+//!
+//! Written to a temporary name, synced, renamed, directory synced: a checkpoint is there whole or
+//! not at all. The newest two are kept: should one turn out damaged, the one before it and the
+//! log since then still say everything.
+
+use std::rc::Rc;
+
+use super::entry::Kind;
+use super::format::{
+    FORMAT_VERSION, FRAME_HEADER_BYTES, FormatError, FrameHeader, frame_bytes, payload_of, u16_at,
+    u32_at, u64_at,
+};
+use super::scan::Visitor;
+use super::segment::LogFacts;
+use super::writer::Chain;
+use crate::io::{BLOCK_BYTES, Clock, Disk, Extent, IoError, IoResult, LogFile};
+use crate::types::LogPos;
+
+const MAGIC: u32 = u32::from_le_bytes(*b"TWC1");
+const CRC_AT: usize = BLOCK_BYTES - 4;
+/// Payload at which a checkpoint's frame is closed, in bytes.
+const FRAME_PAYLOAD_BYTES: usize = 256 * 1024;
+/// Checkpoints kept.
+const KEEP: usize = 2;
+
+/// Where in the log a checkpoint stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckpointFacts {
+    /// Where the first frame after it goes.
+    pub pos: LogPos,
+    /// What that frame says.
+    pub chain: Chain,
+    /// Epoch of the oldest segment that still holds something; those before it are dead.
+    pub first_epoch: u64,
+    /// The next stream id to hand out.
+    pub next_stream_id: u64,
+}
+
+/// Why a checkpoint cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The disk refused.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// Its bytes are not a checkpoint of this shard.
+    #[error("{file} is damaged: {reason}")]
+    Damaged {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        reason: FormatError,
+    },
+}
+
+/// Collects the entries of a checkpoint, in memory: a consistent state has no awaits inside.
+#[derive(Debug, Default)]
+pub struct CheckpointBuilder {
+    frames: Vec<(Vec<u8>, u32)>,
+}
+
+impl CheckpointBuilder {
+    /// Adds an entry whose bytes after the kind are `body`.
+    pub fn push(&mut self, kind: Kind, body: &[u8]) {
+        let needed = super::entry::metadata_bytes(body.len());
+        let full = |(bytes, _): &(Vec<u8>, u32)| bytes.len() + needed > FRAME_PAYLOAD_BYTES;
+        if self.frames.last().is_none_or(full) {
+            self.frames.push((Vec::new(), 0));
+        }
+        let (bytes, count) = self.frames.last_mut().expect("pushed above");
+        let start = bytes.len();
+        bytes.resize(start + needed, 0);
+        super::entry::put_metadata(&mut bytes[start..], kind, body);
+        *count += 1;
+    }
+
+    /// Writes the checkpoint and removes those it makes superfluous.
+    ///
+    /// * Durable: yes, name included, when it returns.
+    pub async fn write<D: Disk + Clock>(
+        self,
+        disk: &D,
+        log: LogFacts,
+        facts: CheckpointFacts,
+    ) -> IoResult<()> {
+        let name = file_name(facts.chain.next_frame_seq);
+        let temporary = format!("{name}.tmp");
+        let old = list(disk)?;
+        if disk.list()?.iter().any(|(n, _)| *n == temporary) {
+            disk.remove(&temporary)?;
+        }
+        let bytes: usize = self.frames.iter().map(|(p, _)| frame_bytes(p.len())).sum();
+        let file = disk.create(&temporary, (BLOCK_BYTES + bytes) as u64).await?;
+        let mut prev_crc = 0;
+        let mut at = BLOCK_BYTES as u64;
+        let frame_count = self.frames.len();
+        for (frame_seq, (payload, entry_count)) in (1..).zip(self.frames) {
+            let mut buf = disk.alloc(frame_bytes(payload.len()));
+            let out = buf.as_mut();
+            out[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + payload.len()].copy_from_slice(&payload);
+            out[FRAME_HEADER_BYTES + payload.len()..].fill(0);
+            let header = FrameHeader {
+                shard: log.shard,
+                epoch: facts.chain.next_frame_seq,
+                frame_seq,
+                durable_seq: 0,
+                written_us: disk.wall_us(),
+                prev_crc,
+                payload_bytes: u32::try_from(payload.len()).expect("bounded by the builder"),
+                payload_crc: crc32c::crc32c(&payload),
+                entry_count,
+            };
+            prev_crc = header.encode(out, log.salt());
+            let len = out.len() as u64;
+            file.write_at(Rc::new(buf), at).await?;
+            at += len;
+        }
+        let mut block = disk.alloc(BLOCK_BYTES);
+        encode(block.as_mut(), log, facts, frame_count);
+        file.write_at(Rc::new(block), 0).await?;
+        file.sync().await?;
+        disk.rename(&temporary, &name)?;
+        disk.sync_dir().await?;
+        for (old, _) in old.iter().filter(|(n, _)| *n != name).rev().skip(KEEP - 1) {
+            disk.remove(old)?;
+        }
+        Ok(())
+    }
+}
+
+fn file_name(next_frame_seq: u64) -> String {
+    format!("checkpoint-{next_frame_seq:020}.ckpt")
+}
+
+/// The checkpoint files of a shard, oldest first.
+pub fn list<D: Disk>(disk: &D) -> IoResult<Vec<(String, u64)>> {
+    let mut files = disk.list()?;
+    files.retain(|(name, _)| name.starts_with("checkpoint-") && name.ends_with(".ckpt"));
+    Ok(files)
+}
+
+fn encode(block: &mut [u8], log: LogFacts, facts: CheckpointFacts, frame_count: usize) {
+    let frame_count = u32::try_from(frame_count).expect("a checkpoint is below 1 PiB");
+    block.fill(0);
+    block[0..4].copy_from_slice(&MAGIC.to_le_bytes());
+    block[4..6].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+    block[6..8].copy_from_slice(&log.shard.to_le_bytes());
+    block[8..24].copy_from_slice(&log.directory_id.to_le_bytes());
+    block[24..32].copy_from_slice(&facts.pos.segment.to_le_bytes());
+    block[32..40].copy_from_slice(&facts.first_epoch.to_le_bytes());
+    block[40..44].copy_from_slice(&facts.pos.offset_bytes.to_le_bytes());
+    block[44..48].copy_from_slice(&facts.chain.prev_crc.to_le_bytes());
+    block[48..56].copy_from_slice(&facts.chain.next_frame_seq.to_le_bytes());
+    block[56..64].copy_from_slice(&facts.next_stream_id.to_le_bytes());
+    block[64..68].copy_from_slice(&frame_count.to_le_bytes());
+    let crc = crc32c::crc32c(&block[..CRC_AT]);
+    block[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+}
+
+fn decode(block: &[u8], log: LogFacts) -> Result<(CheckpointFacts, u32), FormatError> {
+    if block.len() < BLOCK_BYTES {
+        return Err(FormatError::Length);
+    }
+    if u32_at(block, 0) != MAGIC {
+        return Err(FormatError::Magic);
+    }
+    if crc32c::crc32c(&block[..CRC_AT]) != u32_at(block, CRC_AT) {
+        return Err(FormatError::HeaderChecksum);
+    }
+    let version = u16_at(block, 4);
+    if version != FORMAT_VERSION {
+        return Err(FormatError::Version(version));
+    }
+    let id = block[8..24] == log.directory_id.to_le_bytes();
+    if !id || u16_at(block, 6) != log.shard {
+        return Err(FormatError::Entry("checkpoint of another directory or shard"));
+    }
+    let facts = CheckpointFacts {
+        pos: LogPos { segment: u64_at(block, 24), offset_bytes: u32_at(block, 40) },
+        chain: Chain { next_frame_seq: u64_at(block, 48), prev_crc: u32_at(block, 44) },
+        first_epoch: u64_at(block, 32),
+        next_stream_id: u64_at(block, 56),
+    };
+    Ok((facts, u32_at(block, 64)))
+}
+
+/// Reads a checkpoint whole and checks all of it; then hands its entries to `visitor`.
+///
+/// * Errors: [`CheckpointError::Damaged`] before the visitor has seen anything, so that the one
+///   before it can be tried instead.
+pub async fn read<D: Disk>(
+    disk: &D,
+    log: LogFacts,
+    name: &str,
+    len_bytes: u64,
+    visitor: &mut impl Visitor,
+) -> Result<CheckpointFacts, CheckpointError> {
+    let damaged = |reason| CheckpointError::Damaged { file: name.to_owned(), reason };
+    let file = disk.open(name).await?;
+    let len_bytes = usize::try_from(len_bytes).expect("far below 16 EiB");
+    if len_bytes < BLOCK_BYTES || !len_bytes.is_multiple_of(BLOCK_BYTES) {
+        return Err(damaged(FormatError::Length));
+    }
+    let bytes = read_all(&file, len_bytes).await?;
+    let (facts, frame_count) = decode(&bytes[..BLOCK_BYTES], log).map_err(damaged)?;
+    let mut payloads = Vec::new();
+    let mut at = BLOCK_BYTES;
+    let mut prev_crc = 0;
+    for frame_seq in 1..=u64::from(frame_count) {
+        let rest = bytes.get(at..).ok_or_else(|| damaged(FormatError::Length))?;
+        let (header, crc) = FrameHeader::decode(rest, log.salt()).map_err(damaged)?;
+        let in_chain = header.frame_seq == frame_seq
+            && header.prev_crc == prev_crc
+            && header.epoch == facts.chain.next_frame_seq;
+        if !in_chain {
+            return Err(damaged(FormatError::Entry("frame out of place")));
+        }
+        payloads.push(payload_of(&header, rest).map_err(damaged)?);
+        at += header.frame_bytes();
+        prev_crc = crc;
+    }
+    for entry in payloads.iter().flat_map(|p| super::entry::entries(p)) {
+        visitor.entry(facts.pos, &entry.map_err(damaged)?).map_err(damaged)?;
+    }
+    Ok(facts)
+}
+
+async fn read_all<F: LogFile>(file: &F, len_bytes: usize) -> IoResult<Vec<u8>> {
+    const STEP: usize = 1024 * 1024;
+    let mut bytes = Vec::with_capacity(len_bytes);
+    while bytes.len() < len_bytes {
+        let step = STEP.min(len_bytes - bytes.len());
+        let extent = Extent { offset_bytes: bytes.len() as u64, len_bytes: step };
+        bytes.extend_from_slice(file.read_at(extent).await?.as_ref());
+    }
+    Ok(bytes)
+}

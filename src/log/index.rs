@@ -1,0 +1,144 @@
+//! Where a stream's records lie in the log: sparse, so that it stays small.
+//!
+//! One entry stands for a *span* of [`SPAN_BYTES`] of log, the first batch of the stream in it.
+//! To read on from a record, scan the span of its entry, then the span of the next entry, and so
+//! on: what lies between two spans holds nothing of this stream.
+
+use std::collections::VecDeque;
+
+use crate::types::LogPos;
+
+/// Log bytes that one entry stands for, counted from its own position.
+pub const SPAN_BYTES: u32 = 64 * 1024;
+
+/// The first batch of a stream in one span of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IndexEntry {
+    /// Number of that batch's first record.
+    pub seq_num: u64,
+    /// Timestamp of that record, milliseconds since the Unix epoch.
+    pub timestamp: u64,
+    /// The frame it is in.
+    pub pos: LogPos,
+}
+
+impl IndexEntry {
+    /// Whether a frame at `pos` lies in this entry's span.
+    #[must_use]
+    pub fn spans(&self, pos: LogPos) -> bool {
+        pos.segment == self.pos.segment
+            && pos.offset_bytes >= self.pos.offset_bytes
+            && pos.offset_bytes - self.pos.offset_bytes < SPAN_BYTES
+    }
+}
+
+/// The index of one stream.
+///
+/// Invariant: sequence numbers and positions strictly ascend, timestamps do not descend.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Index {
+    entries: VecDeque<IndexEntry>,
+}
+
+impl Index {
+    /// Notes a durable batch; makes an entry when it opens a new span.
+    pub fn push(&mut self, entry: IndexEntry) {
+        if let Some(last) = self.entries.back() {
+            assert!(last.seq_num < entry.seq_num && last.pos <= entry.pos, "log order");
+            if last.spans(entry.pos) {
+                return;
+            }
+        }
+        self.entries.push_back(entry);
+    }
+
+    /// The place to start scanning for the record `seq_num`: an ordinal to step through
+    /// [`get`](Self::get). 0 when everything known comes after it.
+    #[must_use]
+    pub fn find_seq_num(&self, seq_num: u64) -> usize {
+        self.entries.partition_point(|e| e.seq_num <= seq_num).saturating_sub(1)
+    }
+
+    /// The place to start scanning for the first record with this timestamp or a later one.
+    #[must_use]
+    pub fn find_timestamp(&self, timestamp: u64) -> usize {
+        self.entries.partition_point(|e| e.timestamp < timestamp).saturating_sub(1)
+    }
+
+    /// The entry at an ordinal, if there is one.
+    #[must_use]
+    pub fn get(&self, ordinal: usize) -> Option<IndexEntry> {
+        self.entries.get(ordinal).copied()
+    }
+
+    /// Forgets spans that hold only records before `trim_point`.
+    pub fn trim(&mut self, trim_point: u64) {
+        while let Some(second) = self.entries.get(1)
+            && second.seq_num <= trim_point
+        {
+            self.entries.pop_front();
+        }
+    }
+
+    /// Where the oldest span starts.
+    #[must_use]
+    pub fn first_pos(&self) -> Option<LogPos> {
+        self.entries.front().map(|e| e.pos)
+    }
+
+    /// Iterates over the entries, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &IndexEntry> {
+        self.entries.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(seq_num: u64, timestamp: u64, segment: u64, offset_bytes: u32) -> IndexEntry {
+        IndexEntry { seq_num, timestamp, pos: LogPos { segment, offset_bytes } }
+    }
+
+    fn sample() -> Index {
+        let mut index = Index::default();
+        for e in [
+            entry(0, 10, 1, 4096),
+            entry(5, 20, 1, 8192), // same span: no entry of its own
+            entry(10, 20, 1, 4096 + SPAN_BYTES),
+            entry(20, 30, 2, 4096), // same offset in another segment: another span
+        ] {
+            index.push(e);
+        }
+        index
+    }
+
+    #[test]
+    fn one_entry_per_span() {
+        let seqs: Vec<u64> = sample().iter().map(|e| e.seq_num).collect();
+        assert_eq!(seqs, [0, 10, 20]);
+    }
+
+    #[test]
+    fn a_search_starts_at_the_last_span_that_may_hold_the_record() {
+        let index = sample();
+        let by_seq = [(0, 0), (5, 0), (9, 0), (10, 1), (19, 1), (20, 2), (99, 2)];
+        for (seq_num, ordinal) in by_seq {
+            assert_eq!(index.find_seq_num(seq_num), ordinal, "seq {seq_num}");
+        }
+        // The first record of timestamp 20 may lie before the entry that starts with 20.
+        for (timestamp, ordinal) in [(0, 0), (10, 0), (11, 0), (20, 0), (21, 1), (31, 2)] {
+            assert_eq!(index.find_timestamp(timestamp), ordinal, "timestamp {timestamp}");
+        }
+        assert_eq!(Index::default().find_seq_num(7), 0);
+    }
+
+    #[test]
+    fn trimming_keeps_the_span_that_holds_the_trim_point() {
+        for (trim_point, first) in [(0, 0), (9, 0), (10, 10), (15, 10), (20, 20), (99, 20)] {
+            let mut index = sample();
+            index.trim(trim_point);
+            assert_eq!(index.iter().next().map(|e| e.seq_num), Some(first), "trim {trim_point}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Reads frames back: from memory while they are recent, from the disk after that.
+//!
+//! Recent frames are the very buffers that were written, shared; a bounded window of them serves
+//! everyone who follows. What comes from the disk is checked again before it is believed.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::format::{FRAME_HEADER_BYTES, FormatError, FrameHeader, payload_of};
+use super::index::{IndexEntry, SPAN_BYTES};
+use super::segment::{LogFacts, Segment};
+use super::segments::Segments;
+use crate::io::{Clock, Disk, Extent, IoError, LogFile};
+use crate::types::LogPos;
+
+/// Bytes read from the disk at a time: a span and most of the frame that crosses its end.
+const READ_BYTES: usize = 2 * SPAN_BYTES as usize;
+
+/// Why a frame cannot be read back.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The disk refused.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// What the disk returned is not what was written.
+    #[error("{file} at {offset_bytes}: {reason}")]
+    Damaged {
+        /// The file.
+        file: String,
+        /// Bytes from the start of the file.
+        offset_bytes: u32,
+        /// What is wrong.
+        reason: FormatError,
+    },
+    /// The segment was given up meanwhile: everything in it had been trimmed or deleted.
+    #[error("segment {0} was given up")]
+    Released(u64),
+}
+
+/// A frame read back.
+#[derive(Debug)]
+pub struct ReadFrame<B> {
+    /// Where it lies.
+    pub pos: LogPos,
+    buf: Rc<B>,
+    start: usize,
+    payload_bytes: usize,
+}
+
+impl<B: AsRef<[u8]>> ReadFrame<B> {
+    /// Its entries' bytes.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        let start = self.start + FRAME_HEADER_BYTES;
+        &self.buf.as_ref().as_ref()[start..start + self.payload_bytes]
+    }
+}
+
+/// Reads one shard's log. All methods take `&self`: borrows end before any await.
+pub struct Reader<D: Disk> {
+    facts: LogFacts,
+    segments: Rc<Segments<D>>,
+    window: RefCell<BTreeMap<LogPos, Rc<D::Buf>>>,
+    window_bytes: Cell<usize>,
+    window_bytes_max: usize,
+    durable_end: Cell<LogPos>,
+}
+
+impl<D: Disk + Clock> Reader<D> {
+    /// A reader with an empty window; `durable_end` is where the log ends.
+    pub fn new(
+        facts: LogFacts,
+        segments: Rc<Segments<D>>,
+        window_bytes_max: usize,
+        durable_end: LogPos,
+    ) -> Self {
+        Self {
+            facts,
+            segments,
+            window: RefCell::default(),
+            window_bytes: Cell::default(),
+            window_bytes_max,
+            durable_end: durable_end.into(),
+        }
+    }
+
+    /// Keeps a frame that just became durable, and forgets the oldest ones beyond the bound.
+    pub fn remember(&self, pos: LogPos, buf: &Rc<D::Buf>) {
+        let len = buf.as_ref().as_ref().len();
+        let mut window = self.window.borrow_mut();
+        window.insert(pos, Rc::clone(buf));
+        let mut bytes = self.window_bytes.get() + len;
+        while bytes > self.window_bytes_max
+            && let Some((_, oldest)) = window.pop_first()
+        {
+            bytes -= oldest.as_ref().as_ref().len();
+        }
+        self.window_bytes.set(bytes);
+        let end = pos.offset_bytes + u32::try_from(len).expect("bounded by the format");
+        self.durable_end.set(LogPos { offset_bytes: end, ..pos });
+    }
+
+    /// The durable frames in the span of an index entry, in order.
+    ///
+    /// * Errors: [`ReadError`]; what was read before the damaged frame is lost to this call.
+    /// * Cost: at most three reads of the disk, none while the span is in the window.
+    pub async fn span(&self, entry: IndexEntry) -> Result<Vec<ReadFrame<D::Buf>>, ReadError> {
+        let mut frames = Vec::new();
+        let mut pos = entry.pos;
+        let segment = self.segments.get(pos.segment).ok_or(ReadError::Released(pos.segment))?;
+        let mut chunk: Option<(u32, Rc<D::Buf>)> = None;
+        while entry.spans(pos) && pos < self.durable_end.get() {
+            let remembered = self.window.borrow().get(&pos).cloned();
+            let frame = match remembered {
+                Some(buf) => self.whole(&segment, pos, buf, 0)?,
+                None => self.fetch(&segment, pos, &mut chunk).await?,
+            };
+            let Some(frame) = frame else { break };
+            let len = super::format::frame_bytes(frame.payload_bytes);
+            pos.offset_bytes += u32::try_from(len).expect("bounded by the format");
+            frames.push(frame);
+        }
+        Ok(frames)
+    }
+
+    /// Reads the frame at `pos`, from `chunk` if it is in there.
+    async fn fetch(
+        &self,
+        segment: &Segment<D::File>,
+        pos: LogPos,
+        chunk: &mut Option<(u32, Rc<D::Buf>)>,
+    ) -> Result<Option<ReadFrame<D::Buf>>, ReadError> {
+        let mut want = FRAME_HEADER_BYTES;
+        loop {
+            let hit = chunk.as_ref().and_then(|(start, buf)| {
+                let offset = pos.offset_bytes.checked_sub(*start)? as usize;
+                let bytes = buf.as_ref().as_ref().len();
+                (offset + want <= bytes).then(|| (offset, Rc::clone(buf)))
+            });
+            let Some((offset, buf)) = hit else {
+                let left = segment.bytes - u64::from(pos.offset_bytes);
+                let left = usize::try_from(left).expect("segments are at most 4 GiB");
+                let len_bytes = want.next_multiple_of(READ_BYTES).min(left);
+                let offset_bytes = u64::from(pos.offset_bytes);
+                let read = segment.file.read_at(Extent { offset_bytes, len_bytes }).await?;
+                *chunk = Some((pos.offset_bytes, Rc::new(read)));
+                continue;
+            };
+            let bytes = &buf.as_ref().as_ref()[offset..];
+            let Ok((header, _)) = FrameHeader::decode(bytes, self.facts.salt()) else {
+                return Ok(None); // the writer rolled here
+            };
+            if bytes.len() < header.frame_bytes() {
+                want = header.frame_bytes();
+                continue;
+            }
+            return self.whole(segment, pos, buf, offset);
+        }
+    }
+
+    fn whole(
+        &self,
+        segment: &Segment<D::File>,
+        pos: LogPos,
+        buf: Rc<D::Buf>,
+        start: usize,
+    ) -> Result<Option<ReadFrame<D::Buf>>, ReadError> {
+        let bytes = &buf.as_ref().as_ref()[start..];
+        let damaged = |reason| ReadError::Damaged {
+            file: segment.file.name().to_owned(),
+            offset_bytes: pos.offset_bytes,
+            reason,
+        };
+        let (header, _) = FrameHeader::decode(bytes, self.facts.salt()).map_err(damaged)?;
+        if header.epoch != pos.segment {
+            return Ok(None); // a frame of the file's former life
+        }
+        let payload_bytes = payload_of(&header, bytes).map_err(damaged)?.len();
+        Ok(Some(ReadFrame { pos, buf, start, payload_bytes }))
+    }
+}

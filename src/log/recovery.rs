@@ -1,0 +1,252 @@
+//! Opens a shard's log: what is there, what it says, where it ends, and what must be mended.
+//!
+//! Order matters: everything is read and judged first; only when the log is known to be whole up
+//! to its end is anything written (the torn tail zeroed, a first or next segment made), and that
+//! is synced before the log is used. Nothing is ever deleted because something is missing; files
+//! that are not ours are left alone and reported.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::checkpoint::{self, CheckpointError, CheckpointFacts};
+use super::format::{FormatError, FrameHeader, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::scan::{LogEnd, ScanError, SegmentMap, Visitor, scan};
+use super::segment::{LogFacts, Segment, Source, file_number};
+use super::segments::Segments;
+use super::writer::Chain;
+use crate::io::{BLOCK_BYTES, Disk, Extent, Io, IoError, LogFile};
+use crate::types::LogPos;
+
+/// Why a log cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// The disk refused.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// The scan met damage.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    /// A segment's header is damaged although frames of the log follow it, or it is of another
+    /// directory.
+    #[error("segment {file}, offset 0: {reason}")]
+    SegmentHeader {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        reason: FormatError,
+    },
+    /// A segment that must exist does not.
+    #[error("segment with epoch {0} is missing")]
+    SegmentMissing(u64),
+    /// The log's start was given up after a checkpoint, and no checkpoint can be read.
+    #[error("no usable checkpoint, and the log starts at epoch {0}")]
+    CheckpointMissing(u64),
+}
+
+/// A log as found on disk, before anything is mended.
+pub struct Found<D: Disk> {
+    /// Segments by epoch, those after the log's end included.
+    pub segments: SegmentMap<D>,
+    /// Files of segments that hold nothing.
+    pub dead: Vec<String>,
+    /// Number for the next new file.
+    pub next_file_number: u64,
+}
+
+/// What recovery learnt.
+pub struct Recovered<I: Io> {
+    /// The log's segments, ready to be written on.
+    pub segments: Segments<I>,
+    /// What the next frame must say.
+    pub chain: Chain,
+    /// The next stream id that the checkpoint knew of.
+    pub next_stream_id: u64,
+    /// Bytes cut from the end because their write was interrupted.
+    pub torn_bytes: u64,
+}
+
+/// Finds the segments in `disk`'s directory.
+///
+/// * Errors: a damaged header of a segment that still holds frames, another directory's segment.
+pub async fn find<D: Disk>(disk: &D, log: LogFacts) -> Result<Found<D>, RecoveryError> {
+    let mut found = Found { segments: BTreeMap::new(), dead: Vec::new(), next_file_number: 1 };
+    for (name, len_bytes) in disk.list()? {
+        let Some(number) = file_number(&name) else {
+            if !name.starts_with("checkpoint-") {
+                tracing::warn!(file = name, "unknown file in the log's directory, left alone");
+            }
+            continue;
+        };
+        found.next_file_number = found.next_file_number.max(number + 1);
+        if len_bytes < 2 * SEGMENT_HEADER_BYTES as u64 {
+            found.dead.push(name); // its creation was interrupted
+            continue;
+        }
+        let file = disk.open(&name).await?;
+        let block = file.read_at(Extent { offset_bytes: 0, len_bytes: BLOCK_BYTES }).await?;
+        let refuse = |reason| RecoveryError::SegmentHeader { file: name.clone(), reason };
+        match SegmentHeader::decode(block.as_ref()) {
+            Ok(header) if header.directory_id != log.directory_id || header.shard != log.shard => {
+                return Err(refuse(FormatError::Entry("segment of another directory or shard")));
+            }
+            Ok(header) if header.segment_bytes > len_bytes => {
+                return Err(refuse(FormatError::Length));
+            }
+            Ok(header) => {
+                let segment = Rc::new(Segment::found(file, &header));
+                if found.segments.insert(header.epoch, segment).is_some() {
+                    return Err(refuse(FormatError::Entry("two segments of one epoch")));
+                }
+            }
+            Err(reason @ FormatError::Version(_)) => return Err(refuse(reason)),
+            Err(reason) if holds_frames(&file, len_bytes, log).await? => {
+                return Err(refuse(reason));
+            }
+            Err(_) => found.dead.push(name), // its creation was interrupted
+        }
+    }
+    Ok(found)
+}
+
+/// Whether any frame of this directory lies in a file whose header cannot be read.
+async fn holds_frames<F: LogFile>(
+    file: &F,
+    len_bytes: u64,
+    log: LogFacts,
+) -> Result<bool, IoError> {
+    let mut offset_bytes = SEGMENT_HEADER_BYTES as u64;
+    while offset_bytes + BLOCK_BYTES as u64 <= len_bytes {
+        let step = (1 << 20).min(len_bytes - offset_bytes);
+        let len_bytes = usize::try_from(step).expect("1 MiB") / BLOCK_BYTES * BLOCK_BYTES;
+        let bytes = file.read_at(Extent { offset_bytes, len_bytes }).await?;
+        let blocks = bytes.as_ref().chunks(BLOCK_BYTES);
+        if blocks.into_iter().any(|b| FrameHeader::decode(b, log.salt()).is_ok()) {
+            return Ok(true);
+        }
+        offset_bytes += len_bytes as u64;
+    }
+    Ok(false)
+}
+
+/// Reads the log in `disk`'s directory: newest usable checkpoint, then everything after it.
+/// Read-only.
+///
+/// * Errors: [`RecoveryError`]; nothing was changed.
+pub async fn replay<D: Disk>(
+    disk: &D,
+    log: LogFacts,
+    found: &Found<D>,
+    visitor: &mut impl Visitor,
+) -> Result<(Option<CheckpointFacts>, LogEnd), RecoveryError> {
+    let facts = newest_checkpoint(disk, log, visitor).await?;
+    let first = found.segments.keys().next().copied();
+    let (pos, chain) = match (facts, first) {
+        (Some(facts), _) => (facts.pos, facts.chain),
+        (None, Some(epoch)) if epoch > 1 => return Err(RecoveryError::CheckpointMissing(epoch)),
+        (None, _) => {
+            let offset_bytes = u32::try_from(SEGMENT_HEADER_BYTES).expect("4096");
+            (LogPos { segment: 1, offset_bytes }, Chain::START)
+        }
+    };
+    let first_needed = facts.map_or(1, |f| f.first_epoch);
+    let last = found.segments.keys().next_back().copied().unwrap_or(0);
+    let last_needed = last.max(if facts.is_some() { pos.segment } else { 0 });
+    let missing = |epoch: &u64| !found.segments.contains_key(epoch);
+    if let Some(epoch) = (first_needed..=last_needed).find(missing) {
+        return Err(RecoveryError::SegmentMissing(epoch));
+    }
+    let end = scan::<D>(&found.segments, log.salt(), pos, chain, visitor).await?;
+    Ok((facts, end))
+}
+
+async fn newest_checkpoint<D: Disk>(
+    disk: &D,
+    log: LogFacts,
+    visitor: &mut impl Visitor,
+) -> Result<Option<CheckpointFacts>, RecoveryError> {
+    for (name, len_bytes) in checkpoint::list(disk)?.iter().rev() {
+        match checkpoint::read(disk, log, name, *len_bytes, visitor).await {
+            Ok(facts) => return Ok(Some(facts)),
+            Err(CheckpointError::Io(error)) => return Err(error.into()),
+            Err(error) => tracing::warn!(shard = log.shard, %error, "trying an older checkpoint"),
+        }
+    }
+    Ok(None)
+}
+
+/// Opens the log for writing: reads it, mends its end, and makes a first segment where there is
+/// none.
+///
+/// * Durable: everything that the visitor saw, and the mended end, when it returns.
+/// * Errors: [`RecoveryError`]; on damage nothing was changed.
+pub async fn recover<I: Io>(
+    io: &I,
+    log: LogFacts,
+    visitor: &mut impl Visitor,
+) -> Result<Recovered<I>, RecoveryError> {
+    let mut found = find(io, log).await?;
+    let (facts, end) = replay(io, log, &found, visitor).await?;
+    let later = found.segments.split_off(&(end.pos.segment + 1));
+    let active = found.segments.remove(&end.pos.segment);
+    let living = found.segments.split_off(&facts.map_or(1, |f| f.first_epoch));
+    let unused = later.values().chain(found.segments.values());
+    found.dead.extend(unused.map(|s| s.file.name().to_owned()));
+
+    let torn_bytes = match &active {
+        Some(segment) => mend(io, segment, &end).await?,
+        None => 0,
+    };
+    let dead = keep_whole_files(io, log, found.dead)?;
+    let mut next_file_number = found.next_file_number;
+    let active = if let Some(segment) = active {
+        segment.set_end(u64::from(end.pos.offset_bytes));
+        segment
+    } else {
+        next_file_number += 1;
+        let source = Source::New(next_file_number - 1);
+        Rc::new(Segment::prepare(io, log, source, end.pos.segment).await?)
+    };
+    io.sync_dir().await?;
+    let segments = Segments::new(log, active, living, dead, next_file_number);
+    let next_stream_id = facts.map_or(1, |f| f.next_stream_id);
+    Ok(Recovered { segments, chain: end.chain, next_stream_id, torn_bytes })
+}
+
+/// Of files that hold nothing, those of the right length; the others, whose creation was
+/// interrupted, are removed.
+fn keep_whole_files<I: Io>(
+    io: &I,
+    log: LogFacts,
+    dead: Vec<String>,
+) -> Result<Vec<String>, IoError> {
+    let lengths: BTreeMap<String, u64> = io.list()?.into_iter().collect();
+    let (whole, partial): (Vec<_>, Vec<_>) =
+        dead.into_iter().partition(|name| lengths.get(name) == Some(&log.segment_bytes));
+    partial.iter().try_for_each(|name| io.remove(name))?;
+    Ok(whole)
+}
+
+/// Zeros what an interrupted write left after the log's end, and makes the end durable.
+async fn mend<I: Io>(io: &I, segment: &Segment<I::File>, end: &LogEnd) -> Result<u64, IoError> {
+    let start = u64::from(end.pos.offset_bytes);
+    let torn_to = end.torn_to.map_or(start, u64::from);
+    let mut at = start;
+    while at < torn_to {
+        let step = (1 << 20).min(torn_to - at);
+        let mut zeros = io.alloc(usize::try_from(step).expect("1 MiB"));
+        zeros.as_mut().fill(0);
+        segment.file.write_at(Rc::new(zeros), at).await?;
+        at += step;
+    }
+    if torn_to > start {
+        tracing::warn!(
+            file = segment.file.name(),
+            offset_bytes = start,
+            len_bytes = torn_to - start,
+            "torn tail cut: its write was interrupted before it was acknowledged"
+        );
+    }
+    // What was read may so far be only in a cache of the device.
+    segment.file.sync().await?;
+    Ok(torn_to - start)
+}

@@ -1,0 +1,269 @@
+//! Walks the log from a place in its chain to its end, and judges what it meets there.
+//!
+//! * A frame counts if its header, its place in the chain and its payload all check.
+//! * Where one does not, the log has ended, or it was damaged. It was damaged if any later frame
+//!   says that it was durable by then: that frame was written after the sync returned. Then
+//!   nobody may pass over it silently. Otherwise it is a torn tail: never acknowledged, and cut.
+//! * All-zero space proves nothing: the rest of the segment and all later ones are looked at.
+//!
+//! Read-only: recovery mends afterwards, `inspect` and `verify` never do.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::entry::{Batch, Entry, Kind, entries};
+use super::format::{
+    FRAME_HEADER_BYTES, FormatError, FrameHeader, SEGMENT_HEADER_BYTES, Salt, payload_of,
+};
+use super::segment::Segment;
+use super::writer::Chain;
+use crate::io::{BLOCK_BYTES, Buffer, Disk, Extent, IoError, LogFile};
+use crate::types::{LogPos, StreamId};
+
+/// Bytes read at a time.
+const READ_BYTES: usize = 1024 * 1024;
+
+/// What is done with what a scan finds.
+pub trait Visitor {
+    /// Meets a whole frame, before its entries.
+    fn frame(&mut self, pos: LogPos, header: &FrameHeader) {
+        let _ = (pos, header);
+    }
+
+    /// Meets an entry of that frame.
+    ///
+    /// * Errors: the entry makes no sense although its frame is whole; the scan ends with
+    ///   [`ScanError::Damaged`].
+    fn entry(&mut self, pos: LogPos, entry: &Entry<'_>) -> Result<(), FormatError>;
+}
+
+/// Why a scan could not reach the log's end.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    /// The disk refused.
+    #[error("reading the log failed")]
+    Io(#[from] IoError),
+    /// Acknowledged data was damaged.
+    #[error(
+        "damage inside acknowledged data: file {file}, offset {offset_bytes}, frame {frame_seq}: \
+         {reason}; streams touched, as far as can be told: {streams:?}"
+    )]
+    Damaged {
+        /// The file.
+        file: String,
+        /// Bytes from the start of the file.
+        offset_bytes: u32,
+        /// Number of the frame that should be there.
+        frame_seq: u64,
+        /// What is wrong with it.
+        reason: FormatError,
+        /// Streams whose records were in it, as far as its bytes still tell.
+        streams: Vec<StreamId>,
+    },
+}
+
+/// Where a log ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogEnd {
+    /// Segment and offset where the next frame goes.
+    pub pos: LogPos,
+    /// What that frame must say.
+    pub chain: Chain,
+    /// End of what an interrupted write left after `pos` in this segment, in bytes from the start
+    /// of the file; `None` when nothing of this epoch is there.
+    pub torn_to: Option<u32>,
+}
+
+/// The segments to scan, by epoch.
+pub type SegmentMap<D> = BTreeMap<u64, Rc<Segment<<D as Disk>::File>>>;
+
+/// Scans `segments` from `start`, which expects `chain` there.
+///
+/// * Errors: [`ScanError`]; the visitor has seen everything before the place it names.
+pub async fn scan<D: Disk>(
+    segments: &SegmentMap<D>,
+    salt: Salt,
+    start: LogPos,
+    chain: Chain,
+    visitor: &mut impl Visitor,
+) -> Result<LogEnd, ScanError> {
+    let mut end = LogEnd { pos: start, chain, torn_to: None };
+    let mut epoch = start.segment;
+    let mut offset_bytes = start.offset_bytes;
+    let reason = loop {
+        let Some(segment) = segments.get(&epoch) else { break FormatError::Magic };
+        let mut window = Window::new(segment);
+        let reason = loop {
+            let pos = LogPos { segment: epoch, offset_bytes };
+            match next_frame(&mut window, salt, pos, end.chain).await? {
+                Err(reason) => break reason,
+                Ok((header, crc, frame)) => {
+                    visit(visitor, pos, &header, frame).map_err(|reason| {
+                        damaged(segment.file.name(), pos, end.chain, reason, frame)
+                    })?;
+                    offset_bytes += u32_of(header.frame_bytes());
+                    end.pos = LogPos { segment: epoch, offset_bytes };
+                    end.chain =
+                        Chain { next_frame_seq: end.chain.next_frame_seq + 1, prev_crc: crc };
+                }
+            }
+        };
+        // The chain may go on in the next segment: the writer rolled.
+        let goes_on = match segments.get(&(epoch + 1)) {
+            None => false,
+            Some(next) => {
+                let first =
+                    LogPos { segment: epoch + 1, offset_bytes: u32_of(SEGMENT_HEADER_BYTES) };
+                next_frame(&mut Window::new(next), salt, first, end.chain).await?.is_ok()
+            }
+        };
+        if !goes_on {
+            break reason;
+        }
+        epoch += 1;
+        offset_bytes = u32_of(SEGMENT_HEADER_BYTES);
+    };
+    judge_end::<D>(segments, salt, &mut end, reason).await?;
+    Ok(end)
+}
+
+fn visit(
+    visitor: &mut impl Visitor,
+    pos: LogPos,
+    header: &FrameHeader,
+    frame: &[u8],
+) -> Result<(), FormatError> {
+    visitor.frame(pos, header);
+    let payload = &frame[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + header.payload_bytes as usize];
+    let mut count = 0;
+    for entry in entries(payload) {
+        visitor.entry(pos, &entry?)?;
+        count += 1;
+    }
+    if count == header.entry_count { Ok(()) } else { Err(FormatError::Entry("entry count")) }
+}
+
+type FrameRead<'a> = Result<(FrameHeader, u32, &'a [u8]), FormatError>;
+
+/// The frame at `pos`, if it is whole and the next of the chain.
+async fn next_frame<'w, F: LogFile>(
+    window: &'w mut Window<'_, F>,
+    salt: Salt,
+    pos: LogPos,
+    chain: Chain,
+) -> Result<FrameRead<'w>, IoError> {
+    let at = u64::from(pos.offset_bytes);
+    if at + BLOCK_BYTES as u64 > window.segment.bytes {
+        return Ok(Err(FormatError::Length));
+    }
+    let block = window.get(at, BLOCK_BYTES).await?;
+    let (header, crc) = match FrameHeader::decode(block, salt) {
+        Ok(decoded) => decoded,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let in_chain = header.epoch == pos.segment
+        && header.frame_seq == chain.next_frame_seq
+        && header.prev_crc == chain.prev_crc;
+    if !in_chain {
+        return Ok(Err(FormatError::Magic));
+    }
+    if at + header.frame_bytes() as u64 > window.segment.bytes {
+        return Ok(Err(FormatError::Length));
+    }
+    let frame = window.get(at, header.frame_bytes()).await?;
+    Ok(payload_of(&header, frame).map(|_| (header, crc, frame)))
+}
+
+/// Looks at everything after the end that was found, and tells a torn tail from damage.
+async fn judge_end<D: Disk>(
+    segments: &SegmentMap<D>,
+    salt: Salt,
+    end: &mut LogEnd,
+    reason: FormatError,
+) -> Result<(), ScanError> {
+    let expected = end.chain.next_frame_seq;
+    let mut failed_frame = Vec::new();
+    for (epoch, segment) in segments.range(end.pos.segment..) {
+        let same = *epoch == end.pos.segment;
+        let mut at =
+            if same { u64::from(end.pos.offset_bytes) } else { SEGMENT_HEADER_BYTES as u64 };
+        let mut window = Window::new(segment);
+        while at + BLOCK_BYTES as u64 <= segment.bytes {
+            let block = window.get(at, BLOCK_BYTES).await?;
+            if same && at == u64::from(end.pos.offset_bytes) {
+                failed_frame = block.to_vec();
+            }
+            if let Ok((header, _)) = FrameHeader::decode(block, salt)
+                && header.epoch == *epoch
+                && header.frame_seq >= expected
+            {
+                if header.durable_seq >= expected {
+                    let pos = end.pos;
+                    let file = segments[&pos.segment].file.name();
+                    return Err(damaged(file, pos, end.chain, reason, &failed_frame));
+                }
+                let frame_end = (at + header.frame_bytes() as u64).min(segment.bytes);
+                if same {
+                    end.torn_to = end.torn_to.max(Some(u32_of_u64(frame_end)));
+                }
+            }
+            at += BLOCK_BYTES as u64;
+        }
+    }
+    Ok(())
+}
+
+fn damaged(file: &str, pos: LogPos, chain: Chain, reason: FormatError, frame: &[u8]) -> ScanError {
+    let payload = frame.get(FRAME_HEADER_BYTES..).unwrap_or_default();
+    let batches = entries(payload).map_while(Result::ok).filter(|e| e.kind == Kind::Batch);
+    let mut streams: Vec<StreamId> =
+        batches.filter_map(|e| Batch::of(&e).ok()).map(|b| b.place.stream).collect();
+    streams.sort_unstable();
+    streams.dedup();
+    ScanError::Damaged {
+        file: file.to_owned(),
+        offset_bytes: pos.offset_bytes,
+        frame_seq: chain.next_frame_seq,
+        reason,
+        streams,
+    }
+}
+
+/// Reads a segment ahead in large steps.
+struct Window<'s, F: LogFile> {
+    segment: &'s Segment<F>,
+    start: u64,
+    buf: Option<F::Buf>,
+}
+
+impl<'s, F: LogFile> Window<'s, F>
+where
+    F::Buf: Buffer,
+{
+    fn new(segment: &'s Segment<F>) -> Self {
+        Self { segment, start: 0, buf: None }
+    }
+
+    /// Bytes `at..at + len`, which must lie inside the segment.
+    async fn get(&mut self, at: u64, len: usize) -> Result<&[u8], IoError> {
+        let have = self.buf.as_ref().map_or(0, |b| b.as_ref().len() as u64);
+        let hit = self.start <= at && at + len as u64 <= self.start + have;
+        if !hit {
+            let left = usize::try_from(self.segment.bytes - at).expect("far below 16 EiB");
+            let extent = Extent { offset_bytes: at, len_bytes: len.max(READ_BYTES).min(left) };
+            self.buf = Some(self.segment.file.read_at(extent).await?);
+            self.start = at;
+        }
+        let offset = usize::try_from(at - self.start).expect("inside the window");
+        let buf = self.buf.as_ref().expect("read above");
+        Ok(&buf.as_ref()[offset..offset + len])
+    }
+}
+
+fn u32_of(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("segments are at most 4 GiB")
+}
+
+fn u32_of_u64(bytes: u64) -> u32 {
+    u32::try_from(bytes).expect("segments are at most 4 GiB")
+}

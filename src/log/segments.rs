@@ -1,0 +1,184 @@
+//! The segments of one shard: the one being written, those before it, and a spare.
+//!
+//! * There is always at most one spare, prepared in the background, so rolling waits for nothing.
+//! * Segments die oldest first; a dead one's file becomes the next spare. The number of files is
+//!   the living plus [`DEAD_FILES_MAX`] plus two.
+//! * No room on the disk for a spare is not an error here: the log goes on until the segment in
+//!   use is full, and who appends is refused before that (see `room_bytes`).
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::segment::{LogFacts, Segment, Source, zeros};
+use crate::io::notify::Notify;
+use crate::io::{Clock, Disk, IoResult, LogFile};
+
+/// Dead files kept for reuse; more are removed.
+const DEAD_FILES_MAX: usize = 2;
+/// Pause between two stretches of zeros, in microseconds: appends come first.
+const ZERO_PAUSE_US: u64 = 2_000;
+/// Pause before looking again for room on a full disk, in microseconds.
+const SPACE_RETRY_US: u64 = 1_000_000;
+
+/// Segments by epoch. All methods take `&self`: borrows end before any await.
+#[derive(Debug)]
+pub struct Segments<D: Disk> {
+    facts: LogFacts,
+    active: RefCell<Rc<Segment<D::File>>>,
+    sealed: RefCell<BTreeMap<u64, Rc<Segment<D::File>>>>,
+    spare: RefCell<Option<Rc<Segment<D::File>>>>,
+    dead: RefCell<Vec<String>>,
+    next_file_number: Cell<u64>,
+    /// A spare was taken or made, or the disk ran out of room.
+    changed: Notify,
+    out_of_space: Cell<bool>,
+}
+
+impl<D: Disk + Clock> Segments<D> {
+    /// What recovery found: the segment to write on, those before it, dead files.
+    pub fn new(
+        facts: LogFacts,
+        active: Rc<Segment<D::File>>,
+        sealed: BTreeMap<u64, Rc<Segment<D::File>>>,
+        dead: Vec<String>,
+        next_file_number: u64,
+    ) -> Self {
+        Self {
+            facts,
+            active: RefCell::new(active),
+            sealed: RefCell::new(sealed),
+            spare: RefCell::new(None),
+            dead: RefCell::new(dead),
+            next_file_number: next_file_number.into(),
+            changed: Notify::default(),
+            out_of_space: false.into(),
+        }
+    }
+
+    /// The segment being written.
+    #[must_use]
+    pub fn active(&self) -> Rc<Segment<D::File>> {
+        Rc::clone(&self.active.borrow())
+    }
+
+    /// The segment with this epoch, unless it is dead.
+    #[must_use]
+    pub fn get(&self, epoch: u64) -> Option<Rc<Segment<D::File>>> {
+        let active = self.active.borrow();
+        if active.epoch == epoch {
+            return Some(Rc::clone(&active));
+        }
+        self.sealed.borrow().get(&epoch).cloned()
+    }
+
+    /// Bytes that can be appended for sure; 0 means that appends must be refused.
+    #[must_use]
+    pub fn room_bytes(&self) -> u64 {
+        let active = self.active.borrow().room_bytes() as u64;
+        match &*self.spare.borrow() {
+            Some(spare) => active + spare.bytes,
+            None if self.out_of_space.get() => active,
+            None => active + self.facts.segment_bytes,
+        }
+    }
+
+    /// How many files the log holds, for the metrics.
+    #[must_use]
+    pub fn file_count(&self) -> usize {
+        let spare = usize::from(self.spare.borrow().is_some());
+        1 + spare + self.sealed.borrow().len() + self.dead.borrow().len()
+    }
+
+    /// Seals the active segment and goes on in the spare, waiting for it if need be.
+    ///
+    /// * Durable: the spare's header is; nothing of the sealed segment is outstanding, since a
+    ///   group never crosses segments and each was synced.
+    pub async fn roll(&self) -> Rc<Segment<D::File>> {
+        let spare = loop {
+            let spare = self.spare.borrow_mut().take();
+            match spare {
+                Some(spare) => break spare,
+                None => self.changed.notified().await,
+            }
+        };
+        let sealed = std::mem::replace(&mut *self.active.borrow_mut(), Rc::clone(&spare));
+        assert_eq!(sealed.epoch + 1, spare.epoch, "epochs are contiguous");
+        self.sealed.borrow_mut().insert(sealed.epoch, sealed);
+        self.changed.notify();
+        spare
+    }
+
+    /// Gives up every sealed segment before `epoch`; their files will be used again.
+    ///
+    /// No checkpoint that recovery may fall back to may need them.
+    pub fn release_before(&self, epoch: u64) -> usize {
+        let mut sealed = self.sealed.borrow_mut();
+        let living = sealed.split_off(&epoch);
+        let released = std::mem::replace(&mut *sealed, living);
+        let mut dead = self.dead.borrow_mut();
+        dead.extend(released.values().map(|s| s.file.name().to_owned()));
+        if !released.is_empty() {
+            self.changed.notify();
+        }
+        released.len()
+    }
+
+    /// Keeps a spare ready and zeros running ahead, for ever.
+    ///
+    /// * Errors: a failed write or sync of the background, which is final.
+    pub async fn keep(&self, disk: &D) -> IoResult<()> {
+        let zeros = zeros(disk);
+        loop {
+            self.drop_surplus(disk)?;
+            let (active, spare) = (self.active(), self.spare.borrow().clone());
+            let Some(spare) = spare else {
+                self.make_spare(disk).await?;
+                continue;
+            };
+            if active.zero_step(disk, &zeros).await? || spare.zero_step(disk, &zeros).await? {
+                disk.sleep_us(ZERO_PAUSE_US).await;
+            } else {
+                self.changed.notified().await;
+            }
+        }
+    }
+
+    async fn make_spare(&self, disk: &D) -> IoResult<()> {
+        let epoch = self.active.borrow().epoch + 1;
+        let dead = self.dead.borrow_mut().pop();
+        let source = dead.map_or_else(|| Source::New(self.take_file_number()), Source::Dead);
+        match Segment::prepare(disk, self.facts, source, epoch).await {
+            Ok(segment) => {
+                if self.out_of_space.replace(false) {
+                    tracing::info!(shard = self.facts.shard, "there is room on the disk again");
+                }
+                *self.spare.borrow_mut() = Some(Rc::new(segment));
+                self.changed.notify();
+            }
+            Err(error) if error.is_out_of_space() => {
+                if !self.out_of_space.replace(true) {
+                    tracing::error!(shard = self.facts.shard, %error, "no room for a new segment");
+                }
+                disk.sleep_us(SPACE_RETRY_US).await;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn take_file_number(&self) -> u64 {
+        let number = self.next_file_number.get();
+        self.next_file_number.set(number + 1);
+        number
+    }
+
+    fn drop_surplus(&self, disk: &D) -> IoResult<()> {
+        let mut dead = self.dead.borrow_mut();
+        while dead.len() > DEAD_FILES_MAX {
+            let name = dead.pop().expect("longer than the limit");
+            disk.remove(&name)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,305 @@
+//! The detached writer of one shard: frames out of what gathered, on disk, synced, in order.
+//!
+//! * One group is in flight; the next gathers meanwhile.
+//! * A ticket counts entries: entry *n* is durable once [`Flushed::durable_ticket`] has reached
+//!   it. Tickets are handed out in log order, so durability is a single number that only grows.
+//! * Whoever appended may go away; the entry is written all the same.
+//! * The first failure is final: nothing is written, and no sync tried, after it.
+//! * When the log falls quiet, an empty *marker* frame records that the last group is durable, so
+//!   that recovery can tell damage in it from a torn tail. It is not synced: it is evidence, not
+//!   a promise.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use futures_util::future::{self, Either};
+
+use super::entry::{self, BatchPlace, Kind};
+use super::format::{FRAME_HEADER_BYTES, FrameHeader};
+use super::group::{Gather, OpenFrame, Policy, Step};
+use super::segment::{LogFacts, Segment};
+use super::segments::Segments;
+use crate::io::notify::Notify;
+use crate::io::{BLOCK_BYTES, Buffer, Io, IoError, LogFile};
+use crate::types::{AppendInput, LogPos, StorageClass};
+
+/// How long the log is quiet before a marker is written, in microseconds.
+const MARKER_DELAY_US: u64 = 5_000;
+
+/// Place in the chain of frames: what the next frame must say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chain {
+    /// `frame_seq` of the next frame.
+    pub next_frame_seq: u64,
+    /// `header_crc` of the frame before.
+    pub prev_crc: u32,
+}
+
+impl Chain {
+    /// Where a log starts.
+    pub const START: Self = Self { next_frame_seq: 1, prev_crc: 0 };
+}
+
+/// A frame that is durable.
+#[derive(Debug)]
+pub struct DurableFrame<B, N> {
+    /// Where it lies.
+    pub pos: LogPos,
+    /// Its bytes, as on disk.
+    pub buf: Rc<B>,
+    /// What was handed in with each of its entries, in order.
+    pub notes: Vec<N>,
+}
+
+/// A group that is durable.
+#[derive(Debug)]
+pub struct Flushed<B, N> {
+    /// Its frames, in order.
+    pub frames: Vec<DurableFrame<B, N>>,
+    /// Every entry up to this ticket is durable.
+    pub durable_ticket: u64,
+    /// Bytes written.
+    pub written_bytes: u64,
+    /// Time spent writing, in microseconds.
+    pub write_us: u64,
+    /// Time spent in the sync, in microseconds.
+    pub sync_us: u64,
+}
+
+/// The writer; one per shard. All methods take `&self`: borrows end before any await.
+pub struct Writer<I: Io, N> {
+    io: Rc<I>,
+    facts: LogFacts,
+    policy: Policy,
+    segments: Rc<Segments<I>>,
+    gather: RefCell<Gather<I::Buf, N>>,
+    gathered: Notify,
+    chain: Cell<Chain>,
+    durable_frame_seq: Cell<u64>,
+    tickets: Cell<u64>,
+    flushed_tickets: Cell<u64>,
+    sync_us: Cell<u64>,
+}
+
+impl<I: Io, N> Writer<I, N> {
+    /// A writer that goes on where recovery found the end of the log.
+    pub fn new(
+        io: Rc<I>,
+        facts: LogFacts,
+        policy: Policy,
+        segments: Rc<Segments<I>>,
+        chain: Chain,
+    ) -> Self {
+        Self {
+            io,
+            facts,
+            policy,
+            segments,
+            gather: RefCell::default(),
+            gathered: Notify::default(),
+            chain: chain.into(),
+            durable_frame_seq: (chain.next_frame_seq - 1).into(),
+            tickets: 0.into(),
+            flushed_tickets: 0.into(),
+            sync_us: 0.into(),
+        }
+    }
+
+    /// Adds a batch to the log and returns its ticket.
+    ///
+    /// * Durable: no; once a flush reports the ticket.
+    /// * Cancel: not async, so whole or not at all.
+    /// * Cost: one copy of the record bytes; no allocation while the frame's memory lasts.
+    pub fn append_batch(
+        &self,
+        place: BatchPlace,
+        batch: &AppendInput,
+        timestamps: &[u64],
+        class: StorageClass,
+        note: N,
+    ) -> u64 {
+        let put = |out: &mut [u8]| entry::put_batch(out, place, batch, timestamps);
+        self.push(entry::batch_bytes_max(batch), put, class, note)
+    }
+
+    /// Adds a change of metadata to the log and returns its ticket; as
+    /// [`append_batch`](Self::append_batch).
+    pub fn append_metadata(&self, kind: Kind, json: &[u8], note: N) -> u64 {
+        let put = |out: &mut [u8]| entry::put_metadata(out, kind, json);
+        self.push(entry::metadata_bytes(json.len()), put, StorageClass::Express, note)
+    }
+
+    fn push(
+        &self,
+        bytes_max: usize,
+        put: impl FnOnce(&mut [u8]) -> usize,
+        class: StorageClass,
+        note: N,
+    ) -> u64 {
+        let alloc = |len| self.io.alloc(len);
+        let now_us = self.io.now_us();
+        self.gather.borrow_mut().push(alloc, bytes_max, put, note, class, now_us);
+        let ticket = self.tickets.get() + 1;
+        self.tickets.set(ticket);
+        self.gathered.notify();
+        ticket
+    }
+
+    /// The newest ticket handed out.
+    #[must_use]
+    pub fn newest_ticket(&self) -> u64 {
+        self.tickets.get()
+    }
+
+    /// Bytes gathered and not yet handed to the disk.
+    #[must_use]
+    pub fn gathered_bytes(&self) -> usize {
+        self.gather.borrow().bytes()
+    }
+
+    /// Where the next frame goes in the chain, for checkpoints.
+    #[must_use]
+    pub fn chain(&self) -> Chain {
+        self.chain.get()
+    }
+
+    /// Waits for something to write, writes it, syncs it, and says what is durable now.
+    ///
+    /// * Durable: everything up to the returned ticket.
+    /// * Errors: final; do not call it again.
+    /// * Cancel: only at shutdown. A write under way still happens.
+    pub async fn flush_next(&self) -> Result<Flushed<I::Buf, N>, IoError> {
+        let (segment, frames) = loop {
+            self.wait_until_due().await?;
+            let segment = self.segments.active();
+            let frames = self.gather.borrow_mut().take(segment.room_bytes());
+            if !frames.is_empty() {
+                break (segment, frames);
+            }
+            self.roll(&segment).await?;
+        };
+        self.write_and_sync(&segment, frames).await
+    }
+
+    /// Goes on in the next segment. A marker may still be unsynced in this one, and no frame of
+    /// the next may be durable before everything in this one is.
+    async fn roll(&self, full: &Segment<I::File>) -> Result<(), IoError> {
+        full.file.sync().await?;
+        self.durable_frame_seq.set(self.chain.get().next_frame_seq - 1);
+        self.segments.roll().await;
+        Ok(())
+    }
+
+    async fn wait_until_due(&self) -> Result<(), IoError> {
+        loop {
+            let step = {
+                let gather = self.gather.borrow();
+                gather.step(&self.policy, self.io.now_us(), self.sync_us.get())
+            };
+            match step {
+                Step::Write => return Ok(()),
+                Step::WaitUntilUs(at_us) => {
+                    let wait_us = at_us.saturating_sub(self.io.now_us());
+                    self.gathered_within(wait_us).await;
+                }
+                Step::Idle if self.marker_is_due() => {
+                    if !self.gathered_within(MARKER_DELAY_US).await {
+                        self.write_marker().await?;
+                    }
+                }
+                Step::Idle => self.gathered.notified().await,
+            }
+        }
+    }
+
+    /// Waits for an entry to gather; false when none did within `us` microseconds.
+    async fn gathered_within(&self, us: u64) -> bool {
+        let gathered = std::pin::pin!(self.gathered.notified());
+        let timeout = std::pin::pin!(self.io.sleep_us(us));
+        matches!(future::select(gathered, timeout).await, Either::Left(_))
+    }
+
+    /// Whether the disk does not know yet that its last frame with entries is durable.
+    fn marker_is_due(&self) -> bool {
+        let last_frame_seq = self.chain.get().next_frame_seq - 1;
+        self.durable_frame_seq.get() == last_frame_seq && self.flushed_tickets.get() > 0
+    }
+
+    async fn write_marker(&self) -> Result<(), IoError> {
+        let segment = self.segments.active();
+        if segment.room_bytes() < BLOCK_BYTES {
+            return Ok(());
+        }
+        let frame = OpenFrame::<_, N> {
+            buf: self.io.alloc(BLOCK_BYTES),
+            end: FRAME_HEADER_BYTES,
+            payload_crc: 0,
+            notes: Vec::new(),
+        };
+        let sealed = self.place(&segment, frame).await;
+        segment.file.write_at(sealed.buf, u64::from(sealed.pos.offset_bytes)).await
+    }
+
+    async fn write_and_sync(
+        &self,
+        segment: &Segment<I::File>,
+        open: Vec<OpenFrame<I::Buf, N>>,
+    ) -> Result<Flushed<I::Buf, N>, IoError> {
+        let start_us = self.io.now_us();
+        let mut frames = Vec::with_capacity(open.len());
+        for frame in open {
+            frames.push(self.place(segment, frame).await);
+        }
+        let written_bytes = frames.iter().map(|f| f.buf.as_ref().as_ref().len() as u64).sum();
+        let write = |f: &DurableFrame<I::Buf, N>| {
+            segment.file.write_at(Rc::clone(&f.buf), u64::from(f.pos.offset_bytes))
+        };
+        if let [only] = &*frames {
+            write(only).await?;
+        } else {
+            future::try_join_all(frames.iter().map(write)).await?;
+        }
+        let written_us = self.io.now_us();
+        segment.file.sync().await?;
+        let synced_us = self.io.now_us();
+
+        let tickets: usize = frames.iter().map(|f| f.notes.len()).sum();
+        let durable_ticket = self.flushed_tickets.get() + tickets as u64;
+        self.flushed_tickets.set(durable_ticket);
+        self.durable_frame_seq.set(self.chain.get().next_frame_seq - 1);
+        let (write_us, sync_us) = (written_us - start_us, synced_us - written_us);
+        self.sync_us.set((7 * self.sync_us.get() + write_us + sync_us) / 8);
+        Ok(Flushed { frames, durable_ticket, written_bytes, write_us, sync_us })
+    }
+
+    /// Gives a frame its place in the segment and the chain, and seals it.
+    async fn place(
+        &self,
+        segment: &Segment<I::File>,
+        frame: OpenFrame<I::Buf, N>,
+    ) -> DurableFrame<I::Buf, N> {
+        let OpenFrame { mut buf, end, payload_crc, notes } = frame;
+        let frame_bytes = end.next_multiple_of(BLOCK_BYTES);
+        let pos = segment.claim(frame_bytes).await;
+        let chain = self.chain.get();
+        let count = |n: usize| u32::try_from(n).expect("bounded by PAYLOAD_BYTES_MAX");
+        let header = FrameHeader {
+            shard: self.facts.shard,
+            epoch: segment.epoch,
+            frame_seq: chain.next_frame_seq,
+            durable_seq: self.durable_frame_seq.get(),
+            written_us: self.io.wall_us(),
+            prev_crc: chain.prev_crc,
+            payload_bytes: count(end - FRAME_HEADER_BYTES),
+            payload_crc,
+            entry_count: count(notes.len()),
+        };
+        // The memory was not zeroed when it was taken: nothing of an older frame, or of another
+        // use of this memory, may reach the disk.
+        buf.as_mut()[end..frame_bytes].fill(0);
+        let prev_crc = header.encode(buf.as_mut(), self.facts.salt());
+        buf.truncate(frame_bytes);
+        self.chain.set(Chain { next_frame_seq: chain.next_frame_seq + 1, prev_crc });
+        DurableFrame { pos, buf: Rc::new(buf), notes }
+    }
+}
