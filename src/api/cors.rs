@@ -5,24 +5,22 @@
 //! besides.
 
 use super::request::{Headers, Parts, trim};
+use super::response::Header;
 
 /// The headers to add to the response to `parts`: none when `enabled` is false.
 #[must_use]
-pub fn headers(parts: &Parts<'_>, enabled: bool) -> Vec<(&'static str, String)> {
+pub fn headers(parts: &Parts<'_>, enabled: bool) -> Vec<Header> {
     if !enabled {
         return Vec::new();
     }
     let mut added = vec![
-        ("access-control-allow-credentials", "true".to_owned()),
-        (
-            "vary",
-            "origin, access-control-request-method, access-control-request-headers".to_owned(),
-        ),
-        ("access-control-expose-headers", "s2-provision-result, retry-after-ms".to_owned()),
+        ("access-control-allow-credentials", "true".into()),
+        ("vary", "origin, access-control-request-method, access-control-request-headers".into()),
+        ("access-control-expose-headers", "s2-provision-result, retry-after-ms".into()),
     ];
     let mut echo = |from: &str, to: &'static str| {
         if let Some(value) = listed(parts.headers, from) {
-            added.push((to, value));
+            added.push((to, value.into()));
         }
     };
     echo("origin", "access-control-allow-origin");
@@ -58,8 +56,8 @@ mod tests {
     use super::*;
     use crate::api::request::testing::{Pairs, parts};
 
-    fn value<'a>(added: &'a [(&'static str, String)], name: &str) -> Option<&'a str> {
-        added.iter().find(|(n, _)| *n == name).map(|(_, value)| value.as_str())
+    fn value<'a>(added: &'a [Header], name: &str) -> Option<&'a str> {
+        added.iter().find(|(n, _)| *n == name).map(|(_, value)| value.as_ref())
     }
 
     #[test]
@@ -95,7 +93,7 @@ mod tests {
 
     #[test]
     fn without_an_origin_none_is_allowed_by_name() {
-        let added = headers(&parts("GET", "/health", &Pairs(&[])), true);
+        let added = headers(&parts("GET", "/health", &Pairs::<&str>(&[])), true);
         assert_eq!(value(&added, "access-control-allow-origin"), None);
         assert_eq!(value(&added, "access-control-allow-credentials"), Some("true"));
     }

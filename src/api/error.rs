@@ -3,9 +3,11 @@
 //! Clients decide by the pair of code and status whether to retry, so a code never appears with
 //! another status than its own. Source: S2 specification, section 2.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
-use super::response::Response;
+use super::response::{Header, Response};
 use crate::types::config::InvalidConfig;
 use crate::types::{FencingToken, Refusal, StreamPosition};
 
@@ -108,7 +110,7 @@ codes! {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiError {
     body: ErrorBody,
-    header: Option<(&'static str, String)>,
+    header: Option<Header>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,8 +131,12 @@ impl ApiError {
 
     /// Adds the header that the error carries.
     #[must_use]
-    pub(crate) fn with_header(mut self, name: &'static str, value: String) -> Self {
-        self.header = Some((name, value));
+    pub(crate) fn with_header(
+        mut self,
+        name: &'static str,
+        value: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        self.header = Some((name, value.into()));
         self
     }
 

@@ -80,7 +80,7 @@ pub(crate) fn check_content_encoding(headers: &dyn Headers) -> Result<(), ApiErr
     }
     let message = "the only content coding understood is identity";
     let error = ApiError::new(Code::UnsupportedMediaType, message);
-    Err(error.with_header("accept-encoding", "identity".to_owned()))
+    Err(error.with_header("accept-encoding", "identity"))
 }
 
 /// Checks that a body can be taken as JSON: uncoded, and declared as JSON.

@@ -154,10 +154,10 @@ mod tests {
         let active = r#"{"name":"test-basin-1","created_at":"1970-01-01T00:00:00.000000Z","deleted_at":null,"location":"local","state":"active"}"#;
         let created = info.provisioned(Provision::Created);
         assert_eq!((created.status, body(&created)), (201, active));
-        assert_eq!(created.headers, [("s2-provision-result", "created".to_owned())]);
+        assert_eq!(created.headers, [("s2-provision-result", "created".into())]);
         let replayed = info.provisioned(Provision::Noop);
         assert_eq!((replayed.status, body(&replayed)), (200, active));
-        assert_eq!(replayed.headers, [("s2-provision-result", "noop".to_owned())]);
+        assert_eq!(replayed.headers, [("s2-provision-result", "noop".into())]);
 
         let deleting = BasinInfo { deleted_at_us: Some(1), ..info };
         let page = BasinInfo::page(&[info, deleting], true);

@@ -102,7 +102,7 @@ mod tests {
             let pairs = [("Accept", value), ("accept", "s2s/proto")];
             assert_eq!(media_type(&Pairs(&pairs), "accept"), Some(expected), "{value:?}");
         }
-        assert_eq!(media_type(&Pairs(&[]), "accept"), None);
+        assert_eq!(media_type(&Pairs::<&str>(&[]), "accept"), None);
     }
 
     #[test]

@@ -35,25 +35,29 @@ pub(crate) mod testing {
     use super::{Headers, Parts};
 
     /// Headers as a list of pairs.
-    pub(crate) struct Pairs<'a>(pub(crate) &'a [(&'a str, &'a str)]);
+    pub(crate) struct Pairs<'a, V>(pub(crate) &'a [(&'a str, V)]);
 
-    impl Headers for Pairs<'_> {
+    impl<V: AsRef<[u8]>> Headers for Pairs<'_, V> {
         fn first(&self, name: &str) -> Option<&[u8]> {
             let found = self.0.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
-            found.map(|(_, value)| value.as_bytes())
+            found.map(|(_, value)| value.as_ref())
         }
 
         fn all(&self, name: &str, each: &mut dyn FnMut(&[u8])) {
             for (n, value) in self.0 {
                 if n.eq_ignore_ascii_case(name) {
-                    each(value.as_bytes());
+                    each(value.as_ref());
                 }
             }
         }
     }
 
     /// Splits `target` at its first `?`, as a transport does.
-    pub(crate) fn parts<'a>(method: &'a str, target: &'a str, headers: &'a Pairs<'a>) -> Parts<'a> {
+    pub(crate) fn parts<'a>(
+        method: &'a str,
+        target: &'a str,
+        headers: &'a dyn Headers,
+    ) -> Parts<'a> {
         let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (target, None),

@@ -1,5 +1,7 @@
 //! A response before a transport frames it.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use crate::types::StreamPosition;
@@ -11,6 +13,9 @@ pub const TEXT: &str = "text/plain";
 /// Media type of the Prometheus text exposition.
 pub const PROMETHEUS: &str = "text/plain; version=0.0.4";
 
+/// A response header: lower-case name and value. Most values are fixed, and hot paths add them.
+pub type Header = (&'static str, Cow<'static, str>);
+
 /// A complete response.
 ///
 /// * The transport adds `content-length`, which a 202 needs even though its body is empty, and
@@ -21,8 +26,8 @@ pub struct Response {
     pub status: u16,
     /// Value of `content-type`; absent when there is no body.
     pub content_type: Option<&'static str>,
-    /// Further headers; names are lower-case.
-    pub headers: Vec<(&'static str, String)>,
+    /// Further headers.
+    pub headers: Vec<Header>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -75,8 +80,8 @@ impl Response {
 
     /// Adds a header; `name` is lower-case.
     #[must_use]
-    pub fn with_header(mut self, name: &'static str, value: String) -> Self {
-        self.headers.push((name, value));
+    pub fn with_header(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
+        self.headers.push((name, value.into()));
         self
     }
 
@@ -87,7 +92,7 @@ impl Response {
             Provision::Created => "created",
             Provision::Noop => "noop",
         };
-        self.with_header("s2-provision-result", text.to_owned())
+        self.with_header("s2-provision-result", text)
     }
 }
 
@@ -124,7 +129,7 @@ mod tests {
     fn the_provision_result_is_a_header() {
         for (provision, text) in [(Provision::Created, "created"), (Provision::Noop, "noop")] {
             let response = Response::text(201, "x").with_provision(provision);
-            assert_eq!(response.headers, [("s2-provision-result", text.to_owned())]);
+            assert_eq!(response.headers, [("s2-provision-result", text.into())]);
         }
     }
 }

@@ -26,7 +26,8 @@ pub enum Operation {
     Options,
     /// A page of basins.
     ListBasins(ListQuery),
-    /// Create the basin that the body names ([`control::CreateBasin`](super::control::CreateBasin)).
+    /// Create the basin that the body names
+    /// ([`control::CreateBasin`](super::control::CreateBasin)).
     CreateBasin {
         /// The idempotency token.
         token: Option<RequestToken>,

@@ -123,7 +123,7 @@ fn long_messages_are_cut_at_a_character_and_stay_under_1_kib() {
 
 #[test]
 fn a_header_that_belongs_to_the_error_is_in_the_response() {
-    let error = ApiError::new(Code::MethodNotAllowed, "no").with_header("allow", "GET".to_owned());
+    let error = ApiError::new(Code::MethodNotAllowed, "no").with_header("allow", "GET");
     assert_eq!(error.code(), Some(Code::MethodNotAllowed));
-    assert_eq!(error.into_response().headers, [("allow", "GET".to_owned())]);
+    assert_eq!(error.into_response().headers, [("allow", "GET".into())]);
 }
