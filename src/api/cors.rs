@@ -104,6 +104,9 @@ mod tests {
         let pairs = Pairs(&[(name, "a"), (name, " b ")]);
         let added = headers(&parts("OPTIONS", "/", &pairs), true);
         assert_eq!(value(&added, "access-control-allow-headers"), Some("a, b"));
+        let pairs = Pairs(&[(name, "a"), (name, "b\r\n"), (name, "c")]);
+        let added = headers(&parts("OPTIONS", "/", &pairs), true);
+        assert_eq!(value(&added, "access-control-allow-headers"), None, "not in part either");
     }
 
     #[test]

@@ -304,6 +304,8 @@ fn the_first_failing_stage_decides() {
         let body = String::from_utf8(error.into_response().body).expect("JSON is UTF-8");
         assert!(body.contains(expected), "expected {expected}: {body}");
     }
+    let session = [BASIN, ("content-type", "s2s/proto"), format];
+    assert_eq!(code("GET", both_starts, &session), Some(Code::Invalid), "in sessions too");
 }
 
 proptest! {
