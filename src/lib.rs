@@ -2,6 +2,7 @@
 //!
 //! Start with `docs/ARCHITECTURE.md`; the rooms below are in the order in which data meets them.
 
+pub mod api;
 pub mod control;
 pub mod io;
 pub mod log;

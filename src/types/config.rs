@@ -4,7 +4,17 @@
 //! the same form. Input is parsed strictly as the specification says: unknown members are
 //! ignored, `null` counts as unset, `retention_policy` has exactly one known key.
 
+mod form;
+#[cfg(test)]
+mod tests;
+
 use super::limits::RETENTION_AGE_SECS_DEFAULT;
+
+/// Why a well-formed configuration is semantically invalid (422 `invalid`). The message is for
+/// the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidConfig(pub &'static str);
 
 /// How long an ack may take. Every class is equally durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,6 +54,26 @@ pub enum TimestampingMode {
     Arrival,
 }
 
+impl TimestampingMode {
+    /// The mode as the API spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientPrefer => "client-prefer",
+            Self::ClientRequire => "client-require",
+            Self::Arrival => "arrival",
+        }
+    }
+
+    /// The mode that the API spells `text`.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        [Self::ClientPrefer, Self::ClientRequire, Self::Arrival]
+            .into_iter()
+            .find(|mode| mode.as_str() == text)
+    }
+}
+
 /// Encryption with keys that clients supply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cipher {
@@ -51,6 +81,23 @@ pub enum Cipher {
     Aegis256,
     /// AES-256 in Galois/Counter Mode.
     Aes256Gcm,
+}
+
+impl Cipher {
+    /// The cipher as the API spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Aegis256 => "aegis-256",
+            Self::Aes256Gcm => "aes-256-gcm",
+        }
+    }
+
+    /// The cipher that the API spells `text`.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        [Self::Aegis256, Self::Aes256Gcm].into_iter().find(|cipher| cipher.as_str() == text)
+    }
 }
 
 /// A stream's configuration as a client may state it: every leaf may be unset.
@@ -84,6 +131,22 @@ pub struct StreamConfig {
 }
 
 impl PartialStreamConfig {
+    /// Whether no leaf is set.
+    #[must_use]
+    pub fn is_unset(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Checks what the JSON form cannot express.
+    ///
+    /// * Errors: [`InvalidConfig`] when the retention age is 0.
+    pub fn validate(&self) -> Result<(), InvalidConfig> {
+        if self.retention == Some(Retention::AgeSecs(0)) {
+            return Err(InvalidConfig("retention age must be at least 1 second"));
+        }
+        Ok(())
+    }
+
     /// Resolves each leaf on its own: this value, else the basin's default, else the system's.
     #[must_use]
     pub fn resolve(&self, basin_default: &Self) -> StreamConfig {
@@ -121,4 +184,11 @@ pub struct BasinConfig {
     pub create_stream_on_append: bool,
     /// Whether a read or tail check of a missing stream creates it.
     pub create_stream_on_read: bool,
+}
+
+impl BasinConfig {
+    /// Checks the default stream configuration; see [`PartialStreamConfig::validate`].
+    pub fn validate(&self) -> Result<(), InvalidConfig> {
+        self.default_stream_config.validate()
+    }
 }

@@ -5,6 +5,7 @@
 
 pub mod append;
 pub mod config;
+pub mod json;
 pub mod limits;
 pub mod name;
 pub mod position;
@@ -12,7 +13,7 @@ pub mod refusal;
 
 pub use append::{AppendBuilder, AppendInput, Command, HeaderSpan, RecordSpan, Span};
 pub use config::{
-    BasinConfig, Cipher, PartialStreamConfig, Retention, StorageClass, StreamConfig,
+    BasinConfig, Cipher, InvalidConfig, PartialStreamConfig, Retention, StorageClass, StreamConfig,
     TimestampingMode,
 };
 pub use name::{BasinName, FencingToken, RequestToken, StreamName};

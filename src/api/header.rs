@@ -1,0 +1,93 @@
+//! The headers of S2's own that decide what a request means. Each is looked at only where it has
+//! a meaning, so each has its own function here and the router says when.
+//!
+//! Values of keys and tokens are never quoted in a message.
+
+use super::error::{ApiError, Code};
+use super::negotiate::{Format, MediaType, media_type};
+use super::request::{Headers, trim};
+use crate::types::json::from_slice;
+use crate::types::{BasinName, PartialStreamConfig, RequestToken};
+
+/// Longest `s2-encryption-key`, in characters: 32 bytes as base64.
+const ENCRYPTION_KEY_CHARS_MAX: usize = 44;
+
+fn bad_header(name: &str, problem: &str) -> ApiError {
+    ApiError::new(Code::BadHeader, format!("header {name}: {problem}"))
+}
+
+/// `s2-request-token`, if the request has one; an empty one is a token like any other.
+pub(crate) fn request_token(headers: &dyn Headers) -> Result<Option<RequestToken>, ApiError> {
+    const NAME: &str = "s2-request-token";
+    let Some(value) = headers.first(NAME) else { return Ok(None) };
+    let text = std::str::from_utf8(trim(value))
+        .map_err(|_| bad_header(NAME, "may hold only visible ASCII"))?;
+    let token = RequestToken::new(text).map_err(|error| bad_header(NAME, error.0))?;
+    Ok(Some(token))
+}
+
+/// The basin that a basin-scoped request names in `s2-basin`.
+pub(crate) fn basin(headers: &dyn Headers) -> Result<BasinName, ApiError> {
+    const NAME: &str = "s2-basin";
+    let value = headers.first(NAME).ok_or_else(|| bad_header(NAME, "missing"))?;
+    let text = std::str::from_utf8(trim(value)).map_err(|_| bad_header(NAME, "not UTF-8"))?;
+    BasinName::new(text).map_err(|error| bad_header(NAME, error.0))
+}
+
+/// Checks the length of `s2-encryption-key`, which holds even where no key is needed.
+pub(crate) fn check_encryption_key(headers: &dyn Headers) -> Result<(), ApiError> {
+    const NAME: &str = "s2-encryption-key";
+    let Some(value) = headers.first(NAME) else { return Ok(()) };
+    if !(1..=ENCRYPTION_KEY_CHARS_MAX).contains(&trim(value).len()) {
+        return Err(bad_header(NAME, "must be 1 to 44 characters long"));
+    }
+    Ok(())
+}
+
+/// The configuration in `s2-stream-config` for a stream that this request creates.
+///
+/// Whatever is wrong with it is 400 `bad_header`, a retention age of 0 included.
+pub(crate) fn stream_config(
+    headers: &dyn Headers,
+) -> Result<Option<PartialStreamConfig>, ApiError> {
+    const NAME: &str = "s2-stream-config";
+    let Some(value) = headers.first(NAME) else { return Ok(None) };
+    if !value.iter().all(|b| b.is_ascii_graphic() || *b == b' ' || *b == b'\t') {
+        return Err(bad_header(NAME, "may hold only visible ASCII, blanks and tabs"));
+    }
+    let config: PartialStreamConfig =
+        from_slice(value).map_err(|error| bad_header(NAME, &error.to_string()))?;
+    config.validate().map_err(|error| bad_header(NAME, error.0))?;
+    Ok(Some(config))
+}
+
+/// `s2-format`; absent means raw.
+pub(crate) fn format(headers: &dyn Headers) -> Result<Format, ApiError> {
+    const NAME: &str = "s2-format";
+    let Some(value) = headers.first(NAME) else { return Ok(Format::Raw) };
+    Format::from_text(trim(value)).ok_or_else(|| bad_header(NAME, "must be raw or base64"))
+}
+
+/// Checks that a body comes without a content coding: none is understood yet.
+pub(crate) fn check_content_encoding(headers: &dyn Headers) -> Result<(), ApiError> {
+    let mut plain = true;
+    headers.all("content-encoding", &mut |value| {
+        let coding = trim(value);
+        plain &= coding.is_empty() || coding.eq_ignore_ascii_case(b"identity");
+    });
+    if plain {
+        return Ok(());
+    }
+    let message = "the only content coding understood is identity";
+    let error = ApiError::new(Code::UnsupportedMediaType, message);
+    Err(error.with_header("accept-encoding", "identity"))
+}
+
+/// Checks that a body can be taken as JSON: uncoded, and declared as JSON.
+pub(crate) fn check_json_body(headers: &dyn Headers) -> Result<(), ApiError> {
+    check_content_encoding(headers)?;
+    if media_type(headers, "content-type") != Some(MediaType::Json) {
+        return Err(ApiError::new(Code::BadJson, "content-type must be application/json"));
+    }
+    Ok(())
+}

@@ -1,0 +1,325 @@
+//! From a request's head to the operation it asks for.
+//!
+//! The path is split at each literal `/` before anything is decoded, and nothing is collapsed:
+//! `a%2Fb` is one segment, an empty segment is an empty name, a trailing `/` is another route.
+//! Stages come in the order of section 1.10; see [`route`].
+
+use super::error::{ApiError, Code};
+use super::header;
+use super::negotiate::{Format, MediaType, media_type};
+use super::percent::{Place, decode};
+use super::query::{ListQuery, ReadParams, ReadQuery};
+use super::request::Parts;
+use crate::types::name::NameError;
+use crate::types::{BasinName, PartialStreamConfig, RequestToken, StreamName};
+
+/// What a request asks for, with every argument its head carries.
+///
+/// HEAD gives the operation of GET; the transport leaves the body out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// Is the server well?
+    Health,
+    /// Prometheus metrics.
+    Metrics,
+    /// Any OPTIONS request: an empty 200.
+    Options,
+    /// A page of basins.
+    ListBasins(ListQuery),
+    /// Create the basin that the body names
+    /// ([`control::CreateBasin`](super::control::CreateBasin)).
+    CreateBasin {
+        /// The idempotency token.
+        token: Option<RequestToken>,
+    },
+    /// A basin's configuration.
+    GetBasin(BasinName),
+    /// Delete a basin.
+    DeleteBasin(BasinName),
+    /// A page of a basin's streams.
+    ListStreams {
+        /// Where to look.
+        basin: BasinName,
+        /// Which page.
+        query: ListQuery,
+    },
+    /// Create the stream that the body names
+    /// ([`control::CreateStream`](super::control::CreateStream)).
+    CreateStream {
+        /// Where to create it.
+        basin: BasinName,
+        /// The idempotency token.
+        token: Option<RequestToken>,
+    },
+    /// A stream's configuration.
+    GetStream(StreamPath),
+    /// Delete a stream.
+    DeleteStream(StreamPath),
+    /// A stream's tail.
+    CheckTail(StreamPath),
+    /// Append the batch in the body, which is JSON, and answer in JSON.
+    Append {
+        /// Where to.
+        path: StreamPath,
+        /// How record bytes stand in the body.
+        format: Format,
+        /// Configuration of the stream, should this request create it.
+        auto_create: Option<PartialStreamConfig>,
+    },
+    /// Read one batch and answer in JSON.
+    Read {
+        /// Where from.
+        path: StreamPath,
+        /// What to read.
+        query: ReadQuery,
+        /// How record bytes stand in the answer.
+        format: Format,
+        /// Configuration of the stream, should this request create it.
+        auto_create: Option<PartialStreamConfig>,
+    },
+}
+
+/// A stream and the basin it is in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamPath {
+    /// The basin.
+    pub basin: BasinName,
+    /// The stream.
+    pub stream: StreamName,
+}
+
+/// Finds the operation that `parts` asks for.
+///
+/// * Order: OPTIONS, route, method, `s2-request-token`, `s2-basin`, path, query, the headers that
+///   decide a body's mode, what the body's headers promise, semantics (422).
+/// * Errors: as section 1.10 orders them; 501 `not_implemented` for operations and modes of the
+///   specification that are not served yet, after the checks that precede the body.
+pub fn route(parts: &Parts<'_>) -> Result<Operation, ApiError> {
+    if parts.method == "OPTIONS" {
+        return Ok(Operation::Options);
+    }
+    let resource =
+        Resource::find(parts.path).ok_or_else(|| ApiError::new(Code::NotFound, "no such route"))?;
+    let method = Method::of(parts.method).filter(|method| resource.methods().contains(method));
+    let method = method.ok_or_else(|| method_not_allowed(resource))?;
+    match resource {
+        Resource::Health => Ok(Operation::Health),
+        Resource::Metrics => Ok(Operation::Metrics),
+        Resource::Basins => basins(method, parts),
+        Resource::Basin(raw) => basin(method, raw),
+        Resource::Streams => streams(method, parts),
+        Resource::Stream(raw) => stream(method, stream_path(raw, parts)?),
+        Resource::Tail(raw) => Ok(Operation::CheckTail(stream_path(raw, parts)?)),
+        Resource::Records(raw) => {
+            let path = stream_path(raw, parts)?;
+            if method == Method::Post { append(path, parts) } else { read(path, parts) }
+        }
+        Resource::AccessTokens | Resource::AccessToken => Err(not_implemented("access tokens")),
+        Resource::Usage => Err(not_implemented("usage metrics")),
+        Resource::Locations | Resource::DefaultLocation => Err(not_implemented("locations")),
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Method {
+    Get,
+    Post,
+    Put,
+    Patch,
+    Delete,
+}
+
+impl Method {
+    fn of(text: &str) -> Option<Self> {
+        match text {
+            "GET" | "HEAD" => Some(Self::Get),
+            "POST" => Some(Self::Post),
+            "PUT" => Some(Self::Put),
+            "PATCH" => Some(Self::Patch),
+            "DELETE" => Some(Self::Delete),
+            _ => None,
+        }
+    }
+
+    /// How an `allow` header lists it.
+    fn listed(self) -> &'static str {
+        match self {
+            Self::Get => "GET, HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+/// What a path names. Names are still percent-encoded: they are judged after the headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Resource<'a> {
+    Health,
+    Metrics,
+    Basins,
+    Basin(&'a str),
+    Streams,
+    Stream(&'a str),
+    Records(&'a str),
+    Tail(&'a str),
+    AccessTokens,
+    AccessToken,
+    Usage,
+    Locations,
+    DefaultLocation,
+}
+
+impl<'a> Resource<'a> {
+    fn find(path: &'a str) -> Option<Self> {
+        const SEGMENTS_MAX: usize = 5;
+        let rest = path.strip_prefix('/')?;
+        if rest.ends_with('/') {
+            return None;
+        }
+        let mut segments = [""; SEGMENTS_MAX];
+        let mut count = 0;
+        for segment in rest.split('/') {
+            *segments.get_mut(count)? = segment;
+            count += 1;
+        }
+        match segments[..count] {
+            ["health" | "ping"] => Some(Self::Health),
+            ["metrics"] => Some(Self::Metrics),
+            ["v1", "basins"] => Some(Self::Basins),
+            ["v1", "basins", basin] => Some(Self::Basin(basin)),
+            ["v1", "streams"] => Some(Self::Streams),
+            ["v1", "streams", stream] => Some(Self::Stream(stream)),
+            ["v1", "streams", stream, "records"] => Some(Self::Records(stream)),
+            ["v1", "streams", stream, "records", "tail"] => Some(Self::Tail(stream)),
+            ["v1", "access-tokens"] => Some(Self::AccessTokens),
+            ["v1", "access-tokens", _] => Some(Self::AccessToken),
+            ["v1", "metrics"] | ["v1", "metrics", _] | ["v1", "metrics", _, _] => Some(Self::Usage),
+            ["v1", "locations"] => Some(Self::Locations),
+            ["v1", "locations", "default"] => Some(Self::DefaultLocation),
+            _ => None,
+        }
+    }
+
+    /// The methods that the specification gives this resource.
+    fn methods(self) -> &'static [Method] {
+        use Method::{Delete, Get, Patch, Post, Put};
+        match self {
+            Self::Basins | Self::Streams | Self::Records(_) | Self::AccessTokens => &[Get, Post],
+            Self::Basin(_) | Self::Stream(_) => &[Get, Put, Patch, Delete],
+            Self::Health | Self::Metrics | Self::Tail(_) | Self::Usage | Self::Locations => &[Get],
+            Self::AccessToken => &[Delete],
+            Self::DefaultLocation => &[Get, Put],
+        }
+    }
+}
+
+fn method_not_allowed(resource: Resource<'_>) -> ApiError {
+    let mut allow = String::new();
+    for method in resource.methods() {
+        allow.push_str(method.listed());
+        allow.push_str(", ");
+    }
+    allow.push_str("OPTIONS");
+    let error = ApiError::new(Code::MethodNotAllowed, "the route does not have this method");
+    error.with_header("allow", allow)
+}
+
+fn not_implemented(what: &str) -> ApiError {
+    ApiError::new(Code::NotImplemented, format!("{what}: not implemented"))
+}
+
+fn basins(method: Method, parts: &Parts<'_>) -> Result<Operation, ApiError> {
+    if method != Method::Post {
+        return Ok(Operation::ListBasins(ListQuery::basins(parts.query)?));
+    }
+    let token = header::request_token(parts.headers)?;
+    header::check_json_body(parts.headers)?;
+    Ok(Operation::CreateBasin { token })
+}
+
+fn basin(method: Method, raw: &str) -> Result<Operation, ApiError> {
+    let basin = name_in_path("basin", raw, BasinName::new)?;
+    match method {
+        Method::Get => Ok(Operation::GetBasin(basin)),
+        Method::Delete => Ok(Operation::DeleteBasin(basin)),
+        _ => Err(not_implemented("ensure or reconfigure basin")),
+    }
+}
+
+fn streams(method: Method, parts: &Parts<'_>) -> Result<Operation, ApiError> {
+    if method != Method::Post {
+        let basin = header::basin(parts.headers)?;
+        return Ok(Operation::ListStreams { basin, query: ListQuery::streams(parts.query)? });
+    }
+    let token = header::request_token(parts.headers)?;
+    let basin = header::basin(parts.headers)?;
+    header::check_json_body(parts.headers)?;
+    Ok(Operation::CreateStream { basin, token })
+}
+
+fn stream(method: Method, path: StreamPath) -> Result<Operation, ApiError> {
+    match method {
+        Method::Get => Ok(Operation::GetStream(path)),
+        Method::Delete => Ok(Operation::DeleteStream(path)),
+        _ => Err(not_implemented("ensure or reconfigure stream")),
+    }
+}
+
+fn append(path: StreamPath, parts: &Parts<'_>) -> Result<Operation, ApiError> {
+    let headers = parts.headers;
+    header::check_encryption_key(headers)?;
+    let auto_create = header::stream_config(headers)?;
+    match media_type(headers, "content-type") {
+        Some(MediaType::S2s) => return Err(not_implemented("append session")),
+        Some(MediaType::Protobuf) => return Err(not_implemented("append of protobuf")),
+        _ => {}
+    }
+    let format = header::format(headers)?;
+    header::check_json_body(headers)?;
+    if media_type(headers, "accept") == Some(MediaType::Protobuf) {
+        return Err(not_implemented("answer in protobuf"));
+    }
+    Ok(Operation::Append { path, format, auto_create })
+}
+
+/// Only `Content-Type` asks for a session: clients' `Accept` differs (section 1.6).
+fn read(path: StreamPath, parts: &Parts<'_>) -> Result<Operation, ApiError> {
+    let headers = parts.headers;
+    let params = ReadParams::parse(parts.query)?;
+    header::check_encryption_key(headers)?;
+    let auto_create = header::stream_config(headers)?;
+    if media_type(headers, "content-type") == Some(MediaType::S2s) {
+        params.validate()?;
+        return Err(not_implemented("read session"));
+    }
+    let format = header::format(headers)?;
+    let query = params.validate()?;
+    match media_type(headers, "accept") {
+        Some(MediaType::EventStream) => Err(not_implemented("read as server-sent events")),
+        Some(MediaType::Protobuf) => Err(not_implemented("answer in protobuf")),
+        _ => Ok(Operation::Read { path, query, format, auto_create }),
+    }
+}
+
+/// The stream that `raw` names in the basin of the header, which is judged first.
+fn stream_path(raw: &str, parts: &Parts<'_>) -> Result<StreamPath, ApiError> {
+    let basin = header::basin(parts.headers)?;
+    let stream = name_in_path("stream", raw, StreamName::new)?;
+    Ok(StreamPath { basin, stream })
+}
+
+fn name_in_path<T>(
+    what: &str,
+    raw: &str,
+    new: impl FnOnce(&str) -> Result<T, NameError>,
+) -> Result<T, ApiError> {
+    let bad_path =
+        |problem: &str| ApiError::new(Code::BadPath, format!("{what} in path: {problem}"));
+    let text = decode(raw, Place::Path).ok_or_else(|| bad_path("not UTF-8"))?;
+    new(&text).map_err(|error| bad_path(error.0))
+}
+
+#[cfg(test)]
+mod tests;

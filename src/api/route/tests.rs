@@ -1,0 +1,345 @@
+mod headers;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::api::query::ReadStart;
+use crate::api::request::testing::{Pairs, parts};
+
+const BASIN: (&str, &str) = ("s2-basin", "test-basin-1");
+const JSON: (&str, &str) = ("content-type", "application/json");
+const RECORDS: &str = "/v1/streams/s/records";
+
+type List<'a> = &'a [(&'a str, &'a str)];
+
+fn ask(method: &str, target: &str, headers: List<'_>) -> Result<Operation, ApiError> {
+    let pairs = Pairs(headers);
+    route(&parts(method, target, &pairs))
+}
+
+fn code(method: &str, target: &str, headers: List<'_>) -> Option<Code> {
+    ask(method, target, headers).err().and_then(|error| error.code())
+}
+
+fn basin_name(text: &str) -> BasinName {
+    BasinName::new(text).expect("legal in tests")
+}
+
+fn path(stream: &str) -> StreamPath {
+    let stream = StreamName::new(stream).expect("legal in tests");
+    StreamPath { basin: basin_name("test-basin-1"), stream }
+}
+
+fn everything() -> ListQuery {
+    ListQuery { prefix: String::new(), start_after: String::new(), limit: 1000 }
+}
+
+fn from_tail() -> ReadQuery {
+    ReadParams::parse(None).and_then(ReadParams::validate).expect("legal in tests")
+}
+
+#[test]
+fn every_served_route_gives_its_operation() {
+    let basin = || basin_name("test-basin-1");
+    let format = Format::Raw;
+    let read = Operation::Read { path: path("s"), query: from_tail(), format, auto_create: None };
+    let append = Operation::Append { path: path("s"), format, auto_create: None };
+    let cases = [
+        ("GET", "/health", Operation::Health),
+        ("GET", "/ping", Operation::Health),
+        ("GET", "/health?x=1", Operation::Health),
+        ("GET", "/metrics", Operation::Metrics),
+        ("GET", "/v1/basins", Operation::ListBasins(everything())),
+        ("POST", "/v1/basins", Operation::CreateBasin { token: None }),
+        ("GET", "/v1/basins/test-basin-1", Operation::GetBasin(basin())),
+        ("GET", "/v1/basins/test%2Dbasin-1", Operation::GetBasin(basin())),
+        ("DELETE", "/v1/basins/test-basin-1", Operation::DeleteBasin(basin())),
+        ("GET", "/v1/streams", Operation::ListStreams { basin: basin(), query: everything() }),
+        ("POST", "/v1/streams", Operation::CreateStream { basin: basin(), token: None }),
+        ("GET", "/v1/streams/s", Operation::GetStream(path("s"))),
+        ("DELETE", "/v1/streams/s", Operation::DeleteStream(path("s"))),
+        ("GET", "/v1/streams/s/records/tail", Operation::CheckTail(path("s"))),
+        ("GET", RECORDS, read),
+        ("POST", RECORDS, append),
+    ];
+    for (method, target, operation) in cases {
+        assert_eq!(ask(method, target, &[JSON, BASIN]), Ok(operation.clone()), "{method} {target}");
+        if method == "GET" {
+            assert_eq!(ask("HEAD", target, &[BASIN]), Ok(operation), "HEAD {target}");
+        }
+    }
+}
+
+/// Table 3.2 of the specification.
+const ENDPOINTS: [(&str, &str); 24] = [
+    ("GET", "/v1/basins"),
+    ("POST", "/v1/basins"),
+    ("GET", "/v1/basins/test-basin-1"),
+    ("PUT", "/v1/basins/test-basin-1"),
+    ("PATCH", "/v1/basins/test-basin-1"),
+    ("DELETE", "/v1/basins/test-basin-1"),
+    ("GET", "/v1/streams"),
+    ("POST", "/v1/streams"),
+    ("GET", "/v1/streams/s"),
+    ("PUT", "/v1/streams/s"),
+    ("PATCH", "/v1/streams/s"),
+    ("DELETE", "/v1/streams/s"),
+    ("GET", "/v1/streams/s/records/tail"),
+    ("GET", "/v1/streams/s/records"),
+    ("POST", "/v1/streams/s/records"),
+    ("GET", "/v1/access-tokens"),
+    ("POST", "/v1/access-tokens"),
+    ("DELETE", "/v1/access-tokens/id"),
+    ("GET", "/v1/metrics"),
+    ("GET", "/v1/metrics/test-basin-1"),
+    ("GET", "/v1/metrics/test-basin-1/s"),
+    ("GET", "/v1/locations"),
+    ("GET", "/v1/locations/default"),
+    ("PUT", "/v1/locations/default"),
+];
+
+#[test]
+fn every_endpoint_of_the_specification_is_known_and_its_other_methods_are_not_allowed() {
+    for (_, target) in ENDPOINTS {
+        let known: Vec<_> = ENDPOINTS.iter().filter(|(_, t)| *t == target).map(|e| e.0).collect();
+        for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "get"] {
+            let wanted = if method == "HEAD" { "GET" } else { method };
+            let result = ask(method, target, &[JSON, BASIN]);
+            let refused = result.clone().err().and_then(|error| error.code());
+            if known.contains(&wanted) {
+                assert!(
+                    matches!(refused, None | Some(Code::NotImplemented)),
+                    "{method} {target}: {result:?}"
+                );
+                continue;
+            }
+            let response = result.expect_err(target).into_response();
+            assert_eq!(response.status, 405, "{method} {target}");
+            let (name, allow) = &response.headers[0];
+            assert_eq!(*name, "allow");
+            let mut listed: Vec<_> = allow.split(", ").filter(|m| *m != "HEAD").collect();
+            assert_eq!(listed.pop(), Some("OPTIONS"));
+            assert_eq!(listed, known, "{method} {target}");
+            assert_eq!(allow.contains("HEAD"), known.contains(&"GET"), "{target}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_served_yet_says_so() {
+    let s2s = ("content-type", "s2s/proto");
+    let proto = ("content-type", "application/x-protobuf");
+    let accept_proto = ("accept", "application/protobuf");
+    let sse = ("accept", "text/event-stream");
+    let cases: [(&str, &str, List<'_>); 15] = [
+        ("PUT", "/v1/basins/test-basin-1", &[]),
+        ("PATCH", "/v1/basins/test-basin-1", &[]),
+        ("PUT", "/v1/streams/s", &[BASIN]),
+        ("PATCH", "/v1/streams/s", &[BASIN]),
+        ("GET", "/v1/access-tokens", &[]),
+        ("DELETE", "/v1/access-tokens/x", &[]),
+        ("GET", "/v1/metrics?set=active-basins", &[]),
+        ("GET", "/v1/locations", &[]),
+        ("PUT", "/v1/locations/default", &[]),
+        ("POST", RECORDS, &[BASIN, s2s]),
+        ("POST", RECORDS, &[BASIN, proto]),
+        ("POST", RECORDS, &[BASIN, JSON, accept_proto]),
+        ("GET", RECORDS, &[BASIN, s2s]),
+        ("GET", RECORDS, &[BASIN, sse]),
+        ("GET", RECORDS, &[BASIN, accept_proto]),
+    ];
+    for (method, target, headers) in cases {
+        assert_eq!(
+            code(method, target, headers),
+            Some(Code::NotImplemented),
+            "{method} {target} {headers:?}"
+        );
+    }
+}
+
+#[test]
+fn unknown_paths_are_not_found() {
+    for target in [
+        "",
+        "*",
+        "/",
+        "//",
+        "/v1",
+        "/v1/",
+        "/v1/nope",
+        "/v2/basins",
+        "v1/basins",
+        "//v1/basins",
+        "/v1//streams",
+        "/v1/basins/",
+        "/v1/basins//",
+        "/v1/streams/",
+        "/v1/streams/s/",
+        "/v1/streams/s/nope",
+        "/v1/streams/s/records/",
+        "/v1/streams/s/records/tail/",
+        "/v1/streams/s/records/tail/x",
+        "/v1/streams/a/b/records",
+        "/v1/streams/s/./records",
+        "/v1/Streams",
+        "/v1/%73treams",
+        "/v1/streams/s%2Frecords/tail",
+        "/v1/locations/other",
+        "/v1/metrics/a/b/c",
+        "/health/",
+        "/dashboard",
+    ] {
+        for method in ["GET", "POST", "BREW"] {
+            assert_eq!(code(method, target, &[BASIN]), Some(Code::NotFound), "{method} {target:?}");
+        }
+    }
+}
+
+#[test]
+fn options_is_answered_before_anything_else() {
+    for target in ["*", "/", "/v1/nope", RECORDS, "/v1/basins/x?limit=x"] {
+        assert_eq!(ask("OPTIONS", target, &[]), Ok(Operation::Options), "{target}");
+    }
+}
+
+#[test]
+fn stream_names_are_one_segment_decoded_once() {
+    let longest = "a".repeat(512);
+    let encoded = "%61".repeat(512);
+    for (raw, name) in [
+        ("s", "s"),
+        ("a%2Fb", "a/b"),
+        ("a%252Fb", "a%2Fb"),
+        ("a%2Gb", "a%2Gb"),
+        ("a+b", "a+b"),
+        ("%E6%97%A5%E6%9C%AC%2Fx%20y", "日本/x y"),
+        ("%2E%2E%2F", "../"),
+        ("...", "..."),
+        ("records", "records"),
+        ("a%09b%01c", "a\tb\u{1}c"),
+        ("a%3Fb", "a?b"),
+        (&longest, &longest),
+        (&encoded, &longest),
+    ] {
+        let target = format!("/v1/streams/{raw}");
+        assert_eq!(ask("GET", &target, &[BASIN]), Ok(Operation::GetStream(path(name))), "{raw}");
+        let target = format!("{target}/records/tail");
+        assert_eq!(ask("GET", &target, &[BASIN]), Ok(Operation::CheckTail(path(name))), "{raw}");
+    }
+}
+
+#[test]
+fn invalid_names_in_paths_are_bad_path() {
+    let long = "a".repeat(513);
+    for raw in ["", ".", "..", "%2E", "%2e.", "a%00b", "%FF", "%ED%A0%80", &long] {
+        for method in ["GET", "POST"] {
+            let target = format!("/v1/streams/{raw}/records");
+            assert_eq!(code(method, &target, &[BASIN]), Some(Code::BadPath), "{method} {raw}");
+        }
+    }
+    assert_eq!(code("PUT", "/v1/streams/..", &[BASIN]), Some(Code::BadPath));
+    for raw in ["short", "Test-Basin-1", "test%20basin", "%FF", "test-basin-"] {
+        for method in ["GET", "DELETE", "PUT", "PATCH"] {
+            let target = format!("/v1/basins/{raw}");
+            assert_eq!(code(method, &target, &[]), Some(Code::BadPath), "{method} {raw}");
+        }
+    }
+}
+
+#[test]
+fn queries_reach_their_operations() {
+    let target = "/v1/streams?prefix=p/&limit=2&start_after=p/1";
+    let query = ListQuery { prefix: "p/".into(), start_after: "p/1".into(), limit: 2 };
+    let expected = Operation::ListStreams { basin: basin_name("test-basin-1"), query };
+    assert_eq!(ask("GET", target, &[BASIN]), Ok(expected));
+    match ask("GET", "/v1/streams/s/records?seq_num=7&clamp=true&wait=1", &[BASIN]) {
+        Ok(Operation::Read { query, .. }) => {
+            assert_eq!((query.start, query.clamp), (ReadStart::SeqNum(7), true));
+            assert!(query.unary_limits().follows());
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Breaks every stage of section 1.10 at once, then mends them in order: each time the first
+/// stage still broken must speak.
+#[test]
+fn the_first_failing_stage_decides() {
+    let token = ("s2-request-token", "x".repeat(37));
+    let token = (token.0, token.1.as_str());
+    let coding = ("content-encoding", "gzip");
+    let steps: [(&str, List<'_>, Option<Code>); 5] = [
+        ("/v1/streams", &[token, ("s2-basin", "!"), coding], Some(Code::BadHeader)),
+        ("/v1/streams", &[("s2-basin", "!"), coding], Some(Code::BadHeader)),
+        ("/v1/streams", &[BASIN, coding], Some(Code::UnsupportedMediaType)),
+        ("/v1/streams", &[BASIN], Some(Code::BadJson)),
+        ("/v1/streams", &[BASIN, JSON], None),
+    ];
+    for (target, headers, expected) in steps {
+        assert_eq!(code("POST", target, headers), expected, "{headers:?}");
+    }
+    let message = ask("POST", "/v1/streams", steps[0].1).expect_err("broken").into_response().body;
+    assert!(String::from_utf8_lossy(&message).contains("s2-request-token"), "token comes first");
+
+    let key = ("s2-encryption-key", "");
+    let config = ("s2-stream-config", "x");
+    let format = ("s2-format", "x");
+    let bad_basin = ("s2-basin", "!");
+    let both_starts = "/v1/streams/s/records?seq_num=0&timestamp=0";
+    let sse = ("accept", "text/event-stream");
+    let bad_query = "/v1/streams/s/records?seq_num=x";
+    let bad_path = "/v1/streams//records?seq_num=x";
+    let steps: [(&str, List<'_>, &str); 8] = [
+        (bad_path, &[bad_basin, key, config, format, sse], "s2-basin"),
+        (bad_path, &[BASIN, key, config, format, sse], "bad_path"),
+        (bad_query, &[BASIN, key, config, format, sse], "bad_query"),
+        (both_starts, &[BASIN, key, config, format, sse], "s2-encryption-key"),
+        (both_starts, &[BASIN, config, format, sse], "s2-stream-config"),
+        (both_starts, &[BASIN, format, sse], "s2-format"),
+        (both_starts, &[BASIN, sse], "invalid"),
+        (RECORDS, &[BASIN, sse], "not_implemented"),
+    ];
+    for (target, headers, expected) in steps {
+        let error = ask("GET", target, headers).expect_err(expected);
+        let body = String::from_utf8(error.into_response().body).expect("JSON is UTF-8");
+        assert!(body.contains(expected), "expected {expected}: {body}");
+    }
+    let session = [BASIN, ("content-type", "s2s/proto"), format];
+    assert_eq!(code("GET", both_starts, &session), Some(Code::Invalid), "in sessions too");
+}
+
+proptest! {
+    #[test]
+    fn any_head_gets_an_operation_or_a_small_json_error(
+        method in "GET|HEAD|POST|PUT|PATCH|DELETE|[A-Z]{1,8}",
+        target in prop_oneof![
+            "/v1/(streams|basins)/[a-z%0-9A-F/.+]{0,16}(/records(/tail)?)?(\\?[a-z_=&%0-9]{0,24})?",
+            "\\PC{0,64}",
+        ],
+        value in "\\PC{0,64}",
+        name in "s2-basin|s2-format|s2-stream-config|s2-encryption-key|content-type|accept",
+    ) {
+        let headers = [(name.as_str(), value.as_str()), BASIN, JSON];
+        if let Err(error) = ask(&method, &target, &headers) {
+            let response = error.into_response();
+            prop_assert!(response.status >= 400 && response.body.len() < 1024);
+            let body: serde_json::Value = serde_json::from_slice(&response.body).expect("JSON");
+            prop_assert!(body["code"].is_string() && body["message"].is_string());
+        }
+    }
+
+    #[test]
+    fn a_stream_name_survives_any_percent_encoding(name in "[^\0]{1,60}", every: bool) {
+        prop_assume!(StreamName::new(&name).is_ok());
+        let mut raw = String::new();
+        for byte in name.bytes() {
+            if byte.is_ascii_alphanumeric() && !every {
+                raw.push(char::from(byte));
+            } else {
+                raw.push_str(&format!("%{byte:02x}"));
+            }
+        }
+        let target = format!("/v1/streams/{raw}");
+        prop_assert_eq!(ask("GET", &target, &[BASIN]), Ok(Operation::GetStream(path(&name))));
+    }
+}

@@ -1,0 +1,240 @@
+//! What the headers of S2's own do to each operation.
+
+use super::*;
+use crate::types::Retention;
+
+#[test]
+fn basin_scoped_routes_need_a_valid_basin_header() {
+    for (method, target) in ENDPOINTS.iter().filter(|(_, t)| t.starts_with("/v1/streams")) {
+        let missing = ask(method, target, &[JSON]).expect_err("no basin").into_response();
+        assert_eq!(missing.status, 400, "{method} {target}");
+        let body = String::from_utf8(missing.body).expect("JSON is UTF-8");
+        assert!(body.contains("bad_header") && body.contains("s2-basin"), "{body}");
+        for value in ["", "short", "Test-Basin-1", "日本日本"] {
+            let headers = [JSON, ("s2-basin", value)];
+            assert_eq!(code(method, target, &headers), Some(Code::BadHeader), "{value}");
+        }
+    }
+    assert!(ask("GET", "/v1/streams", &[("S2-Basin", " test-basin-1\t")]).is_ok());
+}
+
+#[test]
+fn account_scoped_routes_ignore_the_basin_header() {
+    for (method, target) in [("GET", "/v1/basins"), ("GET", "/v1/basins/test-basin-1")] {
+        assert!(ask(method, target, &[("s2-basin", "!")]).is_ok(), "{target}");
+    }
+}
+
+#[test]
+fn request_tokens_count_only_where_something_is_created() {
+    let longest = "x".repeat(36);
+    for value in ["abc", "", "a b\tc", &longest] {
+        let headers = [JSON, BASIN, ("s2-request-token", value)];
+        let token = Some(RequestToken::new(value).expect("legal"));
+        let expected = Operation::CreateBasin { token: token.clone() };
+        assert_eq!(ask("POST", "/v1/basins", &headers), Ok(expected), "{value:?}");
+        let expected = Operation::CreateStream { basin: basin_name("test-basin-1"), token };
+        assert_eq!(ask("POST", "/v1/streams", &headers), Ok(expected), "{value:?}");
+    }
+    let long = "x".repeat(37);
+    for value in [long.as_str(), "日", "a\u{1}b", "a\u{7f}"] {
+        let headers = [JSON, BASIN, ("s2-request-token", value)];
+        assert_eq!(code("POST", "/v1/basins", &headers), Some(Code::BadHeader), "{value:?}");
+        assert_eq!(code("POST", "/v1/streams", &headers), Some(Code::BadHeader), "{value:?}");
+        for (method, target) in [
+            ("GET", "/v1/basins"),
+            ("GET", "/v1/streams"),
+            ("DELETE", "/v1/streams/s"),
+            ("POST", RECORDS),
+            ("GET", RECORDS),
+        ] {
+            assert!(ask(method, target, &headers).is_ok(), "{method} {target}");
+        }
+    }
+}
+
+#[test]
+fn bodies_must_be_declared_as_json() {
+    for target in ["/v1/basins", "/v1/streams", RECORDS] {
+        for value in ["application/json", "application/json; charset=utf-8", "application/x+json"] {
+            assert!(ask("POST", target, &[BASIN, ("content-type", value)]).is_ok(), "{value}");
+        }
+        assert_eq!(code("POST", target, &[BASIN]), Some(Code::BadJson), "{target}");
+        for value in ["", "text/plain", "text/plain, application/json"] {
+            let headers = [BASIN, ("content-type", value)];
+            assert_eq!(code("POST", target, &headers), Some(Code::BadJson), "{target} {value}");
+        }
+    }
+    for value in ["application/protobuf", "s2s/proto"] {
+        let headers = [BASIN, ("content-type", value)];
+        assert_eq!(code("POST", "/v1/basins", &headers), Some(Code::BadJson), "{value}");
+    }
+}
+
+#[test]
+fn content_codings_other_than_identity_are_unsupported() {
+    for target in ["/v1/basins", "/v1/streams", RECORDS] {
+        for value in ["identity", "Identity", " identity ", ""] {
+            let headers = [BASIN, JSON, ("content-encoding", value)];
+            assert!(ask("POST", target, &headers).is_ok(), "{target} {value:?}");
+        }
+        for value in ["gzip", "zstd", "br", "identity, gzip"] {
+            let headers = [BASIN, JSON, ("content-encoding", value)];
+            let error = ask("POST", target, &headers).expect_err(value);
+            assert_eq!(error.code(), Some(Code::UnsupportedMediaType), "{value}");
+            let response = error.into_response();
+            assert_eq!(response.headers, [("accept-encoding", "identity".into())]);
+            assert_eq!((response.status, response.content_type), (415, Some("application/json")));
+        }
+        for (first, second) in [("identity", "gzip"), ("gzip", "identity")] {
+            let twice = [BASIN, JSON, ("content-encoding", first), ("content-encoding", second)];
+            assert_eq!(code("POST", target, &twice), Some(Code::UnsupportedMediaType), "{first}");
+        }
+    }
+}
+
+/// What `append` and `read` both do with the headers in `extra`.
+fn both_modes(extra: (&str, &str)) -> [Result<Operation, ApiError>; 2] {
+    let headers = [BASIN, JSON, extra];
+    [ask("POST", RECORDS, &headers), ask("GET", RECORDS, &headers)]
+}
+
+#[test]
+fn encryption_keys_are_1_to_44_characters_long() {
+    let longest = "x".repeat(44);
+    for value in ["!!!!", "x", " x ", "日本", &longest] {
+        for result in both_modes(("s2-encryption-key", value)) {
+            assert!(result.is_ok(), "{value}");
+        }
+    }
+    let long = "x".repeat(45);
+    for value in ["", " \t", &long] {
+        for result in both_modes(("s2-encryption-key", value)) {
+            let error = result.expect_err("wrong length");
+            assert_eq!(error.code(), Some(Code::BadHeader), "{value:?}");
+        }
+        let headers = [BASIN, ("s2-encryption-key", value)];
+        let tail = ask("GET", "/v1/streams/s/records/tail", &headers);
+        assert!(tail.is_ok(), "a tail check needs no key");
+    }
+}
+
+#[test]
+fn formats_are_checked_where_they_matter() {
+    for (value, format) in [
+        ("raw", Format::Raw),
+        ("json", Format::Raw),
+        (" base64 ", Format::Base64),
+        ("json-binsafe", Format::Base64),
+    ] {
+        let [append, read] = both_modes(("s2-format", value));
+        let expected = Operation::Append { path: path("s"), format, auto_create: None };
+        assert_eq!(append, Ok(expected), "{value}");
+        let query = from_tail();
+        let expected = Operation::Read { path: path("s"), query, format, auto_create: None };
+        assert_eq!(read, Ok(expected), "{value}");
+    }
+    for value in ["hex", "", "BASE64"] {
+        let bad = ("s2-format", value);
+        for result in both_modes(bad) {
+            assert_eq!(result.expect_err("bad").code(), Some(Code::BadHeader), "{value}");
+        }
+        for accept in ["application/protobuf", "text/event-stream"] {
+            let headers = [BASIN, bad, ("accept", accept)];
+            assert_eq!(code("GET", RECORDS, &headers), Some(Code::BadHeader), "{accept}");
+        }
+        for (method, content_type) in
+            [("POST", "application/protobuf"), ("POST", "s2s/proto"), ("GET", "s2s/proto")]
+        {
+            let headers = [BASIN, bad, ("content-type", content_type)];
+            let ignored = Some(Code::NotImplemented);
+            assert_eq!(code(method, RECORDS, &headers), ignored, "{method} {content_type}");
+        }
+    }
+}
+
+#[test]
+fn stream_configs_in_headers_are_read() {
+    let full = PartialStreamConfig {
+        retention: Some(Retention::AgeSecs(3600)),
+        delete_on_empty_min_age_secs: Some(300),
+        ..PartialStreamConfig::default()
+    };
+    for (value, config) in [
+        (
+            r#"{"retention_policy":{"age":3600},"delete_on_empty":{"min_age_secs":300}}"#,
+            full.clone(),
+        ),
+        (
+            "{\"retention_policy\" :\t{\"age\": 3600}, \"delete_on_empty\": {\"min_age_secs\": 300}}",
+            full,
+        ),
+        ("{}", PartialStreamConfig::default()),
+        (r#" {"unknown":1,"timestamping":null} "#, PartialStreamConfig::default()),
+    ] {
+        for result in both_modes(("s2-stream-config", value)) {
+            match result.expect(value) {
+                Operation::Append { auto_create, .. } | Operation::Read { auto_create, .. } => {
+                    assert_eq!(auto_create.as_ref(), Some(&config), "{value}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn invalid_stream_configs_in_headers_are_bad_header_and_named() {
+    for value in [
+        r#"{"retention_policy":{"age":0}}"#,
+        "not json",
+        "",
+        "null",
+        "[]",
+        r#"{"timestamping":{"mode":"x"}}"#,
+        r#"{"storage_class":"日本"}"#,
+        "{\n}",
+        "{}{}",
+    ] {
+        for result in both_modes(("s2-stream-config", value)) {
+            let error = result.expect_err(value);
+            assert_eq!(error.code(), Some(Code::BadHeader), "{value}");
+            let body = String::from_utf8(error.into_response().body).expect("JSON is UTF-8");
+            assert!(body.contains("s2-stream-config"), "{body}");
+        }
+        let headers = [BASIN, ("s2-stream-config", value)];
+        let tail = ask("GET", "/v1/streams/s/records/tail", &headers);
+        assert!(tail.is_ok(), "a tail check does not use it");
+    }
+}
+
+#[test]
+fn accept_chooses_json_for_all_it_does_not_know() {
+    for value in ["*/*", "application/json", "", "text/html, application/protobuf", "s2s/proto"] {
+        for result in both_modes(("accept", value)) {
+            assert!(result.is_ok(), "{value}");
+        }
+    }
+}
+
+#[test]
+fn header_values_that_are_not_ascii_text_are_refused() {
+    let refused = |method: &str, target: &str, name: &str| {
+        let pairs: [(&str, &[u8]); 3] =
+            [(name, b"test\xffbasin"), (BASIN.0, BASIN.1.as_bytes()), (JSON.0, JSON.1.as_bytes())];
+        route(&parts(method, target, &Pairs(&pairs))).err().and_then(|error| error.code())
+    };
+    for (method, target, name, expected) in [
+        ("POST", "/v1/streams", "s2-request-token", Some(Code::BadHeader)),
+        ("POST", "/v1/streams", "s2-basin", Some(Code::BadHeader)),
+        ("POST", RECORDS, "s2-stream-config", Some(Code::BadHeader)),
+        ("POST", RECORDS, "s2-format", Some(Code::BadHeader)),
+        ("POST", RECORDS, "content-encoding", Some(Code::UnsupportedMediaType)),
+        ("POST", RECORDS, "content-type", Some(Code::BadJson)),
+        ("POST", RECORDS, "s2-encryption-key", None),
+        ("POST", RECORDS, "authorization", None),
+        ("GET", RECORDS, "accept", None),
+    ] {
+        assert_eq!(refused(method, target, name), expected, "{method} {target} {name}");
+    }
+}
