@@ -52,23 +52,27 @@ impl Index {
         self.entries.push_back(entry);
     }
 
-    /// The place to start scanning for the record `seq_num`: an ordinal to step through
-    /// [`get`](Self::get). 0 when everything known comes after it.
+    /// The span to start scanning for the record `seq_num`: the last one that starts at or before
+    /// it, or the first of all.
     #[must_use]
-    pub fn find_seq_num(&self, seq_num: u64) -> usize {
-        self.entries.partition_point(|e| e.seq_num <= seq_num).saturating_sub(1)
+    pub fn at_seq_num(&self, seq_num: u64) -> Option<IndexEntry> {
+        self.before(self.entries.partition_point(|e| e.seq_num <= seq_num))
     }
 
-    /// The place to start scanning for the first record with this timestamp or a later one.
+    /// The span to start scanning for the first record with this timestamp or a later one.
     #[must_use]
-    pub fn find_timestamp(&self, timestamp: u64) -> usize {
-        self.entries.partition_point(|e| e.timestamp < timestamp).saturating_sub(1)
+    pub fn at_timestamp(&self, timestamp: u64) -> Option<IndexEntry> {
+        self.before(self.entries.partition_point(|e| e.timestamp < timestamp))
     }
 
-    /// The entry at an ordinal, if there is one.
+    /// The span after the one that starts with the record `seq_num`.
     #[must_use]
-    pub fn get(&self, ordinal: usize) -> Option<IndexEntry> {
-        self.entries.get(ordinal).copied()
+    pub fn after(&self, seq_num: u64) -> Option<IndexEntry> {
+        self.entries.get(self.entries.partition_point(|e| e.seq_num <= seq_num)).copied()
+    }
+
+    fn before(&self, ordinal: usize) -> Option<IndexEntry> {
+        self.entries.get(ordinal.saturating_sub(1)).copied()
     }
 
     /// Forgets spans that hold only records before `trim_point`.
@@ -122,15 +126,23 @@ mod tests {
     #[test]
     fn a_search_starts_at_the_last_span_that_may_hold_the_record() {
         let index = sample();
-        let by_seq = [(0, 0), (5, 0), (9, 0), (10, 1), (19, 1), (20, 2), (99, 2)];
-        for (seq_num, ordinal) in by_seq {
-            assert_eq!(index.find_seq_num(seq_num), ordinal, "seq {seq_num}");
+        let found = |entry: Option<IndexEntry>| entry.map(|e| e.seq_num);
+        for (seq_num, start) in [(0, 0), (5, 0), (9, 0), (10, 10), (19, 10), (20, 20), (99, 20)] {
+            assert_eq!(found(index.at_seq_num(seq_num)), Some(start), "seq {seq_num}");
         }
         // The first record of timestamp 20 may lie before the entry that starts with 20.
-        for (timestamp, ordinal) in [(0, 0), (10, 0), (11, 0), (20, 0), (21, 1), (31, 2)] {
-            assert_eq!(index.find_timestamp(timestamp), ordinal, "timestamp {timestamp}");
+        for (timestamp, start) in [(0, 0), (10, 0), (11, 0), (20, 0), (21, 10), (31, 20)] {
+            assert_eq!(found(index.at_timestamp(timestamp)), Some(start), "timestamp {timestamp}");
         }
-        assert_eq!(Index::default().find_seq_num(7), 0);
+        assert_eq!(Index::default().at_seq_num(7), None);
+    }
+
+    #[test]
+    fn spans_are_stepped_through_by_their_first_record() {
+        let index = sample();
+        for (seq_num, next) in [(0, Some(10)), (10, Some(20)), (12, Some(20)), (20, None)] {
+            assert_eq!(index.after(seq_num).map(|e| e.seq_num), next, "after {seq_num}");
+        }
     }
 
     #[test]

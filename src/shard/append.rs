@@ -1,0 +1,99 @@
+//! Appending: judge, sequence, log, wait, acknowledge.
+
+use std::rc::Rc;
+
+use super::call::StreamPath;
+use super::engine::{Engine, Note, Refused};
+use crate::control::Stream;
+use crate::io::Io;
+use crate::log::entry::{BatchPlace, batch_bytes_max};
+use crate::types::{Ack, AppendInput, PartialStreamConfig, Refusal, StreamPosition};
+
+/// Log bytes kept free for metadata, so that deletions and trims still work on a full disk.
+const RESERVE_BYTES: u64 = 2 * 1024 * 1024;
+
+impl<I: Io> Engine<I> {
+    /// Appends a batch and returns once it is durable.
+    pub(super) async fn append(
+        self: &Rc<Self>,
+        path: &StreamPath,
+        input: AppendInput,
+        auto_create: &PartialStreamConfig,
+    ) -> Result<Ack, Refusal> {
+        let start_us = self.io.now_us();
+        let bytes = input.metered_bytes;
+        self.admit(bytes).await?;
+        let admitted_us = self.io.now_us();
+        self.metrics.append_admitted(admitted_us - start_us);
+        let sequenced = self.sequence(path, &input, auto_create);
+        let records = input.records.len() as u64;
+        drop(input);
+        let (stream, ack, ticket) = match sequenced {
+            Ok(sequenced) => sequenced,
+            Err(refused) => return self.refuse(refused).await,
+        };
+        self.settle(ticket).await?;
+        let latency_us = self.io.now_us() - start_us;
+        self.metrics.append_acked(stream.class(), records, bytes, latency_us);
+        Ok(Ack { tail: stream.durable.get().tail, ..ack })
+    }
+
+    /// Waits until `bytes` more may be in flight.
+    async fn admit(&self, bytes: u64) -> Result<(), Refusal> {
+        loop {
+            self.check_open()?;
+            let inflight = self.inflight_bytes.get();
+            // A batch larger than the limit is let in alone: it must get in some time.
+            if inflight == 0 || inflight + bytes <= self.config.inflight_bytes_max {
+                return Ok(());
+            }
+            self.admitted.notified().await;
+        }
+    }
+
+    /// Judges a batch and hands it to the log, without an await: whole or not at all.
+    fn sequence(
+        self: &Rc<Self>,
+        path: &StreamPath,
+        input: &AppendInput,
+        auto_create: &PartialStreamConfig,
+    ) -> Result<(Rc<Stream>, Ack, u64), Refused> {
+        self.check_room(input)?;
+        let stream = self.stream_for_append(path, auto_create)?;
+        let now_ms = self.io.wall_us() / 1000;
+        let before = stream.accepted.get();
+        let mut timestamps = self.timestamps.borrow_mut();
+        let judged = before.judge(input, stream.timestamping(), now_ms, &mut timestamps);
+        // What a refusal reveals may not be durable yet.
+        let after =
+            judged.map_err(|refusal| Refused { refusal, ticket: stream.last_ticket.get() })?;
+        let first = StreamPosition { seq_num: before.tail.seq_num, timestamp: timestamps[0] };
+        let place = BatchPlace {
+            stream: stream.id,
+            first_seq_num: first.seq_num,
+            arrival_ms: now_ms,
+        };
+        let note = Note::Batch {
+            stream: Rc::clone(&stream),
+            first,
+            after,
+            records: input.records.len() as u64,
+            bytes: input.metered_bytes,
+        };
+        let ticket = self.writer.append_batch(place, input, &timestamps, stream.class(), note);
+        stream.accepted.set(after);
+        stream.last_ticket.set(ticket);
+        self.inflight_bytes.set(self.inflight_bytes.get() + input.metered_bytes);
+        let ack = Ack { start: first, end: after.tail, tail: after.tail };
+        Ok((stream, ack, ticket))
+    }
+
+    /// Refuses before any effect when the log might not find room on the disk.
+    fn check_room(&self, input: &AppendInput) -> Result<(), Refusal> {
+        let wanted = (self.writer.gathered_bytes() + batch_bytes_max(input)) as u64;
+        if self.segments.room_bytes() < wanted + RESERVE_BYTES {
+            return Err(Refusal::HotServer("the disk is full; try again later".to_owned()));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,169 @@
+//! What one core asks of the core that owns a shard, and what comes back.
+//!
+//! These values cross cores, so they own everything they say: a batch travels with its receive
+//! buffer, a read comes back as the finished body.
+
+use crate::api::query::ReadQuery;
+use crate::codec::Format;
+use crate::control::{BasinRecord, Creation, StreamRecord};
+use crate::metrics::Snapshot;
+use crate::types::{
+    Ack, AppendInput, BasinConfig, BasinName, PartialStreamConfig, Refusal, StreamConfig,
+    StreamName, StreamPosition,
+};
+
+/// A stream by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamPath {
+    /// Its basin.
+    pub basin: BasinName,
+    /// Its name.
+    pub stream: StreamName,
+}
+
+/// A page of a listing.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// Only names that start with this.
+    pub prefix: String,
+    /// Only names that sort after this.
+    pub start_after: String,
+    /// Most items wanted from this shard.
+    pub limit: usize,
+}
+
+/// An operation on one shard.
+#[derive(Debug)]
+pub enum Call {
+    /// Append a batch.
+    Append {
+        /// To which stream.
+        path: StreamPath,
+        /// The batch.
+        input: AppendInput,
+        /// What the request says about a stream that it creates.
+        auto_create: PartialStreamConfig,
+    },
+    /// Read records; answered with a body.
+    Read {
+        /// From which stream.
+        path: StreamPath,
+        /// What to read.
+        query: ReadQuery,
+        /// How to spell bytes.
+        format: Format,
+        /// What the request says about a stream that it creates.
+        auto_create: PartialStreamConfig,
+    },
+    /// The durable tail.
+    CheckTail(StreamPath),
+    /// Create a stream.
+    CreateStream {
+        /// Which one.
+        path: StreamPath,
+        /// What its creator says about it.
+        config: PartialStreamConfig,
+        /// How its creation is recognised.
+        creation: Option<Creation>,
+    },
+    /// A stream's configuration.
+    GetStream(StreamPath),
+    /// Delete a stream.
+    DeleteStream(StreamPath),
+    /// Streams of a basin, sorted.
+    ListStreams(BasinName, Page),
+    /// Create a basin; shard 0 only.
+    CreateBasin {
+        /// Its name.
+        basin: BasinName,
+        /// Its configuration.
+        config: BasinConfig,
+        /// How its creation is recognised.
+        creation: Option<Creation>,
+    },
+    /// A basin as it is.
+    GetBasin(BasinName),
+    /// Mark a basin as being deleted; shard 0 only.
+    MarkBasinDeleted(BasinName),
+    /// Basins, sorted.
+    ListBasins(Page),
+    /// Take over a copy of a basin from shard 0.
+    CopyBasin(BasinRecord),
+    /// Delete all streams of a basin.
+    DeleteStreamsOf(BasinName),
+    /// Forget a basin whose streams are gone; shard 0 logs it.
+    ForgetBasin(BasinName),
+    /// Numbers for the metrics.
+    Metrics,
+    /// Whether the shard takes appends.
+    Health,
+}
+
+/// What an operation answers.
+#[derive(Debug)]
+pub enum Answer {
+    /// Done, and nothing to say.
+    Done,
+    /// A batch is durable.
+    Ack(Ack),
+    /// A finished JSON body.
+    Body(Vec<u8>),
+    /// A durable tail.
+    Tail(StreamPosition),
+    /// A stream's configuration.
+    StreamConfig(StreamConfig),
+    /// A stream, and whether this call created it.
+    Stream(StreamRecord, bool),
+    /// Streams, sorted.
+    Streams(Vec<StreamRecord>),
+    /// A basin, and whether this call created it.
+    Basin(BasinRecord, bool),
+    /// Basins, sorted.
+    Basins(Vec<BasinRecord>),
+    /// Numbers for the metrics.
+    Metrics(Box<Snapshot>),
+}
+
+/// Result of a call.
+pub type CallResult = Result<Answer, Refusal>;
+
+/// The shard that owns a stream: fixed for the life of a data directory, and documented in
+/// `docs/FORMAT.md`.
+///
+/// CRC-32C of `basin`, a NUL byte and `stream` (neither name can hold NUL), spread over the shards
+/// by multiplication.
+#[must_use]
+pub fn shard_of(basin: &BasinName, stream: &StreamName, shards: u16) -> u16 {
+    let crc = crc32c::crc32c(basin.as_str().as_bytes());
+    let crc = crc32c::crc32c_append(crc, &[0]);
+    let crc = crc32c::crc32c_append(crc, stream.as_str().as_bytes());
+    // CRCs of similar names differ in few bits; Fibonacci hashing spreads them into the high ones.
+    let mixed = u64::from(crc).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+    u16::try_from((mixed * u64::from(shards)) >> 32).expect("below shards")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shard(stream: &str, shards: u16) -> u16 {
+        let basin = BasinName::new("test-basin-1").unwrap();
+        shard_of(&basin, &StreamName::new(stream).unwrap(), shards)
+    }
+
+    #[test]
+    fn the_placement_of_streams_never_changes() {
+        // These values are on people's disks.
+        let placed: Vec<u16> = ["s", "a/b", "日本", "s1", "s2", "s3"].map(|s| shard(s, 8)).into();
+        assert_eq!(placed, [0; 6]);
+    }
+
+    #[test]
+    fn similar_names_are_spread_evenly() {
+        let mut counts = [0u32; 8];
+        for i in 0..8_000 {
+            counts[usize::from(shard(&format!("stream-{i}"), 8))] += 1;
+        }
+        assert!(counts.iter().all(|c| (900..1_100).contains(c)), "{counts:?}");
+    }
+}

@@ -1,0 +1,369 @@
+//! One shard: its log, its catalogue, and the tasks that keep them going.
+//!
+//! Generic over the seam, so the whole of it also runs on a simulated disk. Operations live in
+//! the files beside this one; here is what they share:
+//!
+//! * an operation judges and logs without an await in between, so what it saw is still true;
+//! * then it waits for the ticket of whatever its answer reveals, refusals included;
+//! * a dropped operation has logged or it has not: nothing is half done.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use crate::control::{BasinRecord, Catalog, Gone, Stream, StreamRecord};
+use crate::io::notify::Notify;
+use crate::io::{Io, IoError};
+use crate::log::checkpoint::{CheckpointBuilder, CheckpointFacts};
+use crate::log::entry::Kind;
+use crate::log::reader::Reader;
+use crate::log::recovery::{Recovered, RecoveryError, recover};
+use crate::log::segment::LogFacts;
+use crate::log::segments::Segments;
+use crate::log::writer::{Flushed, Writer};
+use crate::metrics::Metrics;
+use crate::stream::State;
+use crate::types::{BasinName, LogPos, Refusal, StreamName, StreamPosition};
+
+use super::call::{Answer, Call, CallResult};
+use super::durable::Durable;
+use super::replay::Replay;
+
+/// Settings of a shard; see `config` for what they mean to an operator.
+#[derive(Debug, Clone, Copy)]
+pub struct EngineConfig {
+    /// What its log files say about themselves.
+    pub log: LogFacts,
+    /// When groups of Standard batches are written.
+    pub policy: crate::log::group::Policy,
+    /// Most record bytes accepted and not yet durable; more wait.
+    pub inflight_bytes_max: u64,
+    /// Most bytes of recent frames kept for readers.
+    pub window_bytes_max: usize,
+    /// Bytes of log after which a checkpoint is written.
+    pub checkpoint_bytes: u64,
+}
+
+/// What is handed to the log with each entry and comes back when it is durable.
+#[derive(Debug)]
+pub(super) enum Note {
+    Batch { stream: Rc<Stream>, first: StreamPosition, after: State, records: u64, bytes: u64 },
+    StreamGone(Rc<Stream>),
+    Stream(Rc<Stream>),
+    Basin,
+    BasinGone(BasinName),
+}
+
+/// A refusal, and the ticket of the state that it reveals.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) refusal: Refusal,
+    pub(super) ticket: u64,
+}
+
+impl From<Refusal> for Refused {
+    /// A refusal that reveals nothing that is not durable.
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, ticket: 0 }
+    }
+}
+
+/// One shard.
+pub struct Engine<I: Io> {
+    pub(super) io: Rc<I>,
+    pub(super) config: EngineConfig,
+    pub(super) writer: Writer<I, Note>,
+    pub(super) reader: Reader<I>,
+    pub(super) segments: Rc<Segments<I>>,
+    pub(super) catalog: RefCell<Catalog>,
+    pub(super) durable: Durable,
+    pub(super) metrics: Metrics,
+    pub(super) timestamps: RefCell<Vec<u64>>,
+    pub(super) inflight_bytes: Cell<u64>,
+    pub(super) admitted: Notify,
+    logged_bytes: Cell<u64>,
+    checkpoint_due: Notify,
+    durable_end: Cell<LogPos>,
+    previous_first_epoch: Cell<u64>,
+}
+
+impl<I: Io> Engine<I> {
+    /// Opens the shard's log and replays it.
+    ///
+    /// * Durable: everything that is visible afterwards.
+    /// * Errors: [`RecoveryError`]; on damage nothing was changed.
+    pub async fn open(io: Rc<I>, config: EngineConfig) -> Result<Self, RecoveryError> {
+        let mut replay = Replay::default();
+        let started_us = io.now_us();
+        let recovered: Recovered<I> = recover(&*io, config.log, &mut replay).await?;
+        let mut catalog = replay.into_catalog();
+        catalog.raise_next_stream_id(recovered.next_stream_id);
+        let segments = Rc::new(recovered.segments);
+        let active = segments.active();
+        let offset_bytes = u32::try_from(active.end_bytes()).expect("segments are at most 4 GiB");
+        let end = LogPos { segment: active.epoch, offset_bytes };
+        tracing::info!(
+            shard = config.log.shard,
+            streams = catalog.stream_count(),
+            segment = end.segment,
+            offset_bytes,
+            torn_bytes = recovered.torn_bytes,
+            took_ms = (io.now_us() - started_us) / 1000,
+            "log recovered"
+        );
+        let reader =
+            Reader::new(config.log, Rc::clone(&segments), config.window_bytes_max, end);
+        let writer = Writer::new(
+            Rc::clone(&io),
+            config.log,
+            config.policy,
+            Rc::clone(&segments),
+            recovered.chain,
+        );
+        Ok(Self {
+            io,
+            config,
+            writer,
+            reader,
+            segments,
+            catalog: RefCell::new(catalog),
+            durable: Durable::default(),
+            metrics: Metrics::default(),
+            timestamps: RefCell::default(),
+            inflight_bytes: Cell::default(),
+            admitted: Notify::default(),
+            logged_bytes: Cell::default(),
+            checkpoint_due: Notify::default(),
+            durable_end: end.into(),
+            previous_first_epoch: 1.into(),
+        })
+    }
+
+    /// Does one operation.
+    ///
+    /// * Errors: a [`Refusal`], which has waited for the state that it reveals.
+    /// * Cancel: what was logged becomes durable all the same.
+    pub async fn handle(self: &Rc<Self>, call: Call) -> CallResult {
+        match call {
+            Call::Append { path, input, auto_create } => {
+                self.append(&path, input, &auto_create).await.map(Answer::Ack)
+            }
+            Call::Read { path, query, format, auto_create } => {
+                self.read(&path, &query, format, &auto_create).await.map(Answer::Body)
+            }
+            Call::CheckTail(path) => self.check_tail(&path).await.map(Answer::Tail),
+            Call::CreateStream { path, config, creation } => {
+                self.create_stream(&path, &config, creation).await
+            }
+            Call::GetStream(path) => self.stream_config(&path).await.map(Answer::StreamConfig),
+            Call::DeleteStream(path) => self.delete_stream(&path).await,
+            Call::ListStreams(basin, page) => self.list_streams(&basin, &page),
+            Call::CreateBasin { basin, config, creation } => {
+                self.create_basin(&basin, config, creation).await
+            }
+            Call::GetBasin(basin) => self.basin(&basin).await,
+            Call::MarkBasinDeleted(basin) => self.mark_basin_deleted(&basin).await,
+            Call::ListBasins(page) => Ok(self.list_basins(&page)),
+            Call::CopyBasin(record) => self.copy_basin(record),
+            Call::DeleteStreamsOf(basin) => self.delete_streams_of(&basin).await,
+            Call::ForgetBasin(basin) => self.forget_basin(&basin).await,
+            Call::Metrics => Ok(Answer::Metrics(Box::new(self.snapshot()))),
+            Call::Health => self.check_open().map(|()| Answer::Done),
+        }
+    }
+
+    /// Writes what gathers, for ever.
+    ///
+    /// * Errors: the failure that ended it; the shard is read-only from then on.
+    pub async fn run_writer(self: Rc<Self>) -> IoError {
+        loop {
+            match self.writer.flush_next().await {
+                Ok(flushed) => self.became_durable(flushed),
+                Err(error) => return self.give_up(error),
+            }
+        }
+    }
+
+    /// Keeps segments ready, for ever.
+    ///
+    /// * Errors: as [`run_writer`](Self::run_writer).
+    pub async fn run_segments(self: Rc<Self>) -> IoError {
+        match self.segments.keep(&*self.io).await {
+            Ok(()) => unreachable!("it only ends by failing"),
+            Err(error) => self.give_up(error),
+        }
+    }
+
+    /// Writes checkpoints as the log grows, for ever. A failed one is reported and tried again
+    /// after as much more log: it bounds a restart, it promises nothing.
+    pub async fn run_checkpoints(self: Rc<Self>) {
+        loop {
+            while self.logged_bytes.get() < self.config.checkpoint_bytes {
+                self.checkpoint_due.notified().await;
+            }
+            self.logged_bytes.set(0);
+            if let Err(error) = self.checkpoint().await {
+                tracing::error!(shard = self.config.log.shard, %error, "checkpoint failed");
+            }
+        }
+    }
+
+    fn give_up(&self, error: IoError) -> IoError {
+        let shard = self.config.log.shard;
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        tracing::error!(shard, %error, cause, "log failed: the shard takes no more appends");
+        self.durable.fail(&format!("{error}: {}", cause.unwrap_or_default()));
+        self.admitted.notify();
+        error
+    }
+
+    fn became_durable(&self, flushed: Flushed<I::Buf, Note>) {
+        let (mut batches, mut record_bytes) = (0, 0);
+        let frame_count = flushed.frames.len() as u64;
+        for frame in flushed.frames {
+            self.reader.remember(frame.pos, &frame.buf);
+            let len = u32::try_from(frame.buf.as_ref().as_ref().len()).expect("by the format");
+            let end = LogPos { offset_bytes: frame.pos.offset_bytes + len, ..frame.pos };
+            self.durable_end.set(end);
+            for note in frame.notes {
+                match note {
+                    Note::Batch { stream, first, after, bytes, records: _ } => {
+                        stream.became_durable(first, frame.pos, after);
+                        batches += 1;
+                        record_bytes += bytes;
+                    }
+                    Note::StreamGone(stream) => {
+                        self.catalog.borrow_mut().remove_stream(stream.id);
+                        stream.changed.notify();
+                    }
+                    Note::Stream(stream) => stream.changed.notify(),
+                    Note::Basin => {}
+                    Note::BasinGone(name) => self.catalog.borrow_mut().remove_basin(&name),
+                }
+            }
+        }
+        self.inflight_bytes.set(self.inflight_bytes.get() - record_bytes);
+        self.admitted.notify();
+        self.metrics.group_written(
+            batches,
+            frame_count,
+            flushed.written_bytes,
+            record_bytes,
+            flushed.write_us,
+            flushed.sync_us,
+        );
+        self.durable.advance(flushed.durable_ticket);
+        let logged = self.logged_bytes.get() + flushed.written_bytes;
+        self.logged_bytes.set(logged);
+        if logged >= self.config.checkpoint_bytes {
+            self.checkpoint_due.notify();
+        }
+    }
+
+    /// Writes a checkpoint of what is durable, then gives up segments that hold nothing any more.
+    ///
+    /// * Durable: yes, when it returns.
+    pub async fn checkpoint(&self) -> Result<(), IoError> {
+        let facts = self.checkpoint_facts();
+        let builder = self.checkpoint_entries();
+        builder.write(&*self.io, self.config.log, facts).await?;
+        // The checkpoint before this one may still be needed, and what it needs with it.
+        let previous = self.previous_first_epoch.replace(facts.first_epoch);
+        let released = self.segments.release_before(previous.min(facts.first_epoch));
+        if released > 0 {
+            tracing::info!(shard = self.config.log.shard, released, "segments given up");
+        }
+        self.metrics.segments_recycled(released as u64);
+        Ok(())
+    }
+
+    /// Where the log stands right now: between two groups everything durable is known, and the
+    /// writer's chain belongs to it.
+    fn checkpoint_facts(&self) -> CheckpointFacts {
+        let catalog = self.catalog.borrow();
+        let pos = self.durable_end.get();
+        let needed = catalog.streams().filter_map(|s| s.first_needed_pos()).min();
+        CheckpointFacts {
+            pos,
+            chain: self.writer.durable_chain(),
+            first_epoch: needed.map_or(pos.segment, |p| p.segment.min(pos.segment)),
+            next_stream_id: catalog.next_stream_id(),
+        }
+    }
+
+    fn checkpoint_entries(&self) -> CheckpointBuilder {
+        let catalog = self.catalog.borrow();
+        let durable = self.durable.reached();
+        let mut builder = CheckpointBuilder::default();
+        for (_, basin) in catalog.basins().filter(|(_, b)| b.ticket <= durable) {
+            builder.push(Kind::Basin, &json(&basin.record));
+        }
+        for stream in catalog.streams().filter(|s| s.created_ticket <= durable) {
+            builder.push(Kind::Stream, &json(&stream.record()));
+            builder.push(Kind::StreamState, &stream.encode_state());
+        }
+        builder
+    }
+
+    /// Logs a basin; returns the ticket.
+    pub(super) fn log_basin(&self, record: &BasinRecord) -> u64 {
+        self.writer.append_metadata(Kind::Basin, &json(record), Note::Basin)
+    }
+
+    /// Logs that a basin is gone; returns the ticket.
+    pub(super) fn log_basin_gone(&self, name: &BasinName) -> u64 {
+        let gone = Gone { id: 0, name: name.as_str().to_owned() };
+        self.writer.append_metadata(Kind::BasinGone, &json(&gone), Note::BasinGone(name.clone()))
+    }
+
+    /// Logs a stream's metadata; returns the ticket.
+    pub(super) fn log_stream(&self, record: &StreamRecord, stream: &Rc<Stream>) -> u64 {
+        self.writer.append_metadata(Kind::Stream, &json(record), Note::Stream(Rc::clone(stream)))
+    }
+
+    /// Logs that a stream is gone; returns the ticket.
+    pub(super) fn log_stream_gone(&self, stream: &Rc<Stream>) -> u64 {
+        let gone = Gone { id: stream.id.0, name: String::new() };
+        let note = Note::StreamGone(Rc::clone(stream));
+        self.writer.append_metadata(Kind::StreamGone, &json(&gone), note)
+    }
+
+    /// Waits until `ticket` is durable.
+    pub(super) async fn settle(&self, ticket: u64) -> Result<(), Refusal> {
+        self.durable.wait(ticket).await.map_err(|reason| Refusal::Storage(reason.to_string()))
+    }
+
+    /// Waits until what the refusal reveals is durable.
+    pub(super) async fn refuse<T>(&self, refused: Refused) -> Result<T, Refusal> {
+        self.settle(refused.ticket).await?;
+        Err(refused.refusal)
+    }
+
+    /// Whether the log takes entries.
+    pub(super) fn check_open(&self) -> Result<(), Refusal> {
+        self.durable.failure().map_or(Ok(()), |reason| Err(Refusal::Storage(reason.to_string())))
+    }
+
+    fn snapshot(&self) -> crate::metrics::Snapshot {
+        self.metrics.set_inflight_bytes(self.inflight_bytes.get());
+        self.metrics.set_streams(self.catalog.borrow().stream_count() as u64);
+        self.metrics.set_segment_files(self.segments.file_count() as u64);
+        self.metrics.snapshot()
+    }
+
+    /// Names of the basins that are being deleted, and streams that are: what a restart resumes.
+    pub fn unfinished_deletions(&self) -> (Vec<BasinName>, Vec<Rc<Stream>>) {
+        let catalog = self.catalog.borrow();
+        let basins = catalog.basins().filter(|(_, b)| b.record.deleted_us.is_some());
+        let streams = catalog.streams().filter(|s| s.is_deleting());
+        (basins.map(|(name, _)| name.clone()).collect(), streams.cloned().collect())
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("records are structs of plain values")
+}
+
+/// Parses names that were valid when they were logged.
+pub(super) fn names(record: &StreamRecord) -> Option<(BasinName, StreamName)> {
+    Some((BasinName::new(&record.basin).ok()?, StreamName::new(&record.name).ok()?))
+}

@@ -1,0 +1,122 @@
+//! Rebuilds a shard's catalogue from its checkpoint and log.
+
+use std::rc::Rc;
+
+use serde::de::DeserializeOwned;
+
+use super::engine::names;
+use crate::control::{BasinRecord, Catalog, Gone, Stream, StreamRecord};
+use crate::log::entry::{Batch, Entry, Kind};
+use crate::log::format::FormatError;
+use crate::log::scan::Visitor;
+use crate::stream::State;
+use crate::types::limits::BATCH_RECORDS_MAX;
+use crate::types::{BasinName, Command, FencingToken, LogPos, StreamId, StreamPosition};
+
+/// Applies entries in log order.
+#[derive(Debug, Default)]
+pub(super) struct Replay {
+    catalog: Catalog,
+}
+
+impl Replay {
+    pub(super) fn into_catalog(self) -> Catalog {
+        self.catalog
+    }
+
+    fn stream(&mut self, record: StreamRecord) -> Result<(), FormatError> {
+        if let Some(stream) = self.catalog.stream_by_id(StreamId(record.id)) {
+            stream.set_record(record);
+            return Ok(());
+        }
+        let (basin, name) = names(&record).ok_or(FormatError::Entry("stream name"))?;
+        if self.catalog.stream(&basin, &name).is_some() {
+            return Err(FormatError::Entry("two streams of one name"));
+        }
+        let stream = Rc::new(Stream::new(record, 0));
+        self.catalog.add_stream(basin, name, &stream);
+        Ok(())
+    }
+
+    fn batch(&self, pos: LogPos, batch: &Batch<'_>) -> Result<(), FormatError> {
+        // A batch may follow its stream's deletion in the log: it was sequenced before.
+        let Some(stream) = self.catalog.stream_by_id(batch.place.stream) else { return Ok(()) };
+        let mut state = stream.durable.get();
+        if batch.place.first_seq_num != state.tail.seq_num {
+            return Err(FormatError::Entry("batch out of sequence"));
+        }
+        if usize::from(batch.record_count) > BATCH_RECORDS_MAX {
+            return Err(FormatError::Entry("too many records"));
+        }
+        for record in batch.records() {
+            let record = record?;
+            state.tail.timestamp = record.timestamp;
+            apply_command(&mut state, record.seq_num, &record)?;
+        }
+        state.tail.seq_num = batch.end_seq_num();
+        let first =
+            StreamPosition { seq_num: batch.place.first_seq_num, timestamp: batch.first_timestamp };
+        stream.accepted.set(state);
+        stream.became_durable(first, pos, state);
+        Ok(())
+    }
+}
+
+fn apply_command(
+    state: &mut State,
+    seq_num: u64,
+    record: &crate::log::entry::Record<'_>,
+) -> Result<(), FormatError> {
+    const BAD: FormatError = FormatError::Entry("command record");
+    let mut headers = record.headers();
+    let command = match (headers.next(), headers.next()) {
+        (Some((b"", b"fence")), None) => {
+            let text = std::str::from_utf8(record.body).map_err(|_| BAD)?;
+            Command::Fence(FencingToken::new(text).map_err(|_| BAD)?)
+        }
+        (Some((b"", b"trim")), None) => {
+            Command::Trim(u64::from_be_bytes(record.body.try_into().map_err(|_| BAD)?))
+        }
+        _ => return Ok(()),
+    };
+    state.apply(command, seq_num);
+    Ok(())
+}
+
+fn parse<T: DeserializeOwned>(entry: &Entry<'_>) -> Result<T, FormatError> {
+    serde_json::from_slice(entry.metadata()).map_err(|_| FormatError::Entry("metadata"))
+}
+
+impl Visitor for Replay {
+    fn entry(&mut self, pos: LogPos, entry: &Entry<'_>) -> Result<(), FormatError> {
+        match entry.kind {
+            Kind::Batch => self.batch(pos, &Batch::of(entry)?),
+            Kind::Stream => self.stream(parse(entry)?),
+            Kind::StreamGone => {
+                let gone: Gone = parse(entry)?;
+                self.catalog.remove_stream(StreamId(gone.id));
+                Ok(())
+            }
+            Kind::Basin => {
+                let record: BasinRecord = parse(entry)?;
+                let name =
+                    BasinName::new(&record.name).map_err(|_| FormatError::Entry("basin name"))?;
+                self.catalog.put_basin(name, record, 0);
+                Ok(())
+            }
+            Kind::BasinGone => {
+                let gone: Gone = parse(entry)?;
+                let name =
+                    BasinName::new(&gone.name).map_err(|_| FormatError::Entry("basin name"))?;
+                self.catalog.remove_basin(&name);
+                Ok(())
+            }
+            Kind::StreamState => {
+                let id = Stream::state_id(entry.metadata())?;
+                let stream = self.catalog.stream_by_id(id);
+                let stream = stream.ok_or(FormatError::Entry("state of an unknown stream"))?;
+                stream.decode_state(entry.metadata())
+            }
+        }
+    }
+}
