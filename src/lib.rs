@@ -7,5 +7,6 @@ pub mod control;
 pub mod io;
 pub mod log;
 pub mod stream;
+pub mod codec;
 pub mod types;
 pub mod wire;

@@ -108,6 +108,17 @@ pub struct AppendBuilder {
 }
 
 impl AppendBuilder {
+    /// A builder with room for `records` records and `headers` headers in all, for decoders
+    /// that know the counts beforehand.
+    #[must_use]
+    pub fn with_capacity(records: usize, headers: usize) -> Self {
+        Self {
+            records: Vec::with_capacity(records),
+            headers: Vec::with_capacity(headers),
+            ..Self::default()
+        }
+    }
+
     /// Adds a header to the record being built.
     pub fn push_header(&mut self, header: HeaderSpan) {
         self.headers.push(header);

@@ -1,0 +1,18 @@
+//! The representations of batches on the wire, both directions: bytes in, [`types`] values out,
+//! and back.
+//!
+//! Pure: a codec knows nothing of headers, status codes, streams or sockets. Each representation
+//! is a room of its own.
+//!
+//! * [`json`]: unary appends, acks and read batches as JSON.
+//!
+//! Source: S2 specification, sections 4.1 to 4.3, 4.6 and 5.4.
+//!
+//! [`types`]: crate::types
+
+#![forbid(unsafe_code)]
+
+pub mod format;
+pub mod json;
+
+pub use format::Format;
