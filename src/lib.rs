@@ -2,5 +2,6 @@
 //!
 //! Start with `docs/ARCHITECTURE.md`; the rooms below are in the order in which data meets them.
 
+pub mod http1;
 pub mod types;
 pub mod wire;
