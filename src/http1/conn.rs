@@ -41,12 +41,12 @@ pub enum Event<'a> {
     Closed,
 }
 
-/// [`Event`] without the borrow.
-#[expect(clippy::large_enum_variant, reason = "as `Event`, which it becomes at once")]
+/// [`Event`] in numbers, so that deciding and lending are two steps and a request is built where
+/// it is returned.
 enum Step {
     NeedInput,
     Head,
-    Request(Request),
+    Request { request_bytes: usize, body_bytes: usize },
     Data(Range<usize>),
     End,
     Closed,
@@ -75,7 +75,7 @@ impl State {
 ///
 /// Memory: the receive buffer and one spare; a buffer given away with a request comes back
 /// through [`recycle`](Self::recycle), and then nothing is allocated per request (heads of more
-/// than 24 lines excepted).
+/// than 16 lines excepted).
 #[derive(Debug)]
 pub struct Conn {
     limits: Limits,
@@ -165,7 +165,9 @@ impl Conn {
         Ok(match self.latched(Self::step)? {
             Step::NeedInput => Event::NeedInput,
             Step::Head => Event::Head,
-            Step::Request(request) => Event::Request(request),
+            Step::Request { request_bytes, body_bytes } => {
+                Event::Request(self.take_request(request_bytes, body_bytes))
+            }
             Step::Data(at) => Event::Data(self.buf.slice(at)),
             Step::End => Event::End,
             Step::Closed => Event::Closed,
@@ -259,7 +261,7 @@ impl Conn {
                     return self.need_input();
                 }
                 self.next_message();
-                Ok(Step::Request(self.take_request(request_bytes, body_bytes)))
+                Ok(Step::Request { request_bytes, body_bytes })
             }
             State::CollectChunked { .. } => self.step_collect_chunked(),
             State::StreamKnown { left } => self.step_stream_known(left),
@@ -269,7 +271,9 @@ impl Conn {
     }
 
     fn step_head(&mut self) -> Result<Step, Violation> {
-        let State::Head { search, empty_lines } = &mut self.state else { unreachable!() };
+        let State::Head { search, empty_lines } = &mut self.state else {
+            unreachable!("by `step`")
+        };
         loop {
             match self.buf.filled() {
                 [] if self.eof => return Ok(Step::Closed),
@@ -291,7 +295,7 @@ impl Conn {
         let Some(head_bytes) = search.advance(self.buf.filled(), &self.limits)? else {
             return self.need_input();
         };
-        self.head = parse_head(&self.buf.filled()[..head_bytes], &self.limits)?;
+        parse_head(&mut self.head, &self.buf.filled()[..head_bytes], &self.limits)?;
         self.head_bytes = head_bytes;
         self.keep_alive = self.head.keep_alive;
         self.state = State::Judged;
@@ -299,7 +303,9 @@ impl Conn {
     }
 
     fn step_collect_chunked(&mut self) -> Result<Step, Violation> {
-        let State::CollectChunked { decoder, body_bytes } = &mut self.state else { unreachable!() };
+        let State::CollectChunked { decoder, body_bytes } = &mut self.state else {
+            unreachable!("by `step`")
+        };
         let bytes = self.buf.filled_mut();
         let mut read_at = self.head_bytes + *body_bytes;
         loop {
@@ -317,7 +323,7 @@ impl Conn {
                 Piece::End(n) => {
                     let (request_bytes, body_bytes) = (read_at + n, *body_bytes);
                     self.next_message();
-                    return Ok(Step::Request(self.take_request(request_bytes, body_bytes)));
+                    return Ok(Step::Request { request_bytes, body_bytes });
                 }
             }
         }
@@ -338,7 +344,7 @@ impl Conn {
     }
 
     fn step_stream_chunked(&mut self) -> Result<Step, Violation> {
-        let State::StreamChunked { decoder } = &mut self.state else { unreachable!() };
+        let State::StreamChunked { decoder } = &mut self.state else { unreachable!("by `step`") };
         match decoder.next(self.buf.filled(), &self.limits)? {
             Piece::Data(at) => Ok(self.hand_out(at)),
             Piece::Starved => {

@@ -5,7 +5,7 @@ use std::str;
 use super::encode::Persistence;
 
 /// Header lines that need no allocation.
-const LINES_INLINE: usize = 24;
+const LINES_INLINE: usize = 16;
 
 /// The protocol version of a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

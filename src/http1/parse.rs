@@ -50,8 +50,9 @@ impl HeadSearch {
     }
 }
 
-/// Parses and judges `bytes`: one head with all of its line ends, none of them a bare LF.
-pub(super) fn parse_head(bytes: &[u8], limits: &Limits) -> Result<Head, Violation> {
+/// Parses and judges `bytes`: one head with all of its line ends, none of them a bare LF. Fills
+/// `head`, which must be empty; after a refusal what it holds means nothing.
+pub(super) fn parse_head(head: &mut Head, bytes: &[u8], limits: &Limits) -> Result<(), Violation> {
     let mut slots = [const { MaybeUninit::uninit() }; HEADER_COUNT_CEILING];
     let mut request = httparse::Request::new(&mut []);
     let parsed = request.parse_with_uninit_headers(bytes, &mut slots[..limits.header_count_max]);
@@ -59,22 +60,21 @@ pub(super) fn parse_head(bytes: &[u8], limits: &Limits) -> Result<Head, Violatio
         Ok(httparse::Status::Complete(len)) if len == bytes.len() => {}
         Err(httparse::Error::TooManyHeaders) => return Err(Violation::HeaderCount),
         // A disagreement about where the head ends is as bad as an error.
-        _ => return Err(diagnose(bytes)),
+        _ => return Err(diagnose(bytes).unwrap_or(Violation::RequestLine)),
     }
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version)
     else {
         return Err(Violation::RequestLine);
     };
-    let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
-    let mut head = Head { version, method: Span::of(method.as_bytes(), bytes), ..Head::default() };
-    judge_target(&mut head, method, target, bytes, limits)?;
+    head.version = if minor == 0 { Version::Http10 } else { Version::Http11 };
+    head.method = Span::of(method.as_bytes(), bytes);
+    judge_target(head, method, target, bytes, limits)?;
     let mut facts = Facts::default();
     for line in request.headers.iter() {
         head.lines.push(Span::of(line.name.as_bytes(), bytes), Span::of(line.value, bytes));
         facts.note(line.name, line.value)?;
     }
-    facts.conclude(&mut head, bytes)?;
-    Ok(head)
+    facts.conclude(head, bytes)
 }
 
 /// Splits the target (RFC 9112 section 3.2) into authority, path and query.
@@ -124,15 +124,21 @@ fn after_scheme(target: &str) -> Option<&str> {
     known.then_some(rest)
 }
 
-/// Whether `value` has the characters of `host[:port]`. A comma, legal in RFC 3986 names that
-/// nobody has, is how repeated `Host` lines look after a merge, so it is none.
+/// The bytes of `host[:port]`. A comma, legal in RFC 3986 names that nobody has, is how repeated
+/// `Host` lines look after a merge, so it is none of them.
+const AUTHORITY_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let bytes = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-_:[]~%!$&'()*+;=";
+    let mut i = 0;
+    while i < bytes.len() {
+        table[bytes[i] as usize] = true;
+        i += 1;
+    }
+    table
+};
+
 fn is_authority(value: &[u8]) -> bool {
-    value.iter().all(|&byte| {
-        byte.is_ascii_alphanumeric()
-            || matches!(byte, b'.' | b'-' | b':' | b'[' | b']' | b'_')
-            || matches!(byte, b'~' | b'%' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')')
-            || matches!(byte, b'*' | b'+' | b';' | b'=')
-    })
+    value.iter().all(|&byte| AUTHORITY_BYTES[usize::from(byte)])
 }
 
 /// What the header lines say about framing and connection.
@@ -223,17 +229,16 @@ pub(super) fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// The rule that a head breaks to which the parser objected.
-fn diagnose(bytes: &[u8]) -> Violation {
+/// The first rule of grammar that a head breaks.
+fn diagnose(bytes: &[u8]) -> Option<Violation> {
     let mut lines = bytes.split(|&byte| byte == b'\n').map(|line| {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if memchr::memchr(b'\r', line).is_some() { Err(Violation::BareCr) } else { Ok(line) }
     });
     let request_line = lines.next().unwrap_or(Ok(b"")).and_then(judge_request_line);
-    let broken = request_line.err().or_else(|| {
+    request_line.err().or_else(|| {
         lines.take_while(|line| *line != Ok(b"")).find_map(|line| line.and_then(judge_line).err())
-    });
-    broken.unwrap_or(Violation::RequestLine)
+    })
 }
 
 fn judge_request_line(line: &[u8]) -> Result<(), Violation> {
@@ -274,5 +279,62 @@ fn judge_line(line: &[u8]) -> Result<(), Violation> {
         Err(Violation::HeaderValue)
     } else {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_byte_is_searched_twice() {
+        let (mut search, limits) = (HeadSearch::NEW, Limits::default());
+        let (first, second) = ("GET / HTTP/1.0\r\nA: b", "\r\n\r\nrest");
+        assert_eq!(search.advance(first.as_bytes(), &limits), Ok(None));
+        // A bare LF in the part already searched goes unseen only if that part is skipped.
+        let changed = first.replace('b', "\n") + second;
+        let end = first.len() + 4;
+        assert_eq!(search.advance(changed.as_bytes(), &limits), Ok(Some(end)));
+        let mut fresh = HeadSearch::NEW;
+        assert_eq!(fresh.advance(changed.as_bytes(), &limits), Err(Violation::BareLf));
+    }
+
+    #[test]
+    fn lengths_are_decimal_and_of_64_bits() {
+        assert_eq!(parse_length(b"0"), Some(0));
+        assert_eq!(parse_length(b"007"), Some(7));
+        assert_eq!(parse_length(b"18446744073709551615"), Some(u64::MAX));
+        for refused in [&b""[..], b"18446744073709551616", b"+1", b"1 ", b"1,1", b"a"] {
+            assert_eq!(parse_length(refused), None);
+        }
+    }
+
+    #[test]
+    fn parser_and_diagnosis_agree_about_every_byte_in_every_place() {
+        use Violation as V;
+        let head = b"GET /a HTTP/1.1\r\nHost: h\r\nA: b\r\n\r\n";
+        let limits = Limits::default();
+        let mut refused = 0;
+        for (place, byte) in (0..head.len()).flat_map(|place| (0..=255).map(move |b| (place, b))) {
+            let mut changed = *head;
+            changed[place] = byte;
+            let mut search = HeadSearch::NEW;
+            let ends = search.advance(&changed, &limits);
+            if ends != Ok(Some(head.len())) || !is_token_byte(changed[0]) {
+                continue;
+            }
+            let shown = changed.escape_ascii();
+            match parse_head(&mut Head::default(), &changed, &limits) {
+                Ok(()) => assert_eq!(diagnose(&changed), None, "{shown}"),
+                // What the parser does not judge.
+                Err(V::HostMissing | V::HostInvalid) => assert_eq!(diagnose(&changed), None),
+                Err(V::Target) if changed[4] != b'/' || changed[5] == b'#' => {}
+                Err(violation) => {
+                    refused += 1;
+                    assert_eq!(diagnose(&changed), Some(violation), "{shown}");
+                }
+            }
+        }
+        assert!(refused > 1000, "{refused}");
     }
 }

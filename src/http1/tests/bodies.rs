@@ -174,3 +174,30 @@ fn an_oversized_buffer_is_not_kept() {
     conn.recycle(small);
     assert_eq!(conn.recv_space().as_ptr(), origin);
 }
+
+#[test]
+fn connections_and_requests_can_move_to_another_core() {
+    fn movable<T: Send + 'static>() {}
+    movable::<Conn>();
+    movable::<super::super::Request>();
+}
+
+#[test]
+fn a_sniffer_sees_what_was_received_before_it_is_judged() {
+    let mut conn = Conn::new(Limits::default());
+    assert_eq!(conn.unread(), b"");
+    feed(&mut conn, b"PRI * HTTP/2.0\r\n\r\nSM");
+    assert_eq!(conn.unread(), b"PRI * HTTP/2.0\r\n\r\nSM");
+    assert_eq!(conn.next_event().unwrap_err(), Violation::VersionUnsupported);
+}
+
+#[test]
+fn a_pipelined_request_is_not_looked_at_before_it_is_asked_for() {
+    let mut conn = Conn::new(Limits::default());
+    feed(&mut conn, [known(1, "x"), "garbage\n".into()].concat().as_bytes());
+    assert!(matches!(conn.next_event(), Ok(Event::Head)));
+    conn.collect_body().unwrap();
+    assert!(matches!(conn.next_event(), Ok(Event::Request(_))));
+    assert_eq!(conn.unread(), b"garbage\n");
+    assert_eq!(conn.next_event().unwrap_err(), Violation::BareLf);
+}

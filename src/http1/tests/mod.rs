@@ -29,8 +29,16 @@ pub(super) enum Seen {
     Refused(Violation),
 }
 
-/// All that a head says, as text.
+/// All that a head says, as text; asserts what must hold of every head, whatever was sent.
 pub(super) fn describe(head: HeadRef<'_>) -> String {
+    assert!(!head.method().is_empty() && head.method().bytes().all(|byte| byte.is_ascii_graphic()));
+    assert!(head.path().starts_with('/') || head.path() == "*");
+    assert!(!head.path().contains([' ', '?', '#', '\r', '\n']));
+    for (name, value) in head.lines() {
+        assert!(!name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic()));
+        assert!(!value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t'));
+        assert_eq!(value.trim_ascii(), value);
+    }
     let lines: Vec<_> =
         head.lines().map(|(name, value)| format!("{name}={}", value.escape_ascii())).collect();
     format!(

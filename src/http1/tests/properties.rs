@@ -118,6 +118,22 @@ proptest! {
     }
 
     #[test]
+    fn a_damaged_request_ends_the_same_however_it_is_cut(
+        (mut input, _) in request(),
+        at in any::<prop::sample::Index>(),
+        byte in prop_oneof![any::<u8>(), prop::sample::select(b" \r\n\t:;,0\0".to_vec())],
+        places in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
+        mode in mode(),
+    ) {
+        let at = at.index(input.len());
+        input[at] = byte;
+        let pieces = cut(&input, &places);
+        let whole = Driver::new(Limits::default(), mode).run([&input[..]], true);
+        let cut = Driver::new(Limits::default(), mode).run(pieces.iter().map(|p| &p[..]), true);
+        prop_assert_eq!(cut, whole);
+    }
+
+    #[test]
     fn hostile_bytes_end_the_same_however_they_are_cut(
         input in hostile(),
         places in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
