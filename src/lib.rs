@@ -8,5 +8,6 @@ pub mod io;
 pub mod log;
 pub mod stream;
 pub mod codec;
+pub mod http1;
 pub mod types;
 pub mod wire;
