@@ -222,7 +222,8 @@ pub(crate) fn batch(bodies: &[&str]) -> Value {
 /// Fails unless `ack` is a consistent answer to an append of `count` records.
 #[track_caller]
 pub(crate) fn check_ack(ack: &Response, count: usize) {
-    let seq_num = |position: &str| ack.status(200).u64_at(&format!("/{position}/seq_num"));
+    ack.status(200);
+    let seq_num = |position: &str| ack.u64_at(&format!("/{position}/seq_num"));
     let timestamp = |position: &str| ack.u64_at(&format!("/{position}/timestamp"));
     let count = u64::try_from(count).expect("a count fits into 64 bits");
     if seq_num("end") != seq_num("start") + count {
