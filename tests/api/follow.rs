@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::common::client::{Client, fresh_basin};
-use crate::common::http::Response;
+use crate::common::client::{Client, fresh_basin, records_path};
+use crate::common::http::{Request, Response};
 use crate::common::{ANSWER_WAIT, Stopwatch};
 
-/// How long a poll must stay unanswered before the test believes that it waits.
-const STILL_WAITING: Duration = Duration::from_millis(200);
+/// How long a read must stay unanswered, once it was sent, before the test believes that it waits.
+const STILL_WAITING: Duration = Duration::from_millis(300);
 
 /// A read under way on a connection and a thread of its own.
 struct Poll {
@@ -19,12 +19,15 @@ struct Poll {
 }
 
 impl Poll {
+    /// Returns when the request has been written.
     fn start(client: &Client, stream: &str, query: &str) -> Self {
-        let (mut client, stream, query) = (client.another(), stream.to_owned(), query.to_owned());
+        let mut client = client.another();
+        let request = client.encode(&Request::get(&format!("{}?{query}", records_path(stream))));
+        client.conn().write(&request).expect("the server takes the request");
         let (sender, answer) = mpsc::channel();
         thread::spawn(move || {
             let watch = Stopwatch::start();
-            let response = client.read(&stream, &query);
+            let response = client.read_response("GET", &request).expect("an answer");
             // The test may have failed and gone.
             let _receiver_lives = sender.send((response, watch.elapsed()));
         });

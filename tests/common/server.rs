@@ -230,6 +230,6 @@ fn stderr_path(dir: &Path) -> PathBuf {
 pub(crate) fn stderr_end(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap_or_else(|error| error.to_string());
     let lines: Vec<&str> = text.lines().collect();
-    let end = lines[lines.len().saturating_sub(30)..].join("\n");
+    let end = lines[lines.len().saturating_sub(20)..].join("\n");
     format!("--- end of the server's error output\n{end}")
 }
