@@ -27,7 +27,7 @@ fn all_refused(tails: &[&str], statuses: &[u16]) {
     client.create_stream("s");
     for tail in tails {
         let sent = format!("{}{tail}{}", append_head(&client), smuggled(&client));
-        client.refused_and_closed(sent.as_bytes(), statuses);
+        client.answered_and_closed(sent.as_bytes(), statuses);
         assert_eq!(client.tail_seq_num("s"), 0, "something was appended by {sent}");
     }
 }
@@ -109,7 +109,7 @@ fn malformed_request_lines_are_refused() {
     for line in
         ["GET /health", "GET", "GET  /health HTTP/1.1", "GET /health HTTP/9.9", "\x16\x03\x01"]
     {
-        client.refused_and_closed(format!("{line}\r\nhost: x\r\n\r\n").as_bytes(), &[400, 505]);
+        client.answered_and_closed(format!("{line}\r\nhost: x\r\n\r\n").as_bytes(), &[400, 505]);
     }
 }
 
@@ -118,11 +118,11 @@ fn an_oversized_head_is_refused() {
     let mut client = fresh_basin();
     let one_long =
         format!("GET /health HTTP/1.1\r\nhost: x\r\nx-long: {}\r\n\r\n", "a".repeat(512 << 10));
-    let refused = client.refused_and_closed(one_long.as_bytes(), &[431]);
+    let refused = client.answered_and_closed(one_long.as_bytes(), &[431]);
     refused.error_code();
     let many: String = (0..20_000).map(|index| format!("x-{index}: a\r\n")).collect();
     let many = format!("GET /health HTTP/1.1\r\nhost: x\r\n{many}\r\n");
-    client.refused_and_closed(many.as_bytes(), &[431]);
+    client.answered_and_closed(many.as_bytes(), &[431]);
 }
 
 #[test]
@@ -139,12 +139,12 @@ fn a_body_beyond_sixteen_mebibytes_is_refused_by_its_length_alone() {
     client.create_stream("s");
     for length in ["16777217", "9999999999", "18446744073709551615"] {
         let sent = format!("{}content-length: {length}\r\n\r\n", append_head(&client));
-        client.refused_and_closed(sent.as_bytes(), &[413]).error_code();
+        client.answered_and_closed(sent.as_bytes(), &[413]).error_code();
         let asks = format!(
             "{}expect: 100-continue\r\ncontent-length: {length}\r\n\r\n",
             append_head(&client)
         );
-        client.refused_and_closed(asks.as_bytes(), &[413]).error_code();
+        client.answered_and_closed(asks.as_bytes(), &[413]).error_code();
     }
 }
 

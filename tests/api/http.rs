@@ -176,7 +176,7 @@ fn an_old_client_gets_a_whole_answer_and_a_closed_connection() {
             request = request.header("connection", value);
         }
         let sent = request.encode(Server::shared().host());
-        let answer = client.refused_and_closed(&sent, &[200]);
+        let answer = client.answered_and_closed(&sent, &[200]);
         assert_eq!(answer.body, b"OK", "{answer}");
         assert_eq!(answer.header("transfer-encoding"), None, "{answer}");
         assert!(answer.closes, "the answer says that it is the last: {answer}");

@@ -82,9 +82,10 @@ impl Client {
         Ok(response)
     }
 
-    /// Sends raw bytes that must be refused with `status`, after which the server must close.
+    /// Sends raw bytes over a connection of their own; they must be answered once, with one of
+    /// `statuses`, after which the server must close.
     #[track_caller]
-    pub(crate) fn refused_and_closed(&mut self, sent: &[u8], statuses: &[u16]) -> Response {
+    pub(crate) fn answered_and_closed(&mut self, sent: &[u8], statuses: &[u16]) -> Response {
         let mut conn = Conn::open(&self.host);
         let written = conn.write(sent);
         let mut response = match conn.read_response("POST") {
