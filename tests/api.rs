@@ -1,0 +1,41 @@
+//! Black-box conformance suite of the HTTP/1.1 API: a real server, raw sockets, one test for each
+//! group of the specification's conformance cases (S2 specification, appendix B, whose numbers
+//! the names carry) and for what a careful HTTP server owes its clients besides.
+//!
+//! `THALWEG_TEST_URL=http://ADDR:PORT` points the suite to a server that runs already; tests that
+//! must kill or restart theirs are then skipped.
+
+mod common;
+
+#[path = "api/append.rs"]
+mod append;
+#[path = "api/auto_create.rs"]
+mod auto_create;
+#[path = "api/basins.rs"]
+mod basins;
+#[path = "api/commands.rs"]
+mod commands;
+#[path = "api/concurrent.rs"]
+mod concurrent;
+#[path = "api/conditions.rs"]
+mod conditions;
+#[path = "api/follow.rs"]
+mod follow;
+#[path = "api/format.rs"]
+mod format;
+#[path = "api/framing.rs"]
+mod framing;
+#[path = "api/http.rs"]
+mod http;
+#[path = "api/ops.rs"]
+mod ops;
+#[path = "api/order.rs"]
+mod order;
+#[path = "api/read.rs"]
+mod read;
+#[path = "api/restart.rs"]
+mod restart;
+#[path = "api/streams.rs"]
+mod streams;
+#[path = "api/timestamps.rs"]
+mod timestamps;

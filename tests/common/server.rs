@@ -1,0 +1,235 @@
+//! The server under test as a process: start, kill, terminate, restart, clean up.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use super::client::Client;
+use super::{PROCESS_WAIT, Stopwatch, poll, unique_name};
+
+/// Small, so that a test writes little.
+const SEGMENT_BYTES: &str = "8388608";
+/// Names a server that runs already; tests that must kill theirs are then skipped.
+const URL_VARIABLE: &str = "THALWEG_TEST_URL";
+
+/// A running server, or one that a test has stopped and may start again.
+pub(crate) struct Server {
+    host: String,
+    dir: Option<PathBuf>,
+    shards: u32,
+    process: Option<Process>,
+}
+
+impl Server {
+    /// The server that all tests share which neither stop nor restart it.
+    pub(crate) fn shared() -> &'static Self {
+        static SHARED: OnceLock<Server> = OnceLock::new();
+        SHARED.get_or_init(|| match given_host() {
+            Some(host) => Self { host, dir: None, shards: 0, process: None },
+            None => Self::start_new(),
+        })
+    }
+
+    /// A server of the test's own with an empty data directory and two shards; `None` when the
+    /// suite was pointed to a running server, which cannot be stopped from here.
+    pub(crate) fn start() -> Option<Self> {
+        if given_host().is_some() {
+            eprintln!("skipped: needs a server of its own, and {URL_VARIABLE} is set");
+            return None;
+        }
+        Some(Self::start_new())
+    }
+
+    fn start_new() -> Self {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(unique_name("server"));
+        fs::create_dir_all(dir.join("data")).expect("the directory for test data can be created");
+        let mut server = Self { host: String::new(), dir: Some(dir), shards: 2, process: None };
+        server.restart();
+        server
+    }
+
+    /// `address:port`.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// A client without a basin and without a connection yet.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(&self.host, self.dir.as_deref().map(stderr_path))
+    }
+
+    /// Where the server keeps its data. Only for servers of a test's own.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.dir().join("data")
+    }
+
+    /// Starts the server on its data directory and waits until it says that it listens.
+    pub(crate) fn restart(&mut self) {
+        assert!(self.process.is_none(), "stop the server before restarting it");
+        let mut process = Process::spawn(self.dir(), self.shards);
+        let stdout = self.dir().join("stdout");
+        let host = poll(PROCESS_WAIT, || {
+            let status = process.child.try_wait().expect("a child can be asked for its state");
+            if let Some(status) = status {
+                self.fail(&format!("the server ended at start: {status}"));
+            }
+            listening_host(&fs::read_to_string(&stdout).unwrap_or_default())
+        });
+        self.process = Some(process);
+        match host {
+            Some(host) => self.host = host,
+            None => self.fail("the server did not say `listening on http://ADDR:PORT` in time"),
+        }
+    }
+
+    /// Ends the server at once, as a crash would (SIGKILL).
+    pub(crate) fn kill(&mut self) {
+        self.process.take().expect("the server runs").kill();
+    }
+
+    /// Asks the server to end (SIGTERM); gives its status and how long it took.
+    pub(crate) fn terminate(&mut self) -> (ExitStatus, Duration) {
+        let mut process = self.process.take().expect("the server runs");
+        let watch = Stopwatch::start();
+        let sent = Command::new("sh")
+            .args(["-c", "kill -s TERM \"$1\"", "sh", &process.child.id().to_string()])
+            .status()
+            .expect("a shell can be run");
+        assert!(sent.success(), "the signal could not be sent");
+        let status = process.wait(PROCESS_WAIT + Duration::from_secs(5));
+        let elapsed = watch.elapsed();
+        let Some(status) = status else {
+            process.kill();
+            self.fail("the server did not end after SIGTERM");
+        };
+        process.reaper.dismiss();
+        (status, elapsed)
+    }
+
+    /// Runs a second server on the same data directory, which is expected to refuse; gives its
+    /// status (`None` when it did not end in time) and what it wrote.
+    pub(crate) fn start_rival(&self) -> (Option<ExitStatus>, String) {
+        let dir = self.dir().join("rival");
+        fs::create_dir_all(&dir).expect("the directory for the rival can be created");
+        let mut rival = Process::spawn_on(&dir, &self.data_dir(), self.shards);
+        let status = rival.wait(PROCESS_WAIT);
+        rival.kill();
+        let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap_or_default();
+        (status, read("stderr") + &read("stdout"))
+    }
+
+    fn dir(&self) -> &Path {
+        self.dir.as_deref().expect("only a server of the suite's own has a directory")
+    }
+
+    fn fail(&self, what: &str) -> ! {
+        panic!("{what}\n{}", stderr_end(&stderr_path(self.dir())));
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.kill();
+        }
+        let Some(dir) = &self.dir else { return };
+        if std::thread::panicking() {
+            eprintln!("{}", stderr_end(&stderr_path(dir)));
+        }
+        fs::remove_dir_all(dir).unwrap_or_else(|error| eprintln!("{}: {error}", dir.display()));
+    }
+}
+
+/// One life of the server.
+struct Process {
+    child: Child,
+    reaper: Reaper,
+}
+
+impl Process {
+    fn spawn(dir: &Path, shards: u32) -> Self {
+        Self::spawn_on(dir, &dir.join("data"), shards)
+    }
+
+    fn spawn_on(dir: &Path, data_dir: &Path, shards: u32) -> Self {
+        let create = |name: &str| File::create(dir.join(name)).expect("an output file is created");
+        let append = File::options().append(true).create(true).open(stderr_path(dir));
+        let child = Command::new(env!("CARGO_BIN_EXE_thalweg"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--shards", &shards.to_string()])
+            .arg("--data-dir")
+            .arg(data_dir)
+            .env("THALWEG_SEGMENT_BYTES", SEGMENT_BYTES)
+            .stdin(Stdio::null())
+            .stdout(create("stdout"))
+            .stderr(append.expect("the error output file is opened"))
+            .spawn()
+            .expect("the server's binary can be run");
+        let reaper = Reaper::watch(child.id(), dir);
+        Self { child, reaper }
+    }
+
+    fn wait(&mut self, wait: Duration) -> Option<ExitStatus> {
+        poll(wait, || self.child.try_wait().expect("a child can be asked for its state"))
+    }
+
+    /// The reaper goes first: it must never aim at a number that is no longer ours.
+    fn kill(mut self) {
+        self.reaper.dismiss();
+        let _ended_already = self.child.kill();
+        self.child.wait().expect("a killed child can be waited for");
+    }
+}
+
+/// Ends the server and removes its directory when this process is gone: statics are never
+/// dropped, and a run may be killed. It is a shell that waits on a pipe from here.
+struct Reaper(Child);
+
+impl Reaper {
+    fn watch(pid: u32, dir: &Path) -> Self {
+        let script = r#"read -r _ || { kill -s KILL "$1"; sleep 0.2; rm -rf -- "$2"; }"#;
+        let child = Command::new("sh")
+            .args(["-c", script, "sh", &pid.to_string()])
+            .arg(dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a shell can be run");
+        Self(child)
+    }
+
+    fn dismiss(&mut self) {
+        let mut pipe = self.0.stdin.take().expect("a reaper is dismissed once");
+        pipe.write_all(b"dismissed\n").expect("the reaper reads its pipe");
+        self.0.wait().expect("a dismissed reaper ends");
+    }
+}
+
+fn given_host() -> Option<String> {
+    let url = std::env::var(URL_VARIABLE).ok()?;
+    let host = url.strip_prefix("http://").unwrap_or(&url);
+    Some(host.trim_end_matches('/').to_owned())
+}
+
+fn listening_host(stdout: &str) -> Option<String> {
+    let whole_lines = &stdout[..=stdout.rfind('\n')?];
+    whole_lines
+        .lines()
+        .find_map(|line| line.strip_prefix("listening on http://"))
+        .map(str::to_owned)
+}
+
+fn stderr_path(dir: &Path) -> PathBuf {
+    dir.join("stderr")
+}
+
+/// The last lines of a server's error output, for a failure's report.
+pub(crate) fn stderr_end(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| error.to_string());
+    let lines: Vec<&str> = text.lines().collect();
+    let end = lines[lines.len().saturating_sub(20)..].join("\n");
+    format!("--- end of the server's error output\n{end}")
+}
