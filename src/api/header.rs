@@ -4,7 +4,8 @@
 //! Values of keys and tokens are never quoted in a message.
 
 use super::error::{ApiError, Code};
-use super::negotiate::{Format, MediaType, media_type};
+use super::negotiate::{MediaType, media_type};
+use crate::codec::Format;
 use super::request::{Headers, trim};
 use crate::types::json::from_slice;
 use crate::types::{BasinName, PartialStreamConfig, RequestToken};
@@ -64,8 +65,7 @@ pub(crate) fn stream_config(
 /// `s2-format`; absent means raw.
 pub(crate) fn format(headers: &dyn Headers) -> Result<Format, ApiError> {
     const NAME: &str = "s2-format";
-    let Some(value) = headers.first(NAME) else { return Ok(Format::Raw) };
-    Format::from_text(trim(value)).ok_or_else(|| bad_header(NAME, "must be raw or base64"))
+    Format::parse(headers.first(NAME)).map_err(|error| bad_header(NAME, &error.to_string()))
 }
 
 /// Checks that a body comes without a content coding: none is understood yet.

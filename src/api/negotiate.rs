@@ -2,28 +2,6 @@
 
 use super::request::{Headers, trim};
 
-/// How record bytes stand in JSON strings: `s2-format`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Format {
-    /// As the string's UTF-8; what is not UTF-8 is replaced on reading.
-    #[default]
-    Raw,
-    /// As standard padded base64.
-    Base64,
-}
-
-impl Format {
-    /// The format that the header value `text` names, case-sensitive, aliases included.
-    #[must_use]
-    pub fn from_text(text: &[u8]) -> Option<Self> {
-        match text {
-            b"raw" | b"json" => Some(Self::Raw),
-            b"base64" | b"json-binsafe" => Some(Self::Base64),
-            _ => None,
-        }
-    }
-}
-
 /// The media types that decide anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MediaType {
@@ -103,21 +81,5 @@ mod tests {
             assert_eq!(media_type(&Pairs(&pairs), "accept"), Some(expected), "{value:?}");
         }
         assert_eq!(media_type(&Pairs::<&str>(&[]), "accept"), None);
-    }
-
-    #[test]
-    fn formats_are_case_sensitive_and_have_aliases() {
-        for (text, format) in [
-            ("raw", Some(Format::Raw)),
-            ("json", Some(Format::Raw)),
-            ("base64", Some(Format::Base64)),
-            ("json-binsafe", Some(Format::Base64)),
-            ("", None),
-            ("hex", None),
-            ("Raw", None),
-            ("base64, raw", None),
-        ] {
-            assert_eq!(Format::from_text(text.as_bytes()), format, "{text:?}");
-        }
     }
 }

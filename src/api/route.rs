@@ -6,7 +6,8 @@
 
 use super::error::{ApiError, Code};
 use super::header;
-use super::negotiate::{Format, MediaType, media_type};
+use super::negotiate::{MediaType, media_type};
+use crate::codec::Format;
 use super::percent::{Place, decode};
 use super::query::{ListQuery, ReadParams, ReadQuery};
 use super::request::Parts;

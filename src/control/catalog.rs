@@ -12,11 +12,13 @@ use super::record::{BasinRecord, StreamRecord};
 use super::stream::Stream;
 use crate::types::{BasinName, StreamId, StreamName};
 
-/// A basin, and the ticket of the last entry about it (0 for copies, which are durable).
+/// A basin, and the tickets of the entries about it (0 for copies, which are durable).
 #[derive(Debug, Clone)]
 pub struct Basin {
     /// What it is.
     pub record: BasinRecord,
+    /// Ticket of its creation.
+    pub created_ticket: u64,
     /// Ticket of the last change.
     pub ticket: u64,
 }
@@ -50,7 +52,9 @@ impl Catalog {
 
     /// Adds or replaces a basin.
     pub fn put_basin(&mut self, name: BasinName, record: BasinRecord, ticket: u64) {
-        self.basins.insert(name, Basin { record, ticket });
+        let known = self.basins.get(&name);
+        let created_ticket = known.map_or(ticket, |b| b.created_ticket);
+        self.basins.insert(name, Basin { record, created_ticket, ticket });
     }
 
     /// Removes a basin; its streams are gone already.

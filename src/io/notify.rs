@@ -1,6 +1,6 @@
-//! A wake-up call between two tasks of one executor.
+//! A wake-up call between tasks of one executor.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -12,25 +12,27 @@ use std::task::{Context, Poll, Waker};
 /// so on a single-threaded executor no call can be missed.
 #[derive(Debug, Default)]
 pub struct Notify {
-    wakers: RefCell<Vec<Waker>>,
-    calls: std::cell::Cell<u64>,
+    /// Ascending by number, so that one can be found to be removed.
+    waiting: RefCell<Vec<(u64, Waker)>>,
+    calls: Cell<u64>,
+    next_number: Cell<u64>,
 }
 
 impl Notify {
     /// Wakes everyone who waits now.
     pub fn notify(&self) {
-        self.calls.set(self.calls.get().wrapping_add(1));
-        let wakers = std::mem::take(&mut *self.wakers.borrow_mut());
-        for waker in wakers {
+        self.calls.set(self.calls.get() + 1);
+        // Waking only marks tasks as ready, so nobody can begin to wait meanwhile.
+        for (_, waker) in self.waiting.borrow_mut().drain(..) {
             waker.wake();
         }
     }
 
     /// Waits for the next call of [`notify`](Self::notify).
     ///
-    /// * Cancel: nothing is left behind but a waker that wakes nobody.
+    /// * Cancel: leaves nothing behind.
     pub fn notified(&self) -> Notified<'_> {
-        Notified { notify: self, seen: self.calls.get() }
+        Notified { notify: self, seen: self.calls.get(), number: None }
     }
 }
 
@@ -39,19 +41,71 @@ impl Notify {
 pub struct Notified<'a> {
     notify: &'a Notify,
     seen: u64,
+    number: Option<u64>,
+}
+
+impl Notified<'_> {
+    fn forget(&mut self) {
+        let Some(number) = self.number.take() else { return };
+        let mut waiting = self.notify.waiting.borrow_mut();
+        if let Ok(at) = waiting.binary_search_by_key(&number, |(n, _)| *n) {
+            waiting.remove(at);
+        }
+    }
 }
 
 impl Future for Notified<'_> {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if self.notify.calls.get() != self.seen {
+            self.number = None;
             return Poll::Ready(());
         }
-        let mut wakers = self.notify.wakers.borrow_mut();
-        if !wakers.iter().any(|w| w.will_wake(cx.waker())) {
-            wakers.push(cx.waker().clone());
-        }
+        self.forget();
+        let number = self.notify.next_number.get();
+        self.notify.next_number.set(number + 1);
+        self.notify.waiting.borrow_mut().push((number, cx.waker().clone()));
+        self.number = Some(number);
         Poll::Pending
+    }
+}
+
+impl Drop for Notified<'_> {
+    fn drop(&mut self) {
+        if self.notify.calls.get() == self.seen {
+            self.forget();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn only_a_later_call_wakes() {
+        let notify = Notify::default();
+        notify.notify();
+        let mut waiting = notify.notified();
+        assert_eq!((&mut waiting).now_or_never(), None);
+        notify.notify();
+        assert_eq!((&mut waiting).now_or_never(), Some(()));
+    }
+
+    #[test]
+    fn who_gives_up_leaves_nothing_behind() {
+        let notify = Notify::default();
+        let mut kept = notify.notified();
+        assert_eq!((&mut kept).now_or_never(), None);
+        for _ in 0..10 {
+            assert_eq!(notify.notified().now_or_never(), None);
+        }
+        assert_eq!((&mut kept).now_or_never(), None, "polled again");
+        assert_eq!(notify.waiting.borrow().len(), 1);
+        drop(kept);
+        assert_eq!(notify.waiting.borrow().len(), 0);
     }
 }

@@ -58,6 +58,8 @@ pub struct Flushed<B, N> {
     pub frames: Vec<DurableFrame<B, N>>,
     /// Every entry up to this ticket is durable.
     pub durable_ticket: u64,
+    /// Where the log ends now, and what the next frame there must say: what a checkpoint needs.
+    pub end: (LogPos, Chain),
     /// Bytes written.
     pub written_bytes: u64,
     /// Time spent writing, in microseconds.
@@ -155,12 +157,6 @@ impl<I: Io, N> Writer<I, N> {
     #[must_use]
     pub fn gathered_bytes(&self) -> usize {
         self.gather.borrow().bytes()
-    }
-
-    /// Where the next frame goes in the chain, for checkpoints.
-    #[must_use]
-    pub fn chain(&self) -> Chain {
-        self.chain.get()
     }
 
     /// Waits for something to write, writes it, syncs it, and says what is durable now.
@@ -269,7 +265,9 @@ impl<I: Io, N> Writer<I, N> {
         self.durable_frame_seq.set(self.chain.get().next_frame_seq - 1);
         let (write_us, sync_us) = (written_us - start_us, synced_us - written_us);
         self.sync_us.set((7 * self.sync_us.get() + write_us + sync_us) / 8);
-        Ok(Flushed { frames, durable_ticket, written_bytes, write_us, sync_us })
+        let offset_bytes = u32::try_from(segment.end_bytes()).expect("segments are at most 4 GiB");
+        let end = (LogPos { segment: segment.epoch, offset_bytes }, self.chain.get());
+        Ok(Flushed { frames, durable_ticket, end, written_bytes, write_us, sync_us })
     }
 
     /// Gives a frame its place in the segment and the chain, and seals it.

@@ -3,6 +3,7 @@
 //! These values cross cores, so they own everything they say: a batch travels with its receive
 //! buffer, a read comes back as the finished body.
 
+pub use crate::api::route::StreamPath;
 use crate::api::query::ReadQuery;
 use crate::codec::Format;
 use crate::control::{BasinRecord, Creation, StreamRecord};
@@ -12,14 +13,6 @@ use crate::types::{
     StreamName, StreamPosition,
 };
 
-/// A stream by name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StreamPath {
-    /// Its basin.
-    pub basin: BasinName,
-    /// Its name.
-    pub stream: StreamName,
-}
 
 /// A page of a listing.
 #[derive(Debug, Clone)]

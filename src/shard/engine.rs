@@ -19,7 +19,7 @@ use crate::log::reader::Reader;
 use crate::log::recovery::{Recovered, RecoveryError, recover};
 use crate::log::segment::LogFacts;
 use crate::log::segments::Segments;
-use crate::log::writer::{Flushed, Writer};
+use crate::log::writer::{Chain, Flushed, Writer};
 use crate::metrics::Metrics;
 use crate::stream::State;
 use crate::types::{BasinName, LogPos, Refusal, StreamName, StreamPosition};
@@ -82,7 +82,7 @@ pub struct Engine<I: Io> {
     pub(super) admitted: Notify,
     logged_bytes: Cell<u64>,
     checkpoint_due: Notify,
-    durable_end: Cell<LogPos>,
+    durable_end: Cell<(LogPos, Chain)>,
     previous_first_epoch: Cell<u64>,
 }
 
@@ -133,7 +133,7 @@ impl<I: Io> Engine<I> {
             admitted: Notify::default(),
             logged_bytes: Cell::default(),
             checkpoint_due: Notify::default(),
-            durable_end: end.into(),
+            durable_end: (end, recovered.chain).into(),
             previous_first_epoch: 1.into(),
         })
     }
@@ -221,9 +221,6 @@ impl<I: Io> Engine<I> {
         let frame_count = flushed.frames.len() as u64;
         for frame in flushed.frames {
             self.reader.remember(frame.pos, &frame.buf);
-            let len = u32::try_from(frame.buf.as_ref().as_ref().len()).expect("by the format");
-            let end = LogPos { offset_bytes: frame.pos.offset_bytes + len, ..frame.pos };
-            self.durable_end.set(end);
             for note in frame.notes {
                 match note {
                     Note::Batch { stream, first, after, bytes, records: _ } => {
@@ -241,6 +238,7 @@ impl<I: Io> Engine<I> {
                 }
             }
         }
+        self.durable_end.set(flushed.end);
         self.inflight_bytes.set(self.inflight_bytes.get() - record_bytes);
         self.admitted.notify();
         self.metrics.group_written(
@@ -276,15 +274,13 @@ impl<I: Io> Engine<I> {
         Ok(())
     }
 
-    /// Where the log stands right now: between two groups everything durable is known, and the
-    /// writer's chain belongs to it.
     fn checkpoint_facts(&self) -> CheckpointFacts {
         let catalog = self.catalog.borrow();
-        let pos = self.durable_end.get();
+        let (pos, chain) = self.durable_end.get();
         let needed = catalog.streams().filter_map(|s| s.first_needed_pos()).min();
         CheckpointFacts {
             pos,
-            chain: self.writer.durable_chain(),
+            chain,
             first_epoch: needed.map_or(pos.segment, |p| p.segment.min(pos.segment)),
             next_stream_id: catalog.next_stream_id(),
         }
@@ -294,7 +290,7 @@ impl<I: Io> Engine<I> {
         let catalog = self.catalog.borrow();
         let durable = self.durable.reached();
         let mut builder = CheckpointBuilder::default();
-        for (_, basin) in catalog.basins().filter(|(_, b)| b.ticket <= durable) {
+        for (_, basin) in catalog.basins().filter(|(_, b)| b.created_ticket <= durable) {
             builder.push(Kind::Basin, &json(&basin.record));
         }
         for stream in catalog.streams().filter(|s| s.created_ticket <= durable) {

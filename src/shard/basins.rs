@@ -1,0 +1,99 @@
+//! Operations on basins: shard 0 decides and logs, every other shard holds a copy.
+//!
+//! An answer goes out only when all copies show what it says, so whoever got it can use the basin
+//! through any core at once. Changes take turns on the core of shard 0, from the decision until all
+//! copies are made, so an older state never overtakes a newer one.
+
+use std::rc::Rc;
+
+use super::call::{Answer, Call, CallResult, Page, StreamPath, shard_of};
+use super::core::Core;
+use super::engine::Engine;
+use crate::control::{BasinRecord, StreamRecord};
+use crate::io::Io;
+use crate::types::{BasinName, Refusal};
+
+impl<I: Io> Core<I> {
+    /// Has the owner of a stream do something.
+    pub async fn call_owner(self: &Rc<Self>, path: &StreamPath, call: Call) -> CallResult {
+        self.call(shard_of(&path.basin, &path.stream, self.shards), call).await
+    }
+
+    /// Streams of a basin, merged over the shards: at most `page.limit`, and whether there is more.
+    pub async fn list_streams(
+        self: &Rc<Self>,
+        basin: &BasinName,
+        page: &Page,
+    ) -> Result<(Vec<StreamRecord>, bool), Refusal> {
+        let page_and_one = Page { limit: page.limit + 1, ..page.clone() };
+        let list = || Call::ListStreams(basin.clone(), page_and_one.clone());
+        let mut streams = Vec::new();
+        for answer in self.call_all(list).await? {
+            if let Answer::Streams(more) = answer {
+                streams.extend(more);
+            }
+        }
+        streams.sort_by(|a, b| a.name.cmp(&b.name));
+        let has_more = streams.len() > page.limit;
+        streams.truncate(page.limit);
+        Ok((streams, has_more))
+    }
+
+    /// Changes a basin on shard 0, which is on this core, and has all copies show it.
+    pub(super) async fn change_basin(
+        self: &Rc<Self>,
+        engine: &Rc<Engine<I>>,
+        name: &BasinName,
+        call: Call,
+    ) -> CallResult {
+        let turn = self.basin_turn.acquire_permit(1).await;
+        let _turn = turn.map_err(|_| Refusal::Draining)?;
+        let deletes = matches!(call, Call::MarkBasinDeleted(_));
+        let result = engine.handle(call).await;
+        // Even a refusal says that it exists: then it must be there for everyone.
+        if matches!(result, Ok(_) | Err(Refusal::AlreadyExists(_)))
+            && let Ok(Answer::Basin(record, _)) = engine.basin(name).await
+        {
+            self.copy_basin(&record).await?;
+        }
+        if deletes && result.is_ok() {
+            self.finish_basin_deletion(engine, name.clone());
+        }
+        result
+    }
+
+    /// Deletes a marked basin's streams, then the basin; in the background. One basin that cannot
+    /// be finished holds up no other; a restart tries again.
+    pub fn finish_basin_deletion(self: &Rc<Self>, engine: &Rc<Engine<I>>, basin: BasinName) {
+        let (core, engine) = (Rc::clone(self), Rc::clone(engine));
+        let task = async move {
+            if let Err(error) = core.purge_basin(&engine, &basin).await {
+                tracing::warn!(basin = basin.as_str(), %error, "basin deletion not finished");
+            }
+        };
+        drop(glommio::spawn_local(task).detach());
+    }
+
+    async fn purge_basin(
+        self: &Rc<Self>,
+        engine: &Rc<Engine<I>>,
+        basin: &BasinName,
+    ) -> Result<(), Refusal> {
+        self.call_all(|| Call::DeleteStreamsOf(basin.clone())).await?;
+        let turn = self.basin_turn.acquire_permit(1).await;
+        let _turn = turn.map_err(|_| Refusal::Draining)?;
+        match engine.basin(basin).await {
+            // Asked for twice, and done by the other one.
+            Err(Refusal::BasinNotFound(_)) => return Ok(()),
+            Ok(Answer::Basin(record, _)) if record.deleted_us.is_none() => return Ok(()),
+            other => other.map(|_| ())?,
+        }
+        self.call_all(|| Call::ForgetBasin(basin.clone())).await.map(|_| ())
+    }
+
+    /// Sends a basin's state to all shards but 0.
+    pub async fn copy_basin(self: &Rc<Self>, record: &BasinRecord) -> Result<(), Refusal> {
+        let copies = (1..self.shards).map(|s| self.call(s, Call::CopyBasin(record.clone())));
+        futures_util::future::try_join_all(copies).await.map(|_| ())
+    }
+}

@@ -1,0 +1,239 @@
+//! One core: the shards it runs, its links to the other cores, and the way to a shard.
+//!
+//! A call for a shard of this core is a function call. A call for another core's shard crosses
+//! once, as a message with everything it needs, and its answer crosses back once. Who receives
+//! messages never waits for room to send, so two cores cannot wait for each other.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use glommio::TaskQueueHandle;
+use glommio::channels::shared_channel::{ConnectedReceiver, ConnectedSender};
+use glommio::sync::Semaphore;
+
+use super::call::{Answer, Call, CallResult};
+use super::engine::Engine;
+use super::lifeline::Lifelines;
+use crate::io::Io;
+use crate::io::notify::Notify;
+use crate::types::Refusal;
+
+/// What goes from core to core.
+#[derive(Debug)]
+pub enum Message {
+    /// Do this on a shard of yours, and answer under this number.
+    Call(u64, u16, Call),
+    /// The answer to the call with this number.
+    Answer(u64, CallResult),
+    /// To core 0, at start: my shards are open.
+    Opened,
+    /// From core 0, at start: everything is open and copied; listen here.
+    Listen(SocketAddr),
+}
+
+/// Links to the other cores, by core; `None` in one's own place.
+pub type Links = Vec<Option<ConnectedSender<Message>>>;
+
+#[derive(Debug, Default)]
+struct Pending {
+    waker: Option<Waker>,
+    result: Option<CallResult>,
+}
+
+/// One core.
+pub struct Core<I: Io> {
+    /// Its number.
+    pub index: usize,
+    /// How many shards the data directory has.
+    pub shards: u16,
+    /// Its own shards.
+    pub engines: BTreeMap<u16, Rc<Engine<I>>>,
+    /// Its connections.
+    pub lifelines: Rc<Lifelines>,
+    /// Whether the server is shutting down.
+    pub draining: Cell<bool>,
+    /// Numbers of this core that belong to no shard.
+    pub metrics: crate::metrics::Metrics,
+    /// Changes of basins take turns (used on the core of shard 0).
+    pub(super) basin_turn: Semaphore,
+    queue: TaskQueueHandle,
+    links: Links,
+    pending: RefCell<BTreeMap<u64, Pending>>,
+    next_call: Cell<u64>,
+    opened: Cell<usize>,
+    listen: Cell<Option<SocketAddr>>,
+    progress: Notify,
+}
+
+impl<I: Io> Core<I> {
+    /// A core with its shards opened and its links connected; `queue` runs requests.
+    pub fn new(
+        index: usize,
+        shards: u16,
+        engines: BTreeMap<u16, Rc<Engine<I>>>,
+        links: Links,
+        queue: TaskQueueHandle,
+    ) -> Self {
+        Self {
+            index,
+            shards,
+            engines,
+            lifelines: Rc::default(),
+            draining: Cell::default(),
+            metrics: crate::metrics::Metrics::default(),
+            basin_turn: Semaphore::new(1),
+            queue,
+            links,
+            pending: RefCell::default(),
+            next_call: Cell::default(),
+            opened: Cell::default(),
+            listen: Cell::default(),
+            progress: Notify::default(),
+        }
+    }
+
+    fn core_of(&self, shard: u16) -> usize {
+        usize::from(shard) % self.links.len()
+    }
+
+    /// Has a shard do something, wherever it is.
+    ///
+    /// * Errors: the shard's [`Refusal`], or [`Refusal::Other`] when its core is gone.
+    /// * Cancel: the shard may do it all the same.
+    pub async fn call(self: &Rc<Self>, shard: u16, call: Call) -> CallResult {
+        if let Some(engine) = self.engines.get(&shard) {
+            return self.handle(engine, call).await;
+        }
+        self.metrics.forwarded();
+        let number = self.next_call.get();
+        self.next_call.set(number + 1);
+        let mut answer = AnswerSlot::new(self, number);
+        let sent = self.send(self.core_of(shard), Message::Call(number, shard, call)).await;
+        if sent.is_err() {
+            return Err(Refusal::Other("the core of this shard is gone".to_owned()));
+        }
+        answer.wait().await
+    }
+
+    /// Has a shard of this core do something.
+    async fn handle(self: &Rc<Self>, engine: &Rc<Engine<I>>, call: Call) -> CallResult {
+        match &call {
+            Call::CreateBasin { basin: name, .. } | Call::MarkBasinDeleted(name) => {
+                let name = name.clone();
+                // Boxed because it calls the other shards in turn.
+                Box::pin(self.change_basin(engine, &name, call)).await
+            }
+            _ => engine.handle(call).await,
+        }
+    }
+
+    /// Has every shard do the same, and collects the answers in shard order.
+    pub async fn call_all(self: &Rc<Self>, call: impl Fn() -> Call) -> Result<Vec<Answer>, Refusal> {
+        let calls = (0..self.shards).map(|shard| self.call(shard, call()));
+        futures_util::future::try_join_all(calls).await
+    }
+
+    /// Sends a message to another core, waiting for room.
+    pub async fn send(&self, core: usize, message: Message) -> Result<(), ()> {
+        let Some(Some(link)) = self.links.get(core) else { return Err(()) };
+        link.send(message).await.map_err(|_| ())
+    }
+
+    /// Serves one inbound link until its core closes it.
+    pub async fn receive(self: Rc<Self>, link: ConnectedReceiver<Message>, from: usize) {
+        while let Some(message) = link.recv().await {
+            match message {
+                Message::Call(number, shard, call) => self.serve(from, number, shard, call),
+                Message::Answer(number, result) => self.answered(number, result),
+                Message::Opened => {
+                    self.opened.set(self.opened.get() + 1);
+                    self.progress.notify();
+                }
+                Message::Listen(address) => {
+                    self.listen.set(Some(address));
+                    self.progress.notify();
+                }
+            }
+        }
+    }
+
+    /// Serves a call of another core. Its task outlives nobody's patience: the caller bounds how
+    /// many calls it has under way by its connections.
+    fn serve(self: &Rc<Self>, from: usize, number: u64, shard: u16, call: Call) {
+        let core = Rc::clone(self);
+        let task = async move {
+            let result = match core.engines.get(&shard) {
+                Some(engine) => core.handle(engine, call).await,
+                None => Err(Refusal::Other("the shard is not here".to_owned())),
+            };
+            // When the other core is gone, so is whoever waited.
+            let _gone = core.send(from, Message::Answer(number, result)).await;
+        };
+        match glommio::spawn_local_into(task, self.queue) {
+            Ok(task) => drop(task.detach()),
+            Err(error) => tracing::error!(%error, "a call could not be started"),
+        }
+    }
+
+    fn answered(&self, number: u64, result: CallResult) {
+        let mut pending = self.pending.borrow_mut();
+        // Who asked may have gone away meanwhile.
+        let Some(slot) = pending.get_mut(&number) else { return };
+        slot.result = Some(result);
+        if let Some(waker) = slot.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Waits until `count` other cores have opened their shards.
+    pub async fn wait_opened(&self, count: usize) {
+        while self.opened.get() < count {
+            self.progress.notified().await;
+        }
+    }
+
+    /// Waits for core 0's word to listen.
+    pub async fn wait_listen(&self) -> SocketAddr {
+        loop {
+            if let Some(address) = self.listen.get() {
+                return address;
+            }
+            self.progress.notified().await;
+        }
+    }
+}
+
+/// The place where the answer to one call arrives; gone when its caller is.
+struct AnswerSlot<'a, I: Io> {
+    core: &'a Core<I>,
+    number: u64,
+}
+
+impl<'a, I: Io> AnswerSlot<'a, I> {
+    fn new(core: &'a Core<I>, number: u64) -> Self {
+        core.pending.borrow_mut().insert(number, Pending::default());
+        Self { core, number }
+    }
+
+    async fn wait(&mut self) -> CallResult {
+        std::future::poll_fn(|cx| {
+            let mut pending = self.core.pending.borrow_mut();
+            let slot = pending.get_mut(&self.number).expect("removed only by drop");
+            if let Some(result) = slot.result.take() {
+                return Poll::Ready(result);
+            }
+            slot.waker = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl<I: Io> Drop for AnswerSlot<'_, I> {
+    fn drop(&mut self) {
+        self.core.pending.borrow_mut().remove(&self.number);
+    }
+}

@@ -1,0 +1,186 @@
+//! Deadlines and goodbyes for connections, at no cost per request.
+//!
+//! A connection says until when it may wait for what it waits for now; one task per core looks
+//! over all connections now and then, and wakes those whose time is up, or all idle ones when the
+//! server drains. No timer is set or cancelled on the request path.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+/// Why a connection must end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goodbye {
+    /// What it waited for took longer than allowed.
+    TimedOut,
+    /// The server shuts down, and the connection has no request under way.
+    Draining,
+    /// The server shuts down, and its time is up.
+    Aborted,
+}
+
+/// What a connection waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// The next request.
+    Idle,
+    /// The peer: the rest of a request, or room for a response.
+    Peer,
+    /// Us: the answer. No deadline; long polls take as long as they may.
+    Answer,
+}
+
+/// One connection's deadline, and how to wake it.
+#[derive(Debug)]
+pub struct Lifeline {
+    waiting: Cell<(Waiting, u64)>,
+    goodbye: Cell<Option<Goodbye>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Lifeline {
+    /// Says what is waited for, and until when (microseconds on the monotonic clock).
+    pub fn wait_for(&self, waiting: Waiting, deadline_us: u64) {
+        self.waiting.set((waiting, deadline_us));
+    }
+
+    /// Runs `future` unless the connection must end first.
+    ///
+    /// * Errors: the [`Goodbye`]; `future` is dropped.
+    pub async fn guard<T>(&self, future: impl Future<Output = T>) -> Result<T, Goodbye> {
+        let mut future = pin!(future);
+        std::future::poll_fn(|cx| {
+            if let Some(goodbye) = self.goodbye.get() {
+                return Poll::Ready(Err(goodbye));
+            }
+            let mut waker = self.waker.borrow_mut();
+            if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+                *waker = Some(cx.waker().clone());
+            }
+            drop(waker);
+            future.as_mut().poll(cx).map(Ok)
+        })
+        .await
+    }
+
+    fn say(&self, goodbye: Goodbye) {
+        self.goodbye.set(Some(goodbye));
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+}
+
+/// The connections of one core.
+#[derive(Debug, Default)]
+pub struct Lifelines {
+    lines: RefCell<BTreeMap<u64, Rc<Lifeline>>>,
+    next_number: Cell<u64>,
+}
+
+impl Lifelines {
+    /// Adds a connection, removed again when the returned value is dropped.
+    pub fn add(self: &Rc<Self>) -> Registered {
+        let number = self.next_number.get();
+        self.next_number.set(number + 1);
+        let line = Rc::new(Lifeline {
+            waiting: (Waiting::Answer, 0).into(),
+            goodbye: None.into(),
+            waker: None.into(),
+        });
+        self.lines.borrow_mut().insert(number, Rc::clone(&line));
+        Registered { lines: Rc::clone(self), number, line }
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.lines.borrow().len()
+    }
+
+    /// Ends connections whose time is up.
+    pub fn sweep(&self, now_us: u64) {
+        self.end(Goodbye::TimedOut, |waiting, deadline_us| {
+            waiting != Waiting::Answer && now_us > deadline_us
+        });
+    }
+
+    /// Ends connections that have no request under way.
+    pub fn drain(&self) {
+        self.end(Goodbye::Draining, |waiting, _| waiting == Waiting::Idle);
+    }
+
+    /// Ends all connections.
+    pub fn abort(&self) {
+        self.end(Goodbye::Aborted, |_, _| true);
+    }
+
+    fn end(&self, goodbye: Goodbye, which: impl Fn(Waiting, u64) -> bool) {
+        for line in self.lines.borrow().values() {
+            let (waiting, deadline_us) = line.waiting.get();
+            if which(waiting, deadline_us) {
+                line.say(goodbye);
+            }
+        }
+    }
+}
+
+/// A connection's place among the [`Lifelines`].
+#[derive(Debug)]
+pub struct Registered {
+    lines: Rc<Lifelines>,
+    number: u64,
+    line: Rc<Lifeline>,
+}
+
+impl std::ops::Deref for Registered {
+    type Target = Lifeline;
+
+    fn deref(&self) -> &Lifeline {
+        &self.line
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.lines.lines.borrow_mut().remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn only_who_waits_for_the_peer_too_long_times_out() {
+        let lines = Rc::new(Lifelines::default());
+        let line = lines.add();
+        let guard = |line: &Lifeline| line.guard(std::future::pending::<()>()).now_or_never();
+        line.wait_for(Waiting::Answer, 0);
+        lines.sweep(u64::MAX);
+        assert_eq!(guard(&line), None, "an answer may take its time");
+        line.wait_for(Waiting::Peer, 10);
+        lines.sweep(10);
+        assert_eq!(guard(&line), None);
+        lines.sweep(11);
+        assert_eq!(guard(&line), Some(Err(Goodbye::TimedOut)));
+    }
+
+    #[test]
+    fn draining_ends_idle_connections_only() {
+        let lines = Rc::new(Lifelines::default());
+        let (idle, busy) = (lines.add(), lines.add());
+        idle.wait_for(Waiting::Idle, 10);
+        busy.wait_for(Waiting::Peer, 10);
+        lines.drain();
+        assert_eq!(idle.guard(async {}).now_or_never(), Some(Err(Goodbye::Draining)));
+        assert_eq!(busy.guard(async {}).now_or_never(), Some(Ok(())));
+        drop(idle);
+        assert_eq!(lines.count(), 1);
+    }
+}

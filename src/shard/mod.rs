@@ -1,0 +1,8 @@
+//! shard
+mod append;
+pub mod call;
+mod catalogue;
+pub mod durable;
+pub mod engine;
+mod read;
+mod replay;

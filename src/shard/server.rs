@@ -1,0 +1,322 @@
+//! Starts the cores, opens the shards, serves, and shuts down in order.
+//!
+//! ```text
+//!  main            core 0                      core k
+//!  spawn ------->  open shards                 open shards
+//!                  bind            <- Opened - link
+//!                  copy basins  ------------>  take copies
+//!                  accept          - Listen -> accept
+//!       <-------- Listening        <---------- Listening      "listening on http://…"
+//! ```
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use glommio::channels::shared_channel::{self, SharedReceiver, SharedSender};
+use glommio::net::TcpListener;
+use glommio::{Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
+
+use super::connection::{ConnectionSettings, serve};
+use super::core::{Core, Links, Message};
+use super::engine::{Engine, EngineConfig};
+use crate::io::glommio::GlommioIo;
+use crate::io::{Clock, Io};
+
+/// Messages that may wait on one link between two cores.
+const LINK_MESSAGES_MAX: usize = 1024;
+/// How often deadlines and the shutdown flag are looked at.
+const SWEEP_US: u64 = 50_000;
+/// How long requests under way may take once the server drains.
+const DRAIN_US: u64 = 10_000_000;
+/// Memory that each executor's rings register with the kernel, in bytes. Three rings pin it, and
+/// the default limit of locked memory is 8 MiB for all; what does not fit is not registered.
+const IO_MEMORY_BYTES: usize = 512 * 1024;
+
+/// Everything the cores need to know.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// How many executors.
+    pub cores: usize,
+    /// How many shards the data directory has.
+    pub shards: u16,
+    /// Directory of each shard.
+    pub shard_paths: Vec<PathBuf>,
+    /// Settings of each shard.
+    pub engine: EngineConfig,
+    /// Settings of each connection.
+    pub connection: ConnectionSettings,
+    /// Most connections of the whole server.
+    pub connections_max: usize,
+    /// How long an executor looks for work before it sleeps.
+    pub spin: Duration,
+}
+
+/// What a core reports to whoever started it.
+#[derive(Debug)]
+pub enum Report {
+    /// It accepts connections here.
+    Listening(SocketAddr),
+    /// It cannot go on.
+    Failed(String),
+    /// It has shut down in order.
+    Stopped,
+}
+
+/// A running server.
+pub struct Server {
+    /// What the cores report.
+    pub reports: mpsc::Receiver<Report>,
+    drain: Arc<AtomicBool>,
+    cores: usize,
+}
+
+impl Server {
+    /// Starts the cores.
+    ///
+    /// * Errors: an executor cannot be made (io_uring forbidden, too little locked memory …).
+    pub fn start(settings: &ServerSettings) -> Result<Self, glommio::GlommioError<()>> {
+        let (reporter, reports) = mpsc::channel();
+        let drain = Arc::new(AtomicBool::new(false));
+        let mut links = link_all(settings.cores);
+        for index in 0..settings.cores {
+            let plan = Plan {
+                index,
+                settings: settings.clone(),
+                reporter: reporter.clone(),
+                drain: Arc::clone(&drain),
+            };
+            let ends = links.remove(0);
+            LocalExecutorBuilder::new(Placement::Fixed(index))
+                .name(&format!("core-{index}"))
+                .io_memory(IO_MEMORY_BYTES)
+                .spin_before_park(settings.spin)
+                .spawn(move || run_core(plan, ends))?;
+        }
+        Ok(Self { reports, drain, cores: settings.cores })
+    }
+
+    /// Asks all cores to finish what is under way and stop.
+    pub fn drain(&self) {
+        self.drain.store(true, Ordering::Relaxed);
+    }
+
+    /// How many cores there are.
+    #[must_use]
+    pub fn cores(&self) -> usize {
+        self.cores
+    }
+}
+
+/// The ends of the links that one core holds.
+type Ends = Vec<Option<(SharedSender<Message>, SharedReceiver<Message>)>>;
+
+/// A link in each direction between every two cores; element *k* is core *k*'s ends.
+fn link_all(cores: usize) -> Vec<Ends> {
+    let mut ends: Vec<Ends> = (0..cores).map(|_| (0..cores).map(|_| None).collect()).collect();
+    for a in 0..cores {
+        for b in 0..a {
+            let (to_b, from_a) = shared_channel::new_bounded(LINK_MESSAGES_MAX);
+            let (to_a, from_b) = shared_channel::new_bounded(LINK_MESSAGES_MAX);
+            ends[a][b] = Some((to_b, from_b));
+            ends[b][a] = Some((to_a, from_a));
+        }
+    }
+    ends
+}
+
+struct Plan {
+    index: usize,
+    settings: ServerSettings,
+    reporter: mpsc::Sender<Report>,
+    drain: Arc<AtomicBool>,
+}
+
+impl Plan {
+    fn report(&self, report: Report) {
+        // Nobody listens any more when the process is about to end.
+        let _gone = self.reporter.send(report);
+    }
+}
+
+async fn run_core(plan: Plan, ends: Ends) {
+    let report = match start_core(&plan, ends).await {
+        Ok(core) => {
+            serve_until_drained(&plan, &core).await;
+            match close(&core).await {
+                Ok(()) => Report::Stopped,
+                Err(message) => Report::Failed(message),
+            }
+        }
+        Err(message) => Report::Failed(message),
+    };
+    plan.report(report);
+}
+
+/// Opens the core's shards and links it to the others.
+async fn start_core(plan: &Plan, ends: Ends) -> Result<Rc<Core<GlommioIo>>, String> {
+    let settings = &plan.settings;
+    let requests = queue(Shares::Static(1000), Latency::Matters(Duration::from_millis(1)), "requests");
+    let log = queue(Shares::Static(1000), Latency::Matters(Duration::from_millis(1)), "log");
+    let background = queue(Shares::Static(50), Latency::NotImportant, "background");
+
+    let mut engines = BTreeMap::new();
+    for shard in (0..settings.shards).filter(|s| usize::from(*s) % settings.cores == plan.index) {
+        let io = Rc::new(GlommioIo::new(&settings.shard_paths[usize::from(shard)]));
+        let mut config = settings.engine;
+        config.log.shard = shard;
+        let engine = Engine::open(io, config).await.map_err(|e| failure(shard, &e))?;
+        let engine = Rc::new(engine);
+        spawn(Rc::clone(&engine).run_writer(), log);
+        spawn(Rc::clone(&engine).run_segments(), background);
+        spawn(Rc::clone(&engine).run_checkpoints(), background);
+        engines.insert(shard, engine);
+    }
+
+    let mut links: Links = Vec::new();
+    let mut inbound = Vec::new();
+    for (from, end) in ends.into_iter().enumerate() {
+        let Some((sender, receiver)) = end else {
+            links.push(None);
+            continue;
+        };
+        links.push(Some(sender.connect().await));
+        inbound.push((from, receiver.connect().await));
+    }
+    let core = Rc::new(Core::new(plan.index, settings.shards, engines, links, requests));
+    for (from, link) in inbound {
+        spawn(Rc::clone(&core).receive(link, from), requests);
+    }
+    Ok(core)
+}
+
+fn failure(shard: u16, error: &dyn std::error::Error) -> String {
+    let mut message = format!("shard {shard}: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        message.push_str(": ");
+        message.push_str(&error.to_string());
+        cause = error.source();
+    }
+    message
+}
+
+/// Agrees with the other cores on the moment from which requests are served, serves, and returns
+/// when the server drains and nothing is under way, or the time for that is up.
+async fn serve_until_drained(plan: &Plan, core: &Rc<Core<GlommioIo>>) {
+    let listener = match listen(plan, core).await {
+        Ok(listener) => listener,
+        Err(message) => return plan.report(Report::Failed(message)),
+    };
+    let accepting = {
+        let (core, settings) = (Rc::clone(core), plan.settings.clone());
+        glommio::spawn_local_into(accept(core, settings, listener), core_queue(core))
+    };
+    let Ok(accepting) = accepting else {
+        return plan.report(Report::Failed("the accept task could not be started".to_owned()));
+    };
+    let clock = core.clock();
+    while !plan.drain.load(Ordering::Relaxed) {
+        core.tick();
+        core.lifelines.sweep(clock.now_us());
+        clock.sleep_us(SWEEP_US).await;
+    }
+    core.draining.set(true);
+    accepting.cancel().await;
+    let until_us = clock.now_us() + DRAIN_US;
+    while core.lifelines.count() > 0 && clock.now_us() < until_us {
+        core.lifelines.drain();
+        core.lifelines.sweep(clock.now_us());
+        clock.sleep_us(SWEEP_US / 5).await;
+    }
+    core.lifelines.abort();
+}
+
+async fn listen(plan: &Plan, core: &Rc<Core<GlommioIo>>) -> Result<TcpListener, String> {
+    let others = plan.settings.cores - 1;
+    let gone = |()| "another core is gone".to_owned();
+    let listener = if plan.index == 0 {
+        let listener = bind(plan.settings.listen)?;
+        let address = listener.local_addr().map_err(|e| e.to_string())?;
+        core.wait_opened(others).await;
+        core.share_all_basins().await.map_err(|e| e.to_string())?;
+        for other in 1..=others {
+            core.send(other, Message::Listen(address)).await.map_err(gone)?;
+        }
+        core.resume_deletions().await;
+        listener
+    } else {
+        core.send(0, Message::Opened).await.map_err(gone)?;
+        let address = core.wait_listen().await;
+        core.resume_deletions().await;
+        TcpListener::bind(address).map_err(|e| format!("cannot listen on {address}: {e}"))?
+    };
+    let address = listener.local_addr().map_err(|e| e.to_string())?;
+    core.tick();
+    plan.report(Report::Listening(address));
+    Ok(listener)
+}
+
+/// Binds the first listener. The port is shared by our own cores only: another server on it would
+/// silently get a part of the connections, so it is looked for first.
+fn bind(address: SocketAddr) -> Result<TcpListener, String> {
+    let cannot = |error: &dyn std::fmt::Display| format!("cannot listen on {address}: {error}");
+    drop(std::net::TcpListener::bind(address).map_err(|e| cannot(&e))?);
+    TcpListener::bind(address).map_err(|e| cannot(&e))
+}
+
+async fn accept(core: Rc<Core<GlommioIo>>, settings: ServerSettings, listener: TcpListener) {
+    let connection = Rc::new(settings.connection);
+    let connections_max = settings.connections_max.div_ceil(settings.cores);
+    loop {
+        let socket = match listener.accept().await {
+            Ok(socket) => socket,
+            Err(error) => {
+                // Out of descriptors, most likely; some will be given back.
+                tracing::warn!(%error, "accept failed");
+                core.clock().sleep_us(SWEEP_US).await;
+                continue;
+            }
+        };
+        if core.lifelines.count() >= connections_max {
+            core.metrics.connection_refused();
+            continue;
+        }
+        core.metrics.connection_accepted();
+        if socket.set_nodelay(true).is_err() {
+            continue; // the peer is gone already
+        }
+        let task = serve(Rc::clone(&core), Rc::clone(&connection), socket);
+        spawn(task, core_queue(&core));
+    }
+}
+
+/// Writes a last checkpoint of each shard, so that the next start is quick.
+async fn close<I: Io>(core: &Rc<Core<I>>) -> Result<(), String> {
+    for (shard, engine) in &core.engines {
+        engine.close().await.map_err(|e| failure(*shard, &e))?;
+    }
+    Ok(())
+}
+
+fn queue(shares: Shares, latency: Latency, name: &str) -> TaskQueueHandle {
+    glommio::executor().create_task_queue(shares, latency, name)
+}
+
+fn core_queue<I: Io>(core: &Rc<Core<I>>) -> TaskQueueHandle {
+    core.queue()
+}
+
+fn spawn<T: 'static>(task: impl Future<Output = T> + 'static, queue: TaskQueueHandle) {
+    match glommio::spawn_local_into(task, queue) {
+        Ok(task) => drop(task.detach()),
+        Err(error) => tracing::error!(%error, "a task could not be started"),
+    }
+}
