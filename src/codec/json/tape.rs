@@ -30,7 +30,7 @@ pub(super) struct DraftRecord {
 pub(super) struct Draft {
     /// At most one more than a batch may hold: enough to see that it is too many.
     pub(super) records: Vec<DraftRecord>,
-    /// The headers of `records`, in order.
+    /// The headers of `records`, in order; then those of records beyond the bound, if any.
     pub(super) headers: Vec<HeaderSpan>,
     pub(super) match_seq_num: Option<u64>,
     pub(super) fencing_token: Option<FencingToken>,
@@ -98,12 +98,9 @@ impl<'input> Walk<'_, '_, 'input> {
         };
         self.draft.records.reserve(len.min(BATCH_RECORDS_MAX + 1));
         for index in 0..len {
-            let headers_start = self.draft.headers.len();
             let record = self.record().map_err(|e| format!("records[{index}]: {e}"))?;
-            if self.draft.records.len() <= BATCH_RECORDS_MAX {
+            if index <= BATCH_RECORDS_MAX {
                 self.draft.records.push(record);
-            } else {
-                self.draft.headers.truncate(headers_start);
             }
         }
         Ok(())

@@ -509,7 +509,7 @@ fn a_body_beyond_the_limit_is_refused_unread() {
 #[test]
 fn a_decoder_starts_afresh_after_every_body() {
     let mut decoder = AppendDecoder::new();
-    let huge = format!(r#"{{"records":[{{"body":"x"}}],"x":[{}0]}}"#, "0,".repeat(1024 * 1024));
+    let huge = format!(r#"{{"records":[{{"body":"x"}}],"x":[{}0]}}"#, "0,".repeat(KEPT_ITEMS));
     let full = r#"{"records":[{"headers":[["a","b"]],"timestamp":1}],"match_seq_num":5,"fencing_token":"t"}"#;
     let bodies = [
         full.to_owned(),
