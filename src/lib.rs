@@ -3,6 +3,8 @@
 //! Start with `docs/ARCHITECTURE.md`. The rooms, from the socket to the disk; dependencies point
 //! down, and `tests/tidy.rs` holds them to it.
 
+pub mod config;
+pub mod serve;
 pub mod shard;
 
 pub mod api;
@@ -14,6 +16,7 @@ pub mod control;
 pub mod log;
 pub mod stream;
 
+pub mod directory;
 pub mod io;
 
 pub mod metrics;

@@ -104,6 +104,18 @@ codes! {
     ServerDraining = ("server_draining", 503),
     /// Something behind the server took too long.
     UpstreamTimeout = ("upstream_timeout", 504),
+    /// Not HTTP/1.1 as we accept it.
+    BadRequest = ("bad_request", 400),
+    /// A body beyond the limit.
+    ContentTooLarge = ("content_too_large", 413),
+    /// A request target beyond the limit.
+    UriTooLong = ("uri_too_long", 414),
+    /// An expectation other than `100-continue`.
+    ExpectationFailed = ("expectation_failed", 417),
+    /// A request head beyond the limits.
+    HeadTooLarge = ("head_too_large", 431),
+    /// An HTTP version that is not spoken here.
+    HttpVersionNotSupported = ("http_version_not_supported", 505),
 }
 
 /// An answer that is an error: status, body, and at most one header that belongs to it.
@@ -146,6 +158,32 @@ impl ApiError {
         match self.body {
             ErrorBody::Coded { code, .. } => Some(code),
             _ => None,
+        }
+    }
+
+    /// What to answer to bytes that are not the HTTP we accept; `status` says in which way.
+    #[must_use]
+    pub fn of_transport(status: u16, message: &str) -> Self {
+        let code = match status {
+            413 => Code::ContentTooLarge,
+            414 => Code::UriTooLong,
+            417 => Code::ExpectationFailed,
+            431 => Code::HeadTooLarge,
+            501 => Code::NotImplemented,
+            505 => Code::HttpVersionNotSupported,
+            _ => Code::BadRequest,
+        };
+        Self::new(code, message)
+    }
+
+    /// The code as text, also for the conditions that have none on the wire; for counting.
+    #[must_use]
+    pub fn code_text(&self) -> &'static str {
+        match self.body {
+            ErrorBody::Coded { code, .. } => code.as_str(),
+            ErrorBody::FencingTokenMismatch(_) => "fencing_token_mismatch",
+            ErrorBody::SeqNumMismatch(_) => "seq_num_mismatch",
+            ErrorBody::Unsatisfiable(_) => "range_not_satisfiable",
         }
     }
 

@@ -5,8 +5,8 @@
 
 use super::error::{ApiError, Code};
 use super::negotiate::{MediaType, media_type};
-use crate::codec::Format;
 use super::request::{Headers, trim};
+use crate::codec::Format;
 use crate::types::json::from_slice;
 use crate::types::{BasinName, PartialStreamConfig, RequestToken};
 

@@ -7,10 +7,10 @@
 use super::error::{ApiError, Code};
 use super::header;
 use super::negotiate::{MediaType, media_type};
-use crate::codec::Format;
 use super::percent::{Place, decode};
 use super::query::{ListQuery, ReadParams, ReadQuery};
 use super::request::Parts;
+use crate::codec::Format;
 use crate::types::name::NameError;
 use crate::types::{BasinName, PartialStreamConfig, RequestToken, StreamName};
 

@@ -22,6 +22,7 @@ impl<I: Io> Engine<I> {
     ) -> Result<Ack, Refusal> {
         let start_us = self.io.now_us();
         let bytes = input.metered_bytes;
+        self.metrics.append_offered(input.records.len() as u64, bytes);
         self.admit(bytes).await?;
         let admitted_us = self.io.now_us();
         self.metrics.append_admitted(admitted_us - start_us);
@@ -68,18 +69,10 @@ impl<I: Io> Engine<I> {
         let after =
             judged.map_err(|refusal| Refused { refusal, ticket: stream.last_ticket.get() })?;
         let first = StreamPosition { seq_num: before.tail.seq_num, timestamp: timestamps[0] };
-        let place = BatchPlace {
-            stream: stream.id,
-            first_seq_num: first.seq_num,
-            arrival_ms: now_ms,
-        };
-        let note = Note::Batch {
-            stream: Rc::clone(&stream),
-            first,
-            after,
-            records: input.records.len() as u64,
-            bytes: input.metered_bytes,
-        };
+        let place =
+            BatchPlace { stream: stream.id, first_seq_num: first.seq_num, arrival_ms: now_ms };
+        let note =
+            Note::Batch { stream: Rc::clone(&stream), first, after, bytes: input.metered_bytes };
         let ticket = self.writer.append_batch(place, input, &timestamps, stream.class(), note);
         stream.accepted.set(after);
         stream.last_ticket.set(ticket);

@@ -15,12 +15,12 @@ use crate::types::{BasinName, Refusal};
 
 impl<I: Io> Core<I> {
     /// Has the owner of a stream do something.
-    pub async fn call_owner(self: &Rc<Self>, path: &StreamPath, call: Call) -> CallResult {
+    pub(super) async fn call_owner(self: &Rc<Self>, path: &StreamPath, call: Call) -> CallResult {
         self.call(shard_of(&path.basin, &path.stream, self.shards), call).await
     }
 
     /// Streams of a basin, merged over the shards: at most `page.limit`, and whether there is more.
-    pub async fn list_streams(
+    pub(super) async fn list_streams(
         self: &Rc<Self>,
         basin: &BasinName,
         page: &Page,
@@ -64,7 +64,7 @@ impl<I: Io> Core<I> {
 
     /// Deletes a marked basin's streams, then the basin; in the background. One basin that cannot
     /// be finished holds up no other; a restart tries again.
-    pub fn finish_basin_deletion(self: &Rc<Self>, engine: &Rc<Engine<I>>, basin: BasinName) {
+    pub(super) fn finish_basin_deletion(self: &Rc<Self>, engine: &Rc<Engine<I>>, basin: BasinName) {
         let (core, engine) = (Rc::clone(self), Rc::clone(engine));
         let task = async move {
             if let Err(error) = core.purge_basin(&engine, &basin).await {
@@ -91,8 +91,39 @@ impl<I: Io> Core<I> {
         self.call_all(|| Call::ForgetBasin(basin.clone())).await.map(|_| ())
     }
 
+    /// At start: has all shards hold copies of shard 0's basins.
+    pub(super) async fn share_all_basins(self: &Rc<Self>) -> Result<(), Refusal> {
+        let Some(engine) = self.engines.get(&0) else { return Ok(()) };
+        for record in engine.basin_records() {
+            self.copy_basin(&record).await?;
+        }
+        Ok(())
+    }
+
+    /// At start: goes on with the deletions that a restart interrupted.
+    pub(super) fn resume_deletions(self: &Rc<Self>) {
+        for engine in self.engines.values() {
+            let (basins, streams) = engine.unfinished_deletions();
+            for stream in streams {
+                let engine = Rc::clone(engine);
+                let task = async move {
+                    if let Err(error) = engine.delete(&stream).await {
+                        tracing::warn!(%error, "stream deletion not finished");
+                    }
+                };
+                drop(glommio::spawn_local(task).detach());
+            }
+            // Only shard 0 decides about basins; the others hold copies.
+            if let Some(owner) = self.engines.get(&0)
+                && Rc::ptr_eq(owner, engine)
+            {
+                basins.into_iter().for_each(|basin| self.finish_basin_deletion(engine, basin));
+            }
+        }
+    }
+
     /// Sends a basin's state to all shards but 0.
-    pub async fn copy_basin(self: &Rc<Self>, record: &BasinRecord) -> Result<(), Refusal> {
+    pub(super) async fn copy_basin(self: &Rc<Self>, record: &BasinRecord) -> Result<(), Refusal> {
         let copies = (1..self.shards).map(|s| self.call(s, Call::CopyBasin(record.clone())));
         futures_util::future::try_join_all(copies).await.map(|_| ())
     }

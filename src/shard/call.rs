@@ -3,16 +3,15 @@
 //! These values cross cores, so they own everything they say: a batch travels with its receive
 //! buffer, a read comes back as the finished body.
 
-pub use crate::api::route::StreamPath;
 use crate::api::query::ReadQuery;
+pub use crate::api::route::StreamPath;
 use crate::codec::Format;
 use crate::control::{BasinRecord, Creation, StreamRecord};
-use crate::metrics::Snapshot;
+use crate::metrics::{ExecutorSnapshot, Snapshot};
 use crate::types::{
     Ack, AppendInput, BasinConfig, BasinName, PartialStreamConfig, Refusal, StreamConfig,
     StreamName, StreamPosition,
 };
-
 
 /// A page of a listing.
 #[derive(Debug, Clone)]
@@ -86,8 +85,10 @@ pub enum Call {
     DeleteStreamsOf(BasinName),
     /// Forget a basin whose streams are gone; shard 0 logs it.
     ForgetBasin(BasinName),
-    /// Numbers for the metrics.
+    /// Numbers of the shard for the metrics.
     Metrics,
+    /// Numbers of the shard's core for the metrics.
+    CoreMetrics,
     /// Whether the shard takes appends.
     Health,
 }
@@ -113,8 +114,10 @@ pub enum Answer {
     Basin(BasinRecord, bool),
     /// Basins, sorted.
     Basins(Vec<BasinRecord>),
-    /// Numbers for the metrics.
+    /// Numbers of a shard for the metrics.
     Metrics(Box<Snapshot>),
+    /// Numbers of a core for the metrics.
+    CoreMetrics(ExecutorSnapshot),
 }
 
 /// Result of a call.

@@ -67,6 +67,7 @@ struct Connection<I: Io> {
 }
 
 /// What [`Event`] says, without its borrow.
+#[expect(clippy::large_enum_variant, reason = "a box would be an allocation per request")]
 enum Step {
     NeedInput,
     Head,
@@ -76,11 +77,7 @@ enum Step {
 }
 
 /// Serves `socket` until it ends.
-pub async fn serve<I: Io>(
-    core: Rc<Core<I>>,
-    settings: Rc<ConnectionSettings>,
-    socket: TcpStream,
-) {
+pub(super) async fn serve<I: Io>(core: Rc<Core<I>>, settings: Rc<ConnectionSettings>, socket: TcpStream) {
     let line = core.lifelines.add();
     let conn = Conn::new(settings.limits.clone());
     let (out, began_us, arrived_bytes) = (Vec::new(), 0, 0);
@@ -89,6 +86,7 @@ pub async fn serve<I: Io>(
     if let End::Linger = connection.run().await {
         connection.linger().await;
     }
+    connection.core.metrics.connection_left();
 }
 
 impl<I: Io> Connection<I> {
@@ -179,9 +177,7 @@ impl<I: Io> Connection<I> {
             (route(&parts), cors::headers(&parts, self.settings.cors))
         };
         let result = match operation {
-            Ok(operation) => {
-                respond(&self.core, operation, request.into_body()).await
-            }
+            Ok(operation) => respond(&self.core, operation, request.into_body()).await,
             Err(error) => Err(error),
         };
         let response = result.unwrap_or_else(|error| {

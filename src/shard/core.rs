@@ -17,13 +17,15 @@ use glommio::sync::Semaphore;
 use super::call::{Answer, Call, CallResult};
 use super::engine::Engine;
 use super::lifeline::Lifelines;
+use crate::codec::json::AppendDecoder;
 use crate::io::Io;
 use crate::io::notify::Notify;
+use crate::metrics::{ExecutorMetrics, Exporter};
 use crate::types::Refusal;
 
 /// What goes from core to core.
 #[derive(Debug)]
-pub enum Message {
+pub(super) enum Message {
     /// Do this on a shard of yours, and answer under this number.
     Call(u64, u16, Call),
     /// The answer to the call with this number.
@@ -35,7 +37,7 @@ pub enum Message {
 }
 
 /// Links to the other cores, by core; `None` in one's own place.
-pub type Links = Vec<Option<ConnectedSender<Message>>>;
+pub(super) type Links = Vec<Option<ConnectedSender<Message>>>;
 
 #[derive(Debug, Default)]
 struct Pending {
@@ -44,9 +46,7 @@ struct Pending {
 }
 
 /// One core.
-pub struct Core<I: Io> {
-    /// Its number.
-    pub index: usize,
+pub(super) struct Core<I: Io> {
     /// How many shards the data directory has.
     pub shards: u16,
     /// Its own shards.
@@ -56,7 +56,11 @@ pub struct Core<I: Io> {
     /// Whether the server is shutting down.
     pub draining: Cell<bool>,
     /// Numbers of this core that belong to no shard.
-    pub metrics: crate::metrics::Metrics,
+    pub metrics: ExecutorMetrics,
+    /// The `date` header's value, for every answer of this second.
+    pub date: RefCell<String>,
+    /// Decodes appends; what it allocated once serves every connection.
+    pub(super) decoder: RefCell<AppendDecoder>,
     /// Changes of basins take turns (used on the core of shard 0).
     pub(super) basin_turn: Semaphore,
     queue: TaskQueueHandle,
@@ -70,20 +74,20 @@ pub struct Core<I: Io> {
 
 impl<I: Io> Core<I> {
     /// A core with its shards opened and its links connected; `queue` runs requests.
-    pub fn new(
-        index: usize,
+    pub(super) fn new(
         shards: u16,
         engines: BTreeMap<u16, Rc<Engine<I>>>,
         links: Links,
         queue: TaskQueueHandle,
     ) -> Self {
         Self {
-            index,
             shards,
             engines,
             lifelines: Rc::default(),
             draining: Cell::default(),
-            metrics: crate::metrics::Metrics::default(),
+            metrics: ExecutorMetrics::default(),
+            date: RefCell::default(),
+            decoder: RefCell::new(AppendDecoder::new()),
             basin_turn: Semaphore::new(1),
             queue,
             links,
@@ -103,7 +107,7 @@ impl<I: Io> Core<I> {
     ///
     /// * Errors: the shard's [`Refusal`], or [`Refusal::Other`] when its core is gone.
     /// * Cancel: the shard may do it all the same.
-    pub async fn call(self: &Rc<Self>, shard: u16, call: Call) -> CallResult {
+    pub(super) async fn call(self: &Rc<Self>, shard: u16, call: Call) -> CallResult {
         if let Some(engine) = self.engines.get(&shard) {
             return self.handle(engine, call).await;
         }
@@ -126,24 +130,74 @@ impl<I: Io> Core<I> {
                 // Boxed because it calls the other shards in turn.
                 Box::pin(self.change_basin(engine, &name, call)).await
             }
+            Call::CoreMetrics => Ok(Answer::CoreMetrics(self.metrics.snapshot())),
             _ => engine.handle(call).await,
         }
     }
 
     /// Has every shard do the same, and collects the answers in shard order.
-    pub async fn call_all(self: &Rc<Self>, call: impl Fn() -> Call) -> Result<Vec<Answer>, Refusal> {
+    pub(super) async fn call_all(
+        self: &Rc<Self>,
+        call: impl Fn() -> Call,
+    ) -> Result<Vec<Answer>, Refusal> {
         let calls = (0..self.shards).map(|shard| self.call(shard, call()));
         futures_util::future::try_join_all(calls).await
     }
 
+    /// All numbers of the server as Prometheus text.
+    pub(super) async fn render_metrics(self: &Rc<Self>) -> Result<Vec<u8>, Refusal> {
+        let mut shards = Vec::new();
+        for shard in 0..self.shards {
+            if let Answer::Metrics(snapshot) = self.call(shard, Call::Metrics).await? {
+                shards.push((shard, *snapshot));
+            }
+        }
+        // The first shards are spread over all cores, one each.
+        let cores = u16::try_from(self.links.len()).expect("no more cores than shards");
+        let mut executors = Vec::new();
+        for core in 0..cores {
+            if let Answer::CoreMetrics(snapshot) = self.call(core, Call::CoreMetrics).await? {
+                executors.push((core, snapshot));
+            }
+        }
+        Ok(Exporter::new(env!("CARGO_PKG_VERSION")).render(&shards, &executors))
+    }
+
+    /// The queue that requests run in.
+    #[must_use]
+    pub(super) fn queue(&self) -> TaskQueueHandle {
+        self.queue
+    }
+
+    /// The core's clock.
+    #[must_use]
+    pub(super) fn clock(&self) -> Rc<I> {
+        let (_, engine) = self.engines.first_key_value().expect("a core has a shard");
+        Rc::clone(&engine.io)
+    }
+
+    /// Microseconds on the core's monotonic clock.
+    #[must_use]
+    pub(super) fn now_us(&self) -> u64 {
+        self.clock().now_us()
+    }
+
+    /// Sets the `date` header's value to now.
+    pub(super) fn tick(&self) {
+        let now_us = i64::try_from(self.clock().wall_us()).unwrap_or(i64::MAX);
+        let now = jiff::Timestamp::from_microsecond(now_us).unwrap_or_default();
+        let text = now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        *self.date.borrow_mut() = text;
+    }
+
     /// Sends a message to another core, waiting for room.
-    pub async fn send(&self, core: usize, message: Message) -> Result<(), ()> {
+    pub(super) async fn send(&self, core: usize, message: Message) -> Result<(), ()> {
         let Some(Some(link)) = self.links.get(core) else { return Err(()) };
         link.send(message).await.map_err(|_| ())
     }
 
     /// Serves one inbound link until its core closes it.
-    pub async fn receive(self: Rc<Self>, link: ConnectedReceiver<Message>, from: usize) {
+    pub(super) async fn receive(self: Rc<Self>, link: ConnectedReceiver<Message>, from: usize) {
         while let Some(message) = link.recv().await {
             match message {
                 Message::Call(number, shard, call) => self.serve(from, number, shard, call),
@@ -189,14 +243,14 @@ impl<I: Io> Core<I> {
     }
 
     /// Waits until `count` other cores have opened their shards.
-    pub async fn wait_opened(&self, count: usize) {
+    pub(super) async fn wait_opened(&self, count: usize) {
         while self.opened.get() < count {
             self.progress.notified().await;
         }
     }
 
     /// Waits for core 0's word to listen.
-    pub async fn wait_listen(&self) -> SocketAddr {
+    pub(super) async fn wait_listen(&self) -> SocketAddr {
         loop {
             if let Some(address) = self.listen.get() {
                 return address;

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 /// How far a shard's log is durable, by ticket, and the first reason why it never will be further.
 #[derive(Debug, Default)]
-pub struct Durable {
+pub(super) struct Durable {
     reached: Cell<u64>,
     failed: RefCell<Option<Rc<str>>>,
     /// In ascending order of tickets.
@@ -19,18 +19,18 @@ pub struct Durable {
 impl Durable {
     /// Every entry up to this ticket is durable.
     #[must_use]
-    pub fn reached(&self) -> u64 {
+    pub(super) fn reached(&self) -> u64 {
         self.reached.get()
     }
 
     /// The reason why the log was given up, if it was.
     #[must_use]
-    pub fn failure(&self) -> Option<Rc<str>> {
+    pub(super) fn failure(&self) -> Option<Rc<str>> {
         self.failed.borrow().clone()
     }
 
     /// Moves on to `ticket` and wakes who waited for it, in order.
-    pub fn advance(&self, ticket: u64) {
+    pub(super) fn advance(&self, ticket: u64) {
         assert!(ticket >= self.reached.get(), "durability is not taken back");
         self.reached.set(ticket);
         let mut waiters = self.waiters.borrow_mut();
@@ -42,7 +42,7 @@ impl Durable {
     }
 
     /// Gives up: nothing more will become durable. Only the first reason is kept.
-    pub fn fail(&self, reason: &str) {
+    pub(super) fn fail(&self, reason: &str) {
         self.failed.borrow_mut().get_or_insert_with(|| reason.into());
         for (_, waker) in self.waiters.borrow_mut().drain(..) {
             waker.wake();
@@ -53,14 +53,14 @@ impl Durable {
     ///
     /// * Errors: the reason when the log was given up before.
     /// * Cancel: leaves nothing behind but a waker that wakes nobody.
-    pub fn wait(&self, ticket: u64) -> Wait<'_> {
+    pub(super) fn wait(&self, ticket: u64) -> Wait<'_> {
         Wait { durable: self, ticket }
     }
 }
 
 /// Future of [`Durable::wait`].
 #[derive(Debug)]
-pub struct Wait<'a> {
+pub(super) struct Wait<'a> {
     durable: &'a Durable,
     ticket: u64,
 }

@@ -20,7 +20,7 @@ use crate::log::recovery::{Recovered, RecoveryError, recover};
 use crate::log::segment::LogFacts;
 use crate::log::segments::Segments;
 use crate::log::writer::{Chain, Flushed, Writer};
-use crate::metrics::Metrics;
+use crate::metrics::{GroupWritten, Metrics};
 use crate::stream::State;
 use crate::types::{BasinName, LogPos, Refusal, StreamName, StreamPosition};
 
@@ -46,7 +46,7 @@ pub struct EngineConfig {
 /// What is handed to the log with each entry and comes back when it is durable.
 #[derive(Debug)]
 pub(super) enum Note {
-    Batch { stream: Rc<Stream>, first: StreamPosition, after: State, records: u64, bytes: u64 },
+    Batch { stream: Rc<Stream>, first: StreamPosition, after: State, bytes: u64 },
     StreamGone(Rc<Stream>),
     Stream(Rc<Stream>),
     Basin,
@@ -110,8 +110,7 @@ impl<I: Io> Engine<I> {
             took_ms = (io.now_us() - started_us) / 1000,
             "log recovered"
         );
-        let reader =
-            Reader::new(config.log, Rc::clone(&segments), config.window_bytes_max, end);
+        let reader = Reader::new(config.log, Rc::clone(&segments), config.window_bytes_max, end);
         let writer = Writer::new(
             Rc::clone(&io),
             config.log,
@@ -167,6 +166,7 @@ impl<I: Io> Engine<I> {
             Call::DeleteStreamsOf(basin) => self.delete_streams_of(&basin).await,
             Call::ForgetBasin(basin) => self.forget_basin(&basin).await,
             Call::Metrics => Ok(Answer::Metrics(Box::new(self.snapshot()))),
+            Call::CoreMetrics => Err(Refusal::Other("asked of a core, not of a shard".to_owned())),
             Call::Health => self.check_open().map(|()| Answer::Done),
         }
     }
@@ -223,7 +223,7 @@ impl<I: Io> Engine<I> {
             self.reader.remember(frame.pos, &frame.buf);
             for note in frame.notes {
                 match note {
-                    Note::Batch { stream, first, after, bytes, records: _ } => {
+                    Note::Batch { stream, first, after, bytes } => {
                         stream.became_durable(first, frame.pos, after);
                         batches += 1;
                         record_bytes += bytes;
@@ -241,14 +241,14 @@ impl<I: Io> Engine<I> {
         self.durable_end.set(flushed.end);
         self.inflight_bytes.set(self.inflight_bytes.get() - record_bytes);
         self.admitted.notify();
-        self.metrics.group_written(
+        self.metrics.group_written(GroupWritten {
             batches,
-            frame_count,
-            flushed.written_bytes,
+            frames: frame_count,
+            written_bytes: flushed.written_bytes,
             record_bytes,
-            flushed.write_us,
-            flushed.sync_us,
-        );
+            write_us: flushed.write_us,
+            sync_us: flushed.sync_us,
+        });
         self.durable.advance(flushed.durable_ticket);
         let logged = self.logged_bytes.get() + flushed.written_bytes;
         self.logged_bytes.set(logged);
@@ -270,7 +270,7 @@ impl<I: Io> Engine<I> {
         if released > 0 {
             tracing::info!(shard = self.config.log.shard, released, "segments given up");
         }
-        self.metrics.segments_recycled(released as u64);
+        (0..released).for_each(|_| self.metrics.segment_recycled());
         Ok(())
     }
 
@@ -341,9 +341,19 @@ impl<I: Io> Engine<I> {
 
     fn snapshot(&self) -> crate::metrics::Snapshot {
         self.metrics.set_inflight_bytes(self.inflight_bytes.get());
-        self.metrics.set_streams(self.catalog.borrow().stream_count() as u64);
+        self.metrics.set_streams_open(self.catalog.borrow().stream_count() as u64);
         self.metrics.set_segment_files(self.segments.file_count() as u64);
         self.metrics.snapshot()
+    }
+
+    /// Writes a last checkpoint, so that the next start is quick; nothing else may be under way.
+    ///
+    /// * Durable: yes, when it returns.
+    pub async fn close(&self) -> Result<(), IoError> {
+        if self.durable.failure().is_some() {
+            return Ok(()); // nothing more is written to a log that failed
+        }
+        self.checkpoint().await
     }
 
     /// Names of the basins that are being deleted, and streams that are: what a restart resumes.

@@ -13,7 +13,7 @@ use std::task::{Poll, Waker};
 
 /// Why a connection must end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Goodbye {
+pub(super) enum Goodbye {
     /// What it waited for took longer than allowed.
     TimedOut,
     /// The server shuts down, and the connection has no request under way.
@@ -24,7 +24,7 @@ pub enum Goodbye {
 
 /// What a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Waiting {
+pub(super) enum Waiting {
     /// The next request.
     Idle,
     /// The peer: the rest of a request, or room for a response.
@@ -35,7 +35,7 @@ pub enum Waiting {
 
 /// One connection's deadline, and how to wake it.
 #[derive(Debug)]
-pub struct Lifeline {
+pub(super) struct Lifeline {
     waiting: Cell<(Waiting, u64)>,
     goodbye: Cell<Option<Goodbye>>,
     waker: RefCell<Option<Waker>>,
@@ -43,14 +43,14 @@ pub struct Lifeline {
 
 impl Lifeline {
     /// Says what is waited for, and until when (microseconds on the monotonic clock).
-    pub fn wait_for(&self, waiting: Waiting, deadline_us: u64) {
+    pub(super) fn wait_for(&self, waiting: Waiting, deadline_us: u64) {
         self.waiting.set((waiting, deadline_us));
     }
 
     /// Runs `future` unless the connection must end first.
     ///
     /// * Errors: the [`Goodbye`]; `future` is dropped.
-    pub async fn guard<T>(&self, future: impl Future<Output = T>) -> Result<T, Goodbye> {
+    pub(super) async fn guard<T>(&self, future: impl Future<Output = T>) -> Result<T, Goodbye> {
         let mut future = pin!(future);
         std::future::poll_fn(|cx| {
             if let Some(goodbye) = self.goodbye.get() {
@@ -76,14 +76,14 @@ impl Lifeline {
 
 /// The connections of one core.
 #[derive(Debug, Default)]
-pub struct Lifelines {
+pub(super) struct Lifelines {
     lines: RefCell<BTreeMap<u64, Rc<Lifeline>>>,
     next_number: Cell<u64>,
 }
 
 impl Lifelines {
     /// Adds a connection, removed again when the returned value is dropped.
-    pub fn add(self: &Rc<Self>) -> Registered {
+    pub(super) fn add(self: &Rc<Self>) -> Registered {
         let number = self.next_number.get();
         self.next_number.set(number + 1);
         let line = Rc::new(Lifeline {
@@ -97,24 +97,24 @@ impl Lifelines {
 
     /// How many connections there are.
     #[must_use]
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.lines.borrow().len()
     }
 
     /// Ends connections whose time is up.
-    pub fn sweep(&self, now_us: u64) {
+    pub(super) fn sweep(&self, now_us: u64) {
         self.end(Goodbye::TimedOut, |waiting, deadline_us| {
             waiting != Waiting::Answer && now_us > deadline_us
         });
     }
 
     /// Ends connections that have no request under way.
-    pub fn drain(&self) {
+    pub(super) fn drain(&self) {
         self.end(Goodbye::Draining, |waiting, _| waiting == Waiting::Idle);
     }
 
     /// Ends all connections.
-    pub fn abort(&self) {
+    pub(super) fn abort(&self) {
         self.end(Goodbye::Aborted, |_, _| true);
     }
 
@@ -130,7 +130,7 @@ impl Lifelines {
 
 /// A connection's place among the [`Lifelines`].
 #[derive(Debug)]
-pub struct Registered {
+pub(super) struct Registered {
     lines: Rc<Lifelines>,
     number: u64,
     line: Rc<Lifeline>,

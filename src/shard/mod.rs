@@ -1,8 +1,14 @@
 //! shard
 mod append;
+mod basins;
 pub mod call;
 mod catalogue;
-pub mod durable;
+mod connection;
+mod core;
+mod durable;
 pub mod engine;
+mod lifeline;
 mod read;
 mod replay;
+mod respond;
+pub mod server;

@@ -162,7 +162,7 @@ impl<I: Io> Engine<I> {
         let scanned = self.scan(stream, start, end_seq_num, each).await;
         scanned.map_err(|error| {
             tracing::error!(shard = self.config.log.shard, %error, "reading the log failed");
-            self.metrics.read_failed();
+            self.metrics.read_damaged();
             Refusal::Storage(format!("reading failed: {error}"))
         })?;
         encoder.finish(tail.filter(|_| delivered.records > 0));

@@ -9,7 +9,7 @@ use crate::api::info::{BasinInfo, StreamInfo};
 use crate::api::query::ListQuery;
 use crate::api::response::{JSON, PROMETHEUS, Provision, Response};
 use crate::api::{ApiError, Code, Operation};
-use crate::codec::json::{AppendDecoder, DecodeError, encode_ack, encode_tail};
+use crate::codec::json::{DecodeError, encode_ack, encode_tail};
 use crate::control::{BasinRecord, Creation, StreamRecord};
 use crate::io::Io;
 use crate::types::{BasinName, PartialStreamConfig, Refusal, RequestToken, StreamName};
@@ -18,11 +18,10 @@ use crate::wire::BodyBuf;
 /// Does what a request asks and spells the answer.
 ///
 /// * Errors: what to answer instead; nothing was changed unless its code says otherwise.
-pub async fn respond<I: Io>(
+pub(super) async fn respond<I: Io>(
     core: &Rc<Core<I>>,
     operation: Operation,
     body: BodyBuf,
-    decoder: &mut AppendDecoder,
 ) -> Result<Response, ApiError> {
     match operation {
         Operation::Options => Ok(Response::empty(200)),
@@ -36,27 +35,25 @@ pub async fn respond<I: Io>(
             Ok(Response::empty(202))
         }
         Operation::ListStreams { basin, query } => list_streams(core, &basin, query).await,
-        Operation::CreateStream { basin, token } => {
-            create_stream(core, basin, token, &body).await
-        }
+        Operation::CreateStream { basin, token } => create_stream(core, basin, token, &body).await,
         Operation::GetStream(path) => get_stream(core, &path).await,
         Operation::DeleteStream(path) => {
             core.call_owner(&path, Call::DeleteStream(path.clone())).await?;
             Ok(Response::empty(202))
         }
-        Operation::CheckTail(path) => match core
-            .call_owner(&path, Call::CheckTail(path.clone()))
-            .await?
-        {
-            Answer::Tail(tail) => {
-                let mut body = Vec::with_capacity(64);
-                encode_tail(&mut body, tail);
-                Ok(Response::new(200, JSON, body))
+        Operation::CheckTail(path) => {
+            match core.call_owner(&path, Call::CheckTail(path.clone())).await? {
+                Answer::Tail(tail) => {
+                    let mut body = Vec::with_capacity(64);
+                    encode_tail(&mut body, tail);
+                    Ok(Response::new(200, JSON, body))
+                }
+                other => Err(unexpected(&other)),
             }
-            other => Err(unexpected(&other)),
-        },
+        }
         Operation::Append { path, format, auto_create } => {
-            let input = decoder.decode(body, format).map_err(refused_body)?;
+            let decoded = core.decoder.borrow_mut().decode(body, format);
+            let input = decoded.map_err(refused_body)?;
             let auto_create = auto_create.unwrap_or_default();
             append(core, path, input, auto_create).await
         }

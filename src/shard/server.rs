@@ -22,11 +22,13 @@ use glommio::channels::shared_channel::{self, SharedReceiver, SharedSender};
 use glommio::net::TcpListener;
 use glommio::{Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
 
-use super::connection::{ConnectionSettings, serve};
+pub use super::connection::ConnectionSettings;
+use super::connection::serve;
 use super::core::{Core, Links, Message};
 use super::engine::{Engine, EngineConfig};
 use crate::io::glommio::GlommioIo;
 use crate::io::{Clock, Io};
+use crate::types::refusal::chain;
 
 /// Messages that may wait on one link between two cores.
 const LINK_MESSAGES_MAX: usize = 1024;
@@ -121,13 +123,11 @@ type Ends = Vec<Option<(SharedSender<Message>, SharedReceiver<Message>)>>;
 /// A link in each direction between every two cores; element *k* is core *k*'s ends.
 fn link_all(cores: usize) -> Vec<Ends> {
     let mut ends: Vec<Ends> = (0..cores).map(|_| (0..cores).map(|_| None).collect()).collect();
-    for a in 0..cores {
-        for b in 0..a {
-            let (to_b, from_a) = shared_channel::new_bounded(LINK_MESSAGES_MAX);
-            let (to_a, from_b) = shared_channel::new_bounded(LINK_MESSAGES_MAX);
-            ends[a][b] = Some((to_b, from_b));
-            ends[b][a] = Some((to_a, from_a));
-        }
+    for (a, b) in (0..cores).flat_map(|a| (0..a).map(move |b| (a, b))) {
+        let (to_b, from_a) = shared_channel::new_bounded(LINK_MESSAGES_MAX);
+        let (to_a, from_b) = shared_channel::new_bounded(LINK_MESSAGES_MAX);
+        ends[a][b] = Some((to_b, from_b));
+        ends[b][a] = Some((to_a, from_a));
     }
     ends
 }
@@ -163,7 +163,8 @@ async fn run_core(plan: Plan, ends: Ends) {
 /// Opens the core's shards and links it to the others.
 async fn start_core(plan: &Plan, ends: Ends) -> Result<Rc<Core<GlommioIo>>, String> {
     let settings = &plan.settings;
-    let requests = queue(Shares::Static(1000), Latency::Matters(Duration::from_millis(1)), "requests");
+    let requests =
+        queue(Shares::Static(1000), Latency::Matters(Duration::from_millis(1)), "requests");
     let log = queue(Shares::Static(1000), Latency::Matters(Duration::from_millis(1)), "log");
     let background = queue(Shares::Static(50), Latency::NotImportant, "background");
 
@@ -190,7 +191,7 @@ async fn start_core(plan: &Plan, ends: Ends) -> Result<Rc<Core<GlommioIo>>, Stri
         links.push(Some(sender.connect().await));
         inbound.push((from, receiver.connect().await));
     }
-    let core = Rc::new(Core::new(plan.index, settings.shards, engines, links, requests));
+    let core = Rc::new(Core::new(settings.shards, engines, links, requests));
     for (from, link) in inbound {
         spawn(Rc::clone(&core).receive(link, from), requests);
     }
@@ -198,14 +199,7 @@ async fn start_core(plan: &Plan, ends: Ends) -> Result<Rc<Core<GlommioIo>>, Stri
 }
 
 fn failure(shard: u16, error: &dyn std::error::Error) -> String {
-    let mut message = format!("shard {shard}: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        message.push_str(": ");
-        message.push_str(&error.to_string());
-        cause = error.source();
-    }
-    message
+    format!("shard {shard}: {}", chain(error))
 }
 
 /// Agrees with the other cores on the moment from which requests are served, serves, and returns
@@ -217,7 +211,8 @@ async fn serve_until_drained(plan: &Plan, core: &Rc<Core<GlommioIo>>) {
     };
     let accepting = {
         let (core, settings) = (Rc::clone(core), plan.settings.clone());
-        glommio::spawn_local_into(accept(core, settings, listener), core_queue(core))
+        let queue = core.queue();
+        glommio::spawn_local_into(accept(core, settings, listener), queue)
     };
     let Ok(accepting) = accepting else {
         return plan.report(Report::Failed("the accept task could not be started".to_owned()));
@@ -250,12 +245,12 @@ async fn listen(plan: &Plan, core: &Rc<Core<GlommioIo>>) -> Result<TcpListener, 
         for other in 1..=others {
             core.send(other, Message::Listen(address)).await.map_err(gone)?;
         }
-        core.resume_deletions().await;
+        core.resume_deletions();
         listener
     } else {
         core.send(0, Message::Opened).await.map_err(gone)?;
         let address = core.wait_listen().await;
-        core.resume_deletions().await;
+        core.resume_deletions();
         TcpListener::bind(address).map_err(|e| format!("cannot listen on {address}: {e}"))?
     };
     let address = listener.local_addr().map_err(|e| e.to_string())?;
@@ -294,7 +289,7 @@ async fn accept(core: Rc<Core<GlommioIo>>, settings: ServerSettings, listener: T
             continue; // the peer is gone already
         }
         let task = serve(Rc::clone(&core), Rc::clone(&connection), socket);
-        spawn(task, core_queue(&core));
+        spawn(task, core.queue());
     }
 }
 
@@ -308,10 +303,6 @@ async fn close<I: Io>(core: &Rc<Core<I>>) -> Result<(), String> {
 
 fn queue(shares: Shares, latency: Latency, name: &str) -> TaskQueueHandle {
     glommio::executor().create_task_queue(shares, latency, name)
-}
-
-fn core_queue<I: Io>(core: &Rc<Core<I>>) -> TaskQueueHandle {
-    core.queue()
 }
 
 fn spawn<T: 'static>(task: impl Future<Output = T> + 'static, queue: TaskQueueHandle) {

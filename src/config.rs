@@ -1,0 +1,244 @@
+//! Every setting of the server: what it means, unit, default, range.
+//!
+//! One precedence: command line, then environment (`THALWEG_…`), then the TOML file, then the
+//! default. All of it is checked once, at start; a setting out of range is refused by name.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Deserialize;
+
+/// Settings as given: on the command line, in the environment, or in a file. Unset ones are
+/// `None`; [`Settings::from`] fills in the defaults.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Given {
+    /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:4440]
+    #[arg(long, env = "THALWEG_LISTEN", value_name = "ADDR:PORT")]
+    pub listen: Option<SocketAddr>,
+
+    /// Directory that holds everything; made when it is missing [default: ./thalweg-data]
+    #[arg(long, env = "THALWEG_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Shards of a new data directory; an existing one keeps its own number
+    /// [default: cores available; range: 1 to 1024]
+    #[arg(long, env = "THALWEG_SHARDS", value_name = "N")]
+    pub shards: Option<u16>,
+
+    /// Bytes of a segment file of a new data directory
+    /// [default: 134217728 (128 MiB); range: 8 MiB to 2 GiB, in whole MiB]
+    #[arg(long, env = "THALWEG_SEGMENT_BYTES", value_name = "BYTES")]
+    pub segment_bytes: Option<u64>,
+
+    /// Longest time, in microseconds, that an append of class Standard waits for others to share
+    /// its sync [default: 20000; range: 0 to 200000]
+    #[arg(long, env = "THALWEG_STANDARD_WAIT_US", value_name = "US")]
+    pub standard_wait_us: Option<u64>,
+
+    /// Record bytes that may be accepted and not yet on disk, in the whole server; more appends
+    /// wait [default: 134217728 (128 MiB); at least 1 MiB]
+    #[arg(long, env = "THALWEG_APPEND_INFLIGHT_BYTES", value_name = "BYTES")]
+    pub append_inflight_bytes: Option<u64>,
+
+    /// Bytes of recent log kept in memory for readers, in the whole server
+    /// [default: 134217728 (128 MiB)]
+    #[arg(long, env = "THALWEG_READ_WINDOW_BYTES", value_name = "BYTES")]
+    pub read_window_bytes: Option<usize>,
+
+    /// Bytes of log after which a shard writes a checkpoint: bounds how much a restart reads
+    /// [default: 134217728 (128 MiB); at least 1 MiB]
+    #[arg(long, env = "THALWEG_CHECKPOINT_BYTES", value_name = "BYTES")]
+    pub checkpoint_bytes: Option<u64>,
+
+    /// Most connections at a time; more are closed at once [default: 10000]
+    #[arg(long, env = "THALWEG_CONNECTIONS_MAX", value_name = "N")]
+    pub connections_max: Option<usize>,
+
+    /// Seconds that a connection may have no request before it is closed
+    /// [default: 300; at least 1]
+    #[arg(long, env = "THALWEG_IDLE_SECS", value_name = "SECS")]
+    pub idle_secs: Option<u64>,
+
+    /// Seconds that a request may take to arrive, or an answer to be taken, beyond one second for
+    /// each 16 KiB of it [default: 30; at least 1]
+    #[arg(long, env = "THALWEG_PEER_SECS", value_name = "SECS")]
+    pub peer_secs: Option<u64>,
+
+    /// Microseconds that an executor with nothing to do looks for work before it sleeps
+    /// [default: 0; range: 0 to 100000]
+    #[arg(long, env = "THALWEG_SPIN_US", value_name = "US")]
+    pub spin_us: Option<u64>,
+
+    /// Do not send cross-origin (CORS) headers [default: send them]
+    #[arg(long, env = "THALWEG_NO_CORS", num_args = 0..=1, default_missing_value = "true")]
+    pub no_cors: Option<bool>,
+}
+
+/// Settings in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// Shards of a new data directory.
+    pub shards: u16,
+    /// Bytes of a segment file of a new data directory.
+    pub segment_bytes: u64,
+    /// Longest wait of a Standard batch, microseconds.
+    pub standard_wait_us: u64,
+    /// Record bytes accepted and not durable, whole server.
+    pub append_inflight_bytes: u64,
+    /// Bytes of recent log kept for readers, whole server.
+    pub read_window_bytes: usize,
+    /// Bytes of log between checkpoints.
+    pub checkpoint_bytes: u64,
+    /// Most connections.
+    pub connections_max: usize,
+    /// Seconds without a request before a connection is closed.
+    pub idle_secs: u64,
+    /// Seconds for a request to arrive or an answer to be taken.
+    pub peer_secs: u64,
+    /// Microseconds of looking for work before sleeping.
+    pub spin_us: u64,
+    /// Whether CORS headers are sent.
+    pub cors: bool,
+}
+
+/// Why settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}", .0.display())]
+    Read(PathBuf, #[source] std::io::Error),
+    /// The file is not TOML as described by [`Given`].
+    #[error("{} is not a settings file", .0.display())]
+    Parse(PathBuf, #[source] toml::de::Error),
+    /// A setting is out of its range.
+    #[error("setting {name}: {problem}")]
+    Range {
+        /// The setting.
+        name: &'static str,
+        /// What is wrong.
+        problem: &'static str,
+    },
+}
+
+const MIB: u64 = 1024 * 1024;
+
+impl Given {
+    /// Reads a TOML file of settings, named as on the command line with `_` for `-`.
+    ///
+    /// * Errors: [`ConfigError::Read`], [`ConfigError::Parse`] (unknown names included).
+    pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Read(path.to_owned(), error))?;
+        toml::from_str(&text).map_err(|error| ConfigError::Parse(path.to_owned(), error))
+    }
+
+    /// These settings, and where they are silent those of `other`.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            listen: self.listen.or(other.listen),
+            data_dir: self.data_dir.or(other.data_dir),
+            shards: self.shards.or(other.shards),
+            segment_bytes: self.segment_bytes.or(other.segment_bytes),
+            standard_wait_us: self.standard_wait_us.or(other.standard_wait_us),
+            append_inflight_bytes: self.append_inflight_bytes.or(other.append_inflight_bytes),
+            read_window_bytes: self.read_window_bytes.or(other.read_window_bytes),
+            checkpoint_bytes: self.checkpoint_bytes.or(other.checkpoint_bytes),
+            connections_max: self.connections_max.or(other.connections_max),
+            idle_secs: self.idle_secs.or(other.idle_secs),
+            peer_secs: self.peer_secs.or(other.peer_secs),
+            spin_us: self.spin_us.or(other.spin_us),
+            no_cors: self.no_cors.or(other.no_cors),
+        }
+    }
+}
+
+impl Settings {
+    /// Fills in defaults and checks ranges. `cores` is the number of cores available.
+    ///
+    /// * Errors: [`ConfigError::Range`] naming the setting.
+    pub fn from(given: Given, cores: u16) -> Result<Self, ConfigError> {
+        let localhost = SocketAddr::from(([127, 0, 0, 1], 4440));
+        let settings = Self {
+            listen: given.listen.unwrap_or(localhost),
+            data_dir: given.data_dir.unwrap_or_else(|| PathBuf::from("./thalweg-data")),
+            shards: given.shards.unwrap_or(cores),
+            segment_bytes: given.segment_bytes.unwrap_or(128 * MIB),
+            standard_wait_us: given.standard_wait_us.unwrap_or(20_000),
+            append_inflight_bytes: given.append_inflight_bytes.unwrap_or(128 * MIB),
+            read_window_bytes: given.read_window_bytes.unwrap_or(128 * 1024 * 1024),
+            checkpoint_bytes: given.checkpoint_bytes.unwrap_or(128 * MIB),
+            connections_max: given.connections_max.unwrap_or(10_000),
+            idle_secs: given.idle_secs.unwrap_or(300),
+            peer_secs: given.peer_secs.unwrap_or(30),
+            spin_us: given.spin_us.unwrap_or(0),
+            cors: !given.no_cors.unwrap_or(false),
+        };
+        settings.check()?;
+        Ok(settings)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let require = |holds: bool, name, problem| {
+            if holds { Ok(()) } else { Err(ConfigError::Range { name, problem }) }
+        };
+        let segment_ok = (8 * MIB..=2048 * MIB).contains(&self.segment_bytes)
+            && self.segment_bytes.is_multiple_of(MIB);
+        require((1..=1024).contains(&self.shards), "shards", "must be 1 to 1024")?;
+        require(segment_ok, "segment_bytes", "must be 8 MiB to 2 GiB, in whole MiB")?;
+        require(self.standard_wait_us <= 200_000, "standard_wait_us", "must be at most 200000")?;
+        let inflight_ok = self.append_inflight_bytes >= MIB;
+        require(inflight_ok, "append_inflight_bytes", "must be at least 1 MiB")?;
+        require(self.checkpoint_bytes >= MIB, "checkpoint_bytes", "must be at least 1 MiB")?;
+        require(self.connections_max >= 1, "connections_max", "must be at least 1")?;
+        require((1..=86_400).contains(&self.idle_secs), "idle_secs", "must be 1 to 86400")?;
+        require((1..=86_400).contains(&self.peer_secs), "peer_secs", "must be 1 to 86400")?;
+        require(self.spin_us <= 100_000, "spin_us", "must be at most 100000")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_wins_over_the_file_and_the_file_over_the_default() {
+        let file: Given = toml::from_str("shards = 4\nidle_secs = 7\nno_cors = true").unwrap();
+        let line = Given { shards: Some(2), ..Given::default() };
+        let settings = Settings::from(line.or(file), 8).unwrap();
+        assert_eq!((settings.shards, settings.idle_secs, settings.cors), (2, 7, false));
+        assert_eq!(settings.listen.to_string(), "127.0.0.1:4440");
+        assert_eq!(Settings::from(Given::default(), 8).unwrap().shards, 8);
+    }
+
+    #[test]
+    fn unknown_names_and_wrong_types_in_a_file_are_refused() {
+        for text in ["shard = 4", "shards = \"four\"", "shards = -1", "listen = \"nowhere\""] {
+            assert!(toml::from_str::<Given>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn settings_out_of_range_are_refused_by_name() {
+        let cases: [(&str, Given); 6] = [
+            ("shards", Given { shards: Some(0), ..Given::default() }),
+            ("segment_bytes", Given { segment_bytes: Some(8 * MIB + 1), ..Given::default() }),
+            ("segment_bytes", Given { segment_bytes: Some(MIB), ..Given::default() }),
+            ("append_inflight_bytes", Given { append_inflight_bytes: Some(0), ..Given::default() }),
+            ("spin_us", Given { spin_us: Some(1_000_000), ..Given::default() }),
+            ("idle_secs", Given { idle_secs: Some(0), ..Given::default() }),
+        ];
+        for (expected, given) in cases {
+            match Settings::from(given, 1) {
+                Err(ConfigError::Range { name, .. }) => assert_eq!(name, expected),
+                other => panic!("{expected}: {other:?}"),
+            }
+        }
+    }
+}

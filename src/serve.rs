@@ -1,0 +1,113 @@
+//! The command `serve`: data directory, cores, signals, and what is said on the way.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io::Write;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::config::Settings;
+use crate::directory::DataDirectory;
+use crate::http1::Limits;
+use crate::log::group::Policy;
+use crate::shard::engine::EngineConfig;
+use crate::shard::server::{ConnectionSettings, Report, Server, ServerSettings};
+use crate::types::refusal::chain;
+
+/// Log bytes gathered beyond which a Standard batch waits no longer.
+const STANDARD_BYTES_ENOUGH: usize = 256 * 1024;
+/// How often signals are looked for between reports.
+const SIGNAL_POLL: Duration = Duration::from_millis(20);
+
+/// Serves until SIGTERM or SIGINT; a second one ends the process at once.
+///
+/// * Errors: why the server could not start or had to end, in words for an operator.
+pub fn serve(settings: &Settings, cores: u16) -> Result<(), String> {
+    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|e| chain(&e))?;
+    let mut directory = open_directory(settings)?;
+    let server = Server::start(&plan(settings, &directory, cores)).map_err(|e| {
+        format!("an executor could not be started (is io_uring allowed here?): {e}")
+    })?;
+
+    let mut listening = 0;
+    let mut stopped = 0;
+    let mut draining = false;
+    while stopped < server.cores() {
+        for _signal in signals.pending() {
+            if draining {
+                return Err("ended by a second signal".to_owned());
+            }
+            draining = true;
+            tracing::info!("shutting down");
+            server.drain();
+        }
+        match server.reports.recv_timeout(SIGNAL_POLL) {
+            Ok(Report::Listening(address)) => {
+                listening += 1;
+                if listening == server.cores() {
+                    directory.mark_initialised().map_err(|e| chain(&e))?;
+                    announce(address).map_err(|e| chain(&e))?;
+                }
+            }
+            Ok(Report::Stopped) => stopped += 1,
+            Ok(Report::Failed(message)) => return Err(message),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err("a core ended early".to_owned()),
+        }
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn announce(address: std::net::SocketAddr) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "listening on http://{address}")?;
+    out.flush()
+}
+
+#[expect(clippy::disallowed_methods, reason = "before there is an executor with a clock")]
+fn open_directory(settings: &Settings) -> Result<DataDirectory, String> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now_us = u64::try_from(now.unwrap_or_default().as_micros()).unwrap_or(0);
+    let half = || u128::from(RandomState::new().hash_one(now_us));
+    let random_id = (half() << 64) | half();
+    DataDirectory::open_or_create(
+        &settings.data_dir,
+        settings.shards,
+        settings.segment_bytes,
+        now_us,
+        random_id,
+    )
+    .map_err(|e| chain(&e))
+}
+
+fn plan(settings: &Settings, directory: &DataDirectory, cores: u16) -> ServerSettings {
+    let shards = directory.shards();
+    let per_shard = u64::from(shards);
+    ServerSettings {
+        listen: settings.listen,
+        cores: usize::from(shards.min(cores)),
+        shards,
+        shard_paths: (0..shards).map(|shard| directory.shard_path(shard)).collect(),
+        engine: EngineConfig {
+            log: directory.log_facts(0),
+            policy: Policy {
+                standard_wait_us_max: settings.standard_wait_us,
+                standard_bytes_enough: STANDARD_BYTES_ENOUGH,
+            },
+            inflight_bytes_max: settings.append_inflight_bytes / per_shard,
+            window_bytes_max: settings.read_window_bytes / usize::from(shards),
+            checkpoint_bytes: settings.checkpoint_bytes,
+        },
+        connection: ConnectionSettings {
+            limits: Limits::default(),
+            idle_us: settings.idle_secs * 1_000_000,
+            peer_us: settings.peer_secs * 1_000_000,
+            cors: settings.cors,
+        },
+        connections_max: settings.connections_max,
+        spin: Duration::from_micros(settings.spin_us),
+    }
+}
