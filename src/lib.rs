@@ -6,6 +6,7 @@ pub mod api;
 pub mod control;
 pub mod io;
 pub mod log;
+pub mod metrics;
 pub mod stream;
 pub mod types;
 pub mod wire;
