@@ -14,6 +14,7 @@ pub mod codec;
 pub mod control;
 
 pub mod log;
+pub mod metrics;
 pub mod stream;
 
 pub mod directory;

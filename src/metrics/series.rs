@@ -1,0 +1,242 @@
+//! The series of the exposition: names, meanings and labels.
+//!
+//! * The four `s2_append_*` histograms are the peer's, by name, unit and bounds, summed over the
+//!   shards; each appears after its first observation (S2 specification, section 1.2).
+//! * What tells shards or executors apart carries the label `shard` or `executor`; everything
+//!   else is summed here.
+//! * `thalweg_append_ack_latency_quantile_seconds` holds exact-to-three-digits quantiles *since
+//!   the process started*: gauges with the label `quantile`, whose value 1 is the maximum. They
+//!   cannot be averaged or windowed; a graph over time belongs on the histogram.
+
+use super::executor::ExecutorSnapshot;
+use super::family::{Families, Labels, Unit};
+use super::snapshot::{AckSnapshot, CLASSES, Snapshot};
+use super::tally::Tally;
+use crate::types::StorageClass;
+
+/// Quantiles that are exposed, with their labels.
+const QUANTILES: [(f64, &str); 4] = [(0.5, "0.5"), (0.99, "0.99"), (0.999, "0.999"), (1.0, "1")];
+
+/// The peer's four histograms.
+pub(super) fn put_peer(families: &mut Families, total: &Snapshot) {
+    let seconds = Unit::MicrosecondsAsSeconds;
+    for (name, help, unit, of) in [
+        (
+            "s2_append_permit_latency_seconds",
+            "Time that batches waited to be admitted.",
+            seconds,
+            &total.permit_latency,
+        ),
+        (
+            "s2_append_ack_latency_seconds",
+            "Time from a batch's arrival to its ack.",
+            seconds,
+            &total.ack_latency,
+        ),
+        (
+            "s2_append_batch_records",
+            "Records per batch offered for append.",
+            Unit::Plain,
+            &total.batch_records,
+        ),
+        (
+            "s2_append_batch_bytes",
+            "Metered bytes per batch offered for append.",
+            Unit::Plain,
+            &total.batch_bytes,
+        ),
+    ] {
+        families.histogram(name, help, unit, [(vec![], of)]);
+    }
+}
+
+/// Acks by storage class.
+pub(super) fn put_appends(families: &mut Families, total: &Snapshot) {
+    let counts = |of: fn(&AckSnapshot) -> u64| {
+        CLASSES.map(|class| (vec![class_label(class)], of(total.acks(class))))
+    };
+    families.counter("thalweg_appends_total", "Batches acknowledged.", counts(|acks| acks.appends));
+    families.counter(
+        "thalweg_append_records_total",
+        "Records acknowledged.",
+        counts(|acks| acks.records),
+    );
+    families.counter(
+        "thalweg_append_bytes_total",
+        "Metered bytes acknowledged.",
+        counts(|acks| acks.record_bytes),
+    );
+    families.counter(
+        "thalweg_appends_late_total",
+        "Batches acknowledged later than their class aims for (express 50 ms, standard 500 ms).",
+        counts(|acks| acks.late),
+    );
+    families.histogram(
+        "thalweg_append_ack_latency_seconds",
+        "Time from a batch's arrival to its ack, by storage class.",
+        Unit::MicrosecondsAsSeconds,
+        CLASSES.map(|class| (vec![class_label(class)], &total.acks(class).latency)),
+    );
+    families.gauge(
+        "thalweg_append_ack_latency_quantile_seconds",
+        "Quantiles of the ack latency since the process started; quantile 1 is the maximum, and \
+         latencies beyond 60 s count as 60 s.",
+        CLASSES.into_iter().flat_map(|class| quantiles(class, total.acks(class))),
+    );
+    families.histogram(
+        "thalweg_standard_wait_seconds",
+        "Time that groups of nothing but Standard batches waited for company.",
+        Unit::MicrosecondsAsSeconds,
+        [(vec![], &total.standard_wait)],
+    );
+}
+
+fn quantiles(class: StorageClass, acks: &AckSnapshot) -> Vec<(Labels, f64)> {
+    let hdr = &acks.latency_hdr;
+    if hdr.is_empty() {
+        return Vec::new();
+    }
+    let sample = |(quantile, text): (f64, &str)| {
+        let labels = vec![class_label(class), ("quantile", text.to_owned())];
+        (labels, hdr.value_at_quantile(quantile) as f64 / 1e6)
+    };
+    QUANTILES.into_iter().map(sample).collect()
+}
+
+/// Groups, frames, syncs and what they cost.
+pub(super) fn put_groups(families: &mut Families, total: &Snapshot, shards: &[(u16, Snapshot)]) {
+    let counts = |of: fn(&Snapshot) -> u64| each("shard", shards, of);
+    families.counter(
+        "thalweg_groups_total",
+        "Groups of batches written under one sync.",
+        counts(|shard| shard.groups),
+    );
+    families.counter("thalweg_frames_total", "Frames in groups.", counts(|shard| shard.frames));
+    families.counter(
+        "thalweg_syncs_total",
+        "Syncs completed, of groups and of anything else.",
+        counts(|shard| shard.syncs),
+    );
+    families.counter(
+        "thalweg_written_bytes_total",
+        "Bytes written by groups: headers, entries and padding.",
+        counts(|shard| shard.written_bytes),
+    );
+    families.gauge(
+        "thalweg_write_amplification",
+        "Bytes written by groups for each metered byte of their records, since the start.",
+        total.write_amplification().map(|ratio| (vec![], ratio)),
+    );
+    let seconds = Unit::MicrosecondsAsSeconds;
+    for (name, help, unit, of) in [
+        ("thalweg_group_batches", "Batches per group.", Unit::Plain, &total.group_batches),
+        ("thalweg_group_bytes", "Bytes written per group.", Unit::Plain, &total.group_bytes),
+        ("thalweg_write_seconds", "Time to write a group.", seconds, &total.write_latency),
+        ("thalweg_sync_seconds", "Time to sync a group.", seconds, &total.sync_latency),
+    ] {
+        families.histogram(name, help, unit, [(vec![], of)]);
+    }
+}
+
+/// What each shard holds, and reads.
+pub(super) fn put_storage(families: &mut Families, total: &Snapshot, shards: &[(u16, Snapshot)]) {
+    let now = |of: fn(&Snapshot) -> u64| {
+        each("shard", shards, of).map(|(labels, value)| (labels, value as f64))
+    };
+    families.gauge(
+        "thalweg_inflight_append_bytes",
+        "Metered bytes admitted and not yet acknowledged.",
+        now(|shard| shard.inflight_bytes),
+    );
+    families.gauge("thalweg_streams", "Streams held open.", now(|shard| shard.streams_open));
+    families.gauge(
+        "thalweg_segment_files",
+        "Segment files on disk.",
+        now(|shard| shard.segment_files),
+    );
+    families.counter(
+        "thalweg_segments_recycled_total",
+        "Segments taken into use again.",
+        each("shard", shards, |shard| shard.segments_recycled),
+    );
+    for (name, help, value) in [
+        ("thalweg_read_records_total", "Records handed to readers.", total.records_read),
+        ("thalweg_read_bytes_total", "Metered bytes handed to readers.", total.read_bytes),
+        (
+            "thalweg_reads_damaged_total",
+            "Reads that met bytes which fail their checks.",
+            total.reads_damaged,
+        ),
+    ] {
+        families.counter(name, help, [(vec![], value)]);
+    }
+}
+
+/// Connections, requests and broken HTTP.
+pub(super) fn put_connections(
+    families: &mut Families,
+    everywhere: &ExecutorSnapshot,
+    executors: &[(u16, ExecutorSnapshot)],
+) {
+    let counts = |of: fn(&ExecutorSnapshot) -> u64| each("executor", executors, of);
+    families.gauge(
+        "thalweg_connections",
+        "Connections open.",
+        counts(|executor| executor.connections).map(|(labels, value)| (labels, value as f64)),
+    );
+    families.counter(
+        "thalweg_connections_accepted_total",
+        "Connections accepted.",
+        counts(|executor| executor.connections_accepted),
+    );
+    families.counter(
+        "thalweg_connections_refused_total",
+        "Connections closed at once because a bound was reached.",
+        counts(|executor| executor.connections_refused),
+    );
+    families.counter(
+        "thalweg_requests_total",
+        "Requests whose head was read.",
+        counts(|executor| executor.requests),
+    );
+    families.counter(
+        "thalweg_forwarded_total",
+        "Requests that crossed to another core.",
+        counts(|executor| executor.forwarded),
+    );
+    let mut violations: Vec<_> = everywhere.http_violations.iter().collect();
+    violations.sort_unstable();
+    families.counter(
+        "thalweg_http_violations_total",
+        "Broken HTTP, by the status it was answered with.",
+        violations.into_iter().map(|(status, count)| (vec![("status", status.to_string())], count)),
+    );
+}
+
+/// Refusals by code.
+pub(super) fn put_refusals(families: &mut Families, refusals: &Tally<&'static str>) {
+    let mut refusals: Vec<_> = refusals.iter().collect();
+    refusals.sort_unstable();
+    families.counter(
+        "thalweg_refusals_total",
+        "Operations refused, by the API's error code.",
+        refusals.into_iter().map(|(code, count)| (vec![("code", code.to_owned())], count)),
+    );
+}
+
+/// One number of each owner, labelled with the owner's.
+fn each<T>(
+    label: &'static str,
+    owners: &[(u16, T)],
+    of: fn(&T) -> u64,
+) -> impl Iterator<Item = (Labels, u64)> {
+    owners.iter().map(move |(number, owner)| (vec![(label, number.to_string())], of(owner)))
+}
+
+fn class_label(class: StorageClass) -> (&'static str, String) {
+    let text = match class {
+        StorageClass::Express => "express",
+        StorageClass::Standard => "standard",
+    };
+    ("class", text.to_owned())
+}

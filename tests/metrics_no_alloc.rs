@@ -1,0 +1,74 @@
+//! Recording on the append path takes no memory: proven by counting what this thread allocates.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use thalweg::metrics::{ExecutorMetrics, GroupWritten, Metrics};
+use thalweg::types::StorageClass;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The system's allocator, counting per thread.
+struct Counting;
+
+// SAFETY: every call is passed on to `System` unchanged; counting neither allocates (the thread
+// local is constant and has no destructor) nor touches the memory.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller keeps the contract of `alloc`, which is `System`'s.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: `ptr` came from `alloc` above, thus from `System`, with this layout.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations_of(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.get();
+    work();
+    ALLOCATIONS.get() - before
+}
+
+#[test]
+fn recording_does_not_allocate() {
+    let (metrics, executor) = (Metrics::default(), ExecutorMetrics::default());
+    assert!(allocations_of(|| drop(metrics.snapshot())) > 0, "allocations are counted");
+
+    let recording = allocations_of(|| {
+        for latency_us in [0, 1, 2_047, 2_048, 59_999_999, 60_000_000, 67_108_864, u64::MAX] {
+            for class in [StorageClass::Express, StorageClass::Standard] {
+                metrics.append_offered(1000, latency_us);
+                metrics.append_admitted(latency_us);
+                metrics.append_acked(class, 1000, latency_us, latency_us);
+            }
+            metrics.standard_waited(latency_us);
+            metrics.group_written(GroupWritten {
+                batches: latency_us,
+                frames: 1,
+                written_bytes: 4096,
+                record_bytes: 100,
+                write_us: latency_us,
+                sync_us: latency_us,
+            });
+            metrics.add_inflight_bytes(100);
+            metrics.sub_inflight_bytes(100);
+            metrics.refused("rate_limited");
+            metrics.refused("invalid");
+            metrics.records_read(1, 100);
+            executor.connection_accepted();
+            executor.request();
+            executor.forwarded();
+            executor.http_violation(400);
+            executor.connection_left();
+        }
+    });
+    assert_eq!(recording, 0);
+}
