@@ -14,7 +14,6 @@ pub mod codec;
 pub mod control;
 
 pub mod log;
-pub mod metrics;
 pub mod stream;
 
 pub mod directory;

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use futures_util::future;
 use glommio::channels::shared_channel::{self, SharedReceiver, SharedSender};
 use glommio::net::TcpListener;
 use glommio::{Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
@@ -181,15 +182,17 @@ async fn start_core(plan: &Plan, ends: Ends) -> Result<Rc<Core<GlommioIo>>, Stri
         engines.insert(shard, engine);
     }
 
-    let mut links: Links = Vec::new();
-    let mut inbound = Vec::new();
-    for (from, end) in ends.into_iter().enumerate() {
-        let Some((sender, receiver)) = end else {
-            links.push(None);
-            continue;
-        };
-        links.push(Some(sender.connect().await));
-        inbound.push((from, receiver.connect().await));
+    // All at once: each end waits for the other to be connected.
+    let connected = ends.into_iter().map(async |end| match end {
+        Some((out, inbound)) => Some(future::join(out.connect(), inbound.connect()).await),
+        None => None,
+    });
+    let connected = future::join_all(connected).await;
+    let (mut links, mut inbound) = (Links::new(), Vec::new());
+    for (from, end) in connected.into_iter().enumerate() {
+        let (out, link) = end.unzip();
+        links.push(out);
+        inbound.extend(link.map(|link| (from, link)));
     }
     let core = Rc::new(Core::new(settings.shards, engines, links, requests));
     for (from, link) in inbound {
