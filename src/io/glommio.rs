@@ -30,6 +30,24 @@ impl GlommioIo {
         Self { root: root.to_owned(), started: Instant::now(), seed: seed.into() }
     }
 
+    /// Has glommio find out whether the device can be polled, by reading a file that holds data.
+    ///
+    /// It finds out once per device, from the first file opened there, and takes a read that
+    /// needs no device (of an empty or unwritten file, as ours are at first) for a device that can
+    /// be polled. On one that cannot, reads then fail with `EOPNOTSUPP`
+    /// (DataDog/glommio issue 605). Call it before anything else.
+    pub async fn probe(&self) -> IoResult<()> {
+        const NAME: &str = "probe.tmp";
+        let path = self.root.join(NAME);
+        let fail = |source: std::io::Error| Self::fail("probe", NAME, NOWHERE, source);
+        std::fs::write(&path, [0xA5; BLOCK_BYTES]).map_err(fail)?;
+        std::fs::File::open(&path).and_then(|file| file.sync_all()).map_err(fail)?;
+        let opened = OpenOptions::new().read(true).dma_open(&path).await;
+        let closed = opened.map_err(|e| fail(cause(e)))?.close().await;
+        closed.map_err(|e| fail(cause(e)))?;
+        std::fs::remove_file(&path).map_err(fail)
+    }
+
     fn fail(
         operation: &'static str,
         file: &str,

@@ -22,6 +22,7 @@ use crate::log::segments::Segments;
 use crate::log::writer::{Chain, Flushed, Writer};
 use crate::metrics::{GroupWritten, Metrics};
 use crate::stream::State;
+use crate::types::refusal::chain;
 use crate::types::{BasinName, LogPos, Refusal, StreamName, StreamPosition};
 
 use super::call::{Answer, Call, CallResult};
@@ -209,9 +210,9 @@ impl<I: Io> Engine<I> {
 
     fn give_up(&self, error: IoError) -> IoError {
         let shard = self.config.log.shard;
-        let cause = std::error::Error::source(&error).map(ToString::to_string);
-        tracing::error!(shard, %error, cause, "log failed: the shard takes no more appends");
-        self.durable.fail(&format!("{error}: {}", cause.unwrap_or_default()));
+        let reason = chain(&error);
+        tracing::error!(shard, reason, "log failed: the shard takes no more appends");
+        self.durable.fail(&reason);
         self.admitted.notify();
         error
     }

@@ -18,6 +18,7 @@ use crate::io::Io;
 use crate::log::entry::{Batch, Kind, Record, entries};
 use crate::log::index::IndexEntry;
 use crate::log::reader::{ReadError, ReadFrame};
+use crate::types::refusal::chain;
 use crate::types::{PartialStreamConfig, Refusal, StreamPosition};
 
 /// Where delivery starts.
@@ -161,7 +162,8 @@ impl<I: Io> Engine<I> {
         };
         let scanned = self.scan(stream, start, end_seq_num, each).await;
         scanned.map_err(|error| {
-            tracing::error!(shard = self.config.log.shard, %error, "reading the log failed");
+            let error = chain(&error);
+            tracing::error!(shard = self.config.log.shard, error, "reading the log failed");
             self.metrics.read_damaged();
             Refusal::Storage(format!("reading failed: {error}"))
         })?;

@@ -105,26 +105,6 @@ fn case_39_a_token_has_at_most_36_bytes() {
 }
 
 #[test]
-fn case_39_an_overlong_token_in_protobuf_is_semantically_invalid() {
-    let mut client = fresh_basin();
-    client.create_stream("s");
-    // records { body: "x" }, then the token.
-    let body = |token: usize| {
-        let mut body = vec![0x0a, 3, 0x1a, 1, b'x', 0x1a, u8::try_from(token).expect("short")];
-        body.resize(body.len() + token, b't');
-        body
-    };
-    let request = |body: Vec<u8>| {
-        let request = Request::new("POST", "/v1/streams/s/records").bytes(body);
-        request.header("content-type", "application/protobuf")
-    };
-    client.send(request(body(37))).refused(422, "invalid");
-    client.send(request(body(36))).is(412, &json!({ "fencing_token_mismatch": "" }));
-    let ack = client.send(request(body(0)));
-    assert_eq!(ack.status(200).u64_at("/end/seq_num"), 1, "without Accept the answer is JSON");
-}
-
-#[test]
 fn a_fence_of_invalid_utf8_is_refused() {
     let mut client = fenced("t1");
     let body = json!({ "records": [{ "headers": [["", "ZmVuY2U="]], "body": "/w==" }] });
