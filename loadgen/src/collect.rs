@@ -142,9 +142,16 @@ impl Collector {
                 self.collected.facts[stream as usize].push(fact);
             }
         }
+        // The drain is not time of its own: what it answers counts in the last measured second.
+        let number = number.min(self.last_number());
         self.pending.entry(number).or_insert_with(Stats::new).add(&stats);
         self.next_numbers[thread] = number + 1;
         Ok(())
+    }
+
+    /// The last second that has measured time in it.
+    fn last_number(&self) -> u64 {
+        (self.window.end_ns - 1 - self.window.start_ns) / SECOND_NS
     }
 
     fn ended(&mut self, ended: Ended) {
@@ -163,7 +170,9 @@ impl Collector {
 
     /// Closes the seconds that every thread has handed over.
     fn settle_seconds(&mut self) -> Result<()> {
-        let complete = self.next_numbers.iter().copied().min().unwrap_or(u64::MAX);
+        let handed_over = self.next_numbers.iter().copied().min().unwrap_or(u64::MAX);
+        let is_over = handed_over == u64::MAX;
+        let complete = if is_over { handed_over } else { handed_over.min(self.last_number()) };
         while let Some(entry) = self.pending.first_entry() {
             if *entry.key() >= complete {
                 break;

@@ -81,9 +81,12 @@ impl Panel {
     }
 
     /// Draws `points` (already in data units) and names them at their right end.
+    ///
+    /// Two lines may lie on each other; the dashed one then lets the other show.
     fn curves(&self, svg: &mut String, curves: &[(String, Vec<(f64, f64)>)]) {
         let mut labels = Vec::new();
-        for ((name, points), colour) in curves.iter().zip(COLOURS) {
+        for (i, ((name, points), colour)) in curves.iter().zip(COLOURS).enumerate() {
+            let dash = if i == 1 { r#" stroke-dasharray="6 4""# } else { "" };
             let places: Vec<_> = points
                 .iter()
                 .map(|&(x, ms)| format!("{:.1},{:.1}", self.x(x), self.y(ms)))
@@ -96,7 +99,7 @@ impl Panel {
                 let places = places.join(" ");
                 let _ = writeln!(
                     svg,
-                    r#"<polyline points="{places}" fill="none" stroke="{colour}" stroke-width="1.8" stroke-linejoin="round"/>"#
+                    r#"<polyline points="{places}" fill="none" stroke="{colour}" stroke-width="1.8" stroke-linejoin="round"{dash}/>"#
                 );
             }
             labels.push((self.y(last_ms) + 4.0, colour, name));
@@ -173,7 +176,7 @@ fn over_time(svg: &mut String, plot: &Plot<'_>) {
     ];
     let x_max = plot.seconds.last().map_or(1.0, |second| second.at_s + 0.5);
     let panel = Panel::new(490.0, x_max, bounds(&curves));
-    panel.frame(svg, "Latency over time, per second of answers", "time since the warm-up (s)");
+    panel.frame(svg, "Latency over time, by second of the answer", "time since the warm-up (s)");
     let gap = round_up(x_max / 10.0).max(1.0);
     let mut x = 0.0;
     while x <= x_max {

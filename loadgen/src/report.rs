@@ -136,8 +136,9 @@ impl Report<'_> {
             None => format!("{} x {} bytes", args.records_per_batch, args.record_bytes),
         };
         let class = args.storage_class.name();
-        let (connections, streams) = (args.connections, args.streams);
-        format!("append: {pace}, {content}, {connections} connections, {streams} streams, {class}")
+        let connections = counted(args.connections, "connection");
+        let streams = counted(args.streams, "stream");
+        format!("append: {pace}, {content}, {connections}, {streams}, {class}")
     }
 
     /// Appends, records and MiB per second of measured time.
@@ -216,6 +217,10 @@ impl Report<'_> {
             "journal": args.journal,
         })
     }
+}
+
+fn counted(count: u32, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 fn verdict_json(verdict: &Verdict) -> Value {

@@ -139,6 +139,10 @@ async fn drive(
         Ok(())
     });
 
+    if context.desk.is_none() {
+        // Without a schedule nothing else would hold the first appends back.
+        sleep_until(context.clock.instant(context.window.start_ns).into()).await;
+    }
     let mut running = JoinSet::new();
     for lane in lanes {
         let context = Rc::clone(context);
