@@ -1,7 +1,6 @@
 //! Calls for setting up and reading back: not on the measured path, so clarity before cost.
 
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -65,10 +64,6 @@ pub(crate) struct Client {
     connection: Option<Connection>,
 }
 
-/// First pause between two attempts to connect; doubled up to [`BACK_OFF_MAX`].
-const BACK_OFF_MIN: Duration = Duration::from_millis(20);
-const BACK_OFF_MAX: Duration = Duration::from_millis(500);
-
 impl Client {
     /// Resolves the target; connects at the first call.
     pub(crate) fn new(target: &TargetArgs) -> Result<Self> {
@@ -124,21 +119,9 @@ impl Client {
         if let Some(connection) = self.connection.take() {
             return Ok(connection);
         }
-        let give_up = Instant::now() + self.target.connect_retry;
-        let mut pause = BACK_OFF_MIN;
-        loop {
-            match Connection::open(&self.addresses).await {
-                Ok(connection) => return Ok(connection),
-                Err(error) if Instant::now() + pause >= give_up => {
-                    return Err(error)
-                        .context(format!("cannot connect to {}", self.target.url.authority));
-                }
-                Err(_) => {
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(BACK_OFF_MAX);
-                }
-            }
-        }
+        Connection::open_patiently(&self.addresses, self.target.connect_retry)
+            .await
+            .with_context(|| format!("cannot connect to {}", self.target.url.authority))
     }
 }
 

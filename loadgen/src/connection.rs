@@ -17,6 +17,10 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 
 /// Longest wait for a connection to be accepted.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// First pause between two attempts to connect; doubled up to [`BACK_OFF_MAX`].
+pub(crate) const BACK_OFF_MIN: Duration = Duration::from_millis(20);
+/// Longest pause between two attempts to connect.
+pub(crate) const BACK_OFF_MAX: Duration = Duration::from_millis(500);
 /// Largest answer taken, head and body; a full page of records with escapes stays far below.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 const HEADERS_MAX: usize = 64;
@@ -73,6 +77,22 @@ impl Connection {
         stream.set_nodelay(true)?;
         let deadline = Box::pin(sleep(CONNECT_TIMEOUT));
         Ok(Self { stream, received: Vec::with_capacity(4_096), deadline })
+    }
+
+    /// Connects, trying again with growing pauses until `patience` has passed.
+    pub(crate) async fn open_patiently(
+        addresses: &[SocketAddr],
+        patience: Duration,
+    ) -> io::Result<Self> {
+        let give_up = Instant::now() + patience;
+        let mut pause = BACK_OFF_MIN;
+        loop {
+            match Self::open(addresses).await {
+                Err(_) if Instant::now() + pause < give_up => sleep(pause).await,
+                result => return result,
+            }
+            pause = (pause * 2).min(BACK_OFF_MAX);
+        }
     }
 
     /// Sends `request` and waits for the whole answer, `limit` at most.

@@ -64,6 +64,8 @@ impl Writer {
             File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
         let mut file = BufWriter::new(file);
         writeln!(file, "{}", serde_json::to_string(header)?)?;
+        // Whoever waits for the load to begin waits for this line.
+        file.flush()?;
         Ok(Self { file })
     }
 

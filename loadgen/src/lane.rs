@@ -17,7 +17,7 @@ use tokio::time::sleep;
 
 use crate::cli::AppendArgs;
 use crate::clock::{Clock, ns};
-use crate::connection::{Connection, Failure};
+use crate::connection::{BACK_OFF_MAX, BACK_OFF_MIN, Connection, Failure};
 use crate::desk::{Call, Desk};
 use crate::input::{Input, Next};
 use crate::journal::Fact;
@@ -90,8 +90,6 @@ impl Context {
 
 /// Pause between two attempts to connect when the run is not to give up.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
-const BACK_OFF_MIN: Duration = Duration::from_millis(20);
-const BACK_OFF_MAX: Duration = Duration::from_millis(500);
 /// Pause before asking a lagging input again.
 const INPUT_PAUSE: Duration = Duration::from_millis(1);
 
@@ -135,7 +133,10 @@ impl Lane {
         } else {
             vec![writer % streams]
         };
-        let connection = Connection::open(&plan.addresses).await.context("connecting")?;
+        let connection =
+            Connection::open_patiently(&plan.addresses, plan.args.target.connect_retry)
+                .await
+                .context("connecting")?;
         let is_hashing = plan.args.is_tracked();
         let encoder = Encoder::new(Arc::clone(&plan.heads), plan.args.format, is_hashing);
         Ok(Self {
