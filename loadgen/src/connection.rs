@@ -308,4 +308,48 @@ mod tests {
             assert!(parse(&mut text.as_bytes().to_vec()).is_err(), "{text:?}");
         }
     }
+
+    /// One exchange with a server that reads the request, does `act`, and ends the connection.
+    fn exchange_with<F: Future<Output = ()>>(
+        act: impl FnOnce(TcpStream) -> F,
+    ) -> Result<Answer, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let server = async {
+                let mut stream = listener.accept().await.unwrap().0;
+                let mut request = [0; 4];
+                stream.read_exact(&mut request).await.unwrap();
+                act(stream).await;
+            };
+            let client = async {
+                let mut connection = Connection::open(&[address]).await.unwrap();
+                connection.exchange(b"ping", Duration::from_millis(200)).await
+            };
+            tokio::join!(server, client).1
+        })
+    }
+
+    #[test]
+    fn a_failure_says_how_the_exchange_ended() {
+        let whole = exchange_with(async |mut stream: TcpStream| {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        });
+        assert!(matches!(whole, Ok(Answer { status: 200, .. })), "{whole:?}");
+        let lost = exchange_with(async |stream| drop(stream));
+        assert!(matches!(lost, Err(Failure::Lost(_))), "{lost:?}");
+        let cut = exchange_with(async |mut stream: TcpStream| {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nab").await.unwrap();
+        });
+        assert!(matches!(cut, Err(Failure::Lost(_))), "{cut:?}");
+        let silent = exchange_with(async |mut stream: TcpStream| {
+            let _ = stream.read(&mut [0; 1]).await;
+        });
+        assert!(matches!(silent, Err(Failure::Timeout)), "{silent:?}");
+        let noise = exchange_with(async |mut stream: TcpStream| {
+            stream.write_all(b"SSH-2.0-x\r\n").await.unwrap();
+        });
+        assert!(matches!(noise, Err(Failure::Protocol(_))), "{noise:?}");
+    }
 }

@@ -104,6 +104,8 @@ pub(crate) struct Lane {
     next_batch: u32,
     encoder: Encoder,
     connection: Option<Connection>,
+    /// True once the current connection has brought an answer.
+    has_answered: bool,
 }
 
 /// What became of one append.
@@ -147,6 +149,7 @@ impl Lane {
             next_batch: 0,
             encoder,
             connection: Some(connection),
+            has_answered: true,
         })
     }
 
@@ -180,6 +183,7 @@ impl Lane {
             let is_timeout = matches!(result, Err(Failure::Timeout));
             let outcome = match result {
                 Ok(answer) => {
+                    self.has_answered = true;
                     let body = connection.body(&answer);
                     let outcome = judge(answer.status, body, prepared.encoded.count);
                     self.connection = answer.is_reusable.then_some(connection);
@@ -243,6 +247,10 @@ impl Lane {
         let patience = context.plan.args.target.connect_retry;
         let give_up_ns = context.clock.now_ns() + ns(patience);
         let mut pause = if patience.is_zero() { RETRY_PAUSE } else { BACK_OFF_MIN };
+        if !std::mem::replace(&mut self.has_answered, false) {
+            // Accepted and dropped again without an answer: do not hammer.
+            sleep(RETRY_PAUSE).await;
+        }
         while !context.is_over() {
             let error = match Connection::open(&context.plan.addresses).await {
                 Ok(connection) => return Ok(Some(connection)),

@@ -10,6 +10,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::Deserializer;
+use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use serde_json::Value;
 
 use fake::{Fake, Fault, STALL};
@@ -44,7 +48,10 @@ impl Drop for Scratch {
 fn command(fake: &Fake, subcommand: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
     command.arg(subcommand).arg("--url").arg(format!("http://{}", fake.address));
-    command.args(["--request-timeout", "5s"]).args(arguments);
+    if !arguments.contains(&"--request-timeout") {
+        command.args(["--request-timeout", "5s"]);
+    }
+    command.args(arguments);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -151,6 +158,44 @@ fn a_run_without_any_acknowledgement_fails() {
 }
 
 #[test]
+fn appends_that_never_found_a_connection_are_charged_with_their_wait() {
+    let (fake, scratch) = (Fake::start(Fault::Silence), Scratch::new());
+    let load = ["--rate", "200", "--connections", "1", "--duration", "500ms"];
+    let limits = ["--request-timeout", "500ms", "--out", scratch.0.to_str().unwrap(), "--verify"];
+    let (code, text) = run(&fake, "append", &[&load[..], &limits].concat());
+    assert_eq!(code, Some(0), "{text}");
+    let result = scratch.result();
+    // 20 answered, two sent into the silence, the rest still waiting when the drain ends.
+    assert_eq!(result["appends"]["acknowledged"], 20, "{text}");
+    assert_eq!(result["errors"]["timeout"], 2, "{text}");
+    assert_eq!(result["appends"]["never_sent"], 78, "{text}");
+    assert_eq!(result["verify"]["indeterminate"], 2, "{text}");
+    let latency = &result["latency_us"];
+    assert_eq!(latency["count"], 100, "{text}");
+    assert!(latency["p50"].as_f64() >= Some(500_000.0), "{text}");
+    assert!(latency["p99"].as_f64() >= Some(800_000.0), "{text}");
+}
+
+/// Samples in the untagged intervals of an interval log.
+fn logged_samples(path: &str) -> u64 {
+    let log = fs::read(path).unwrap();
+    let engine = base64::engine::general_purpose::STANDARD;
+    let mut deserializer = Deserializer::new();
+    let entries = IntervalLogIterator::new(&log).map(|entry| entry.expect("readable"));
+    let histograms = entries.filter_map(|entry| match entry {
+        LogEntry::Interval(interval) if interval.tag().is_none() => {
+            Some(engine.decode(interval.encoded_histogram()).unwrap())
+        }
+        _ => None,
+    });
+    let counts = histograms.map(|bytes| {
+        let histogram: Histogram<u64> = deserializer.deserialize(&mut bytes.as_slice()).unwrap();
+        histogram.len()
+    });
+    counts.sum()
+}
+
+#[test]
 fn an_open_loop_shows_a_stall_that_a_closed_loop_hides() {
     let stall_us = 1e6 * STALL.as_secs_f64();
     let latency = |rate: &str, connections: &str| {
@@ -164,6 +209,7 @@ fn an_open_loop_shows_a_stall_that_a_closed_loop_hides() {
             assert!(fs::metadata(scratch.path(name)).unwrap().len() > 1_000, "{name}");
         }
         let latency = scratch.result()["latency_us"].clone();
+        assert_eq!(latency["count"], logged_samples(&scratch.path("latency.hlog")));
         move |name: &str| latency[name].as_f64().unwrap()
     };
     // 200 appends a second: a hundred of four hundred are due during the stall.

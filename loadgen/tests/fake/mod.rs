@@ -37,6 +37,8 @@ pub(crate) enum Fault {
     RefuseAfterStore,
     /// Every append answered by 503 `unavailable`.
     Unavailable,
+    /// From here on nothing is stored or answered, but connections stay open.
+    Silence,
     /// One second after the first append nothing is answered for half a second.
     Stall,
 }
@@ -80,7 +82,7 @@ pub(crate) struct Fake {
     pub(crate) state: Arc<Mutex<State>>,
 }
 
-/// Status and body, or nothing: hang up.
+/// Status and body, or nothing: hang up. Status 0 is silence.
 type Answer = Option<(u16, Value)>;
 
 impl Fake {
@@ -112,6 +114,10 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> Option<()> {
     loop {
         let (method, path, headers, body) = read_request(&mut stream, &mut bytes)?;
         let (status, answer) = respond(state, &method, &path, &headers, &body)?;
+        if status == 0 {
+            while stream.read(&mut [0; 64]).ok()? > 0 {}
+            return None;
+        }
         let text = answer.to_string();
         let len = text.len();
         let head = format!(
@@ -224,6 +230,7 @@ fn append(state: &mut State, name: &str, records: &[Value]) -> Answer {
             thread::sleep(STALL);
             Fault::None
         }
+        Fault::Silence if state.appends >= FAULTY_APPEND => return Some((0, Value::Null)),
         fault if state.appends == FAULTY_APPEND => fault,
         _ => Fault::None,
     };
@@ -264,7 +271,7 @@ fn append(state: &mut State, name: &str, records: &[Value]) -> Answer {
             stream.store(records);
             return error(429, "rate_limited");
         }
-        Fault::None | Fault::Stall | Fault::Unavailable => stream.store(records),
+        Fault::None | Fault::Stall | Fault::Silence | Fault::Unavailable => stream.store(records),
     }
     let at = |seq_num: u64| json!({"seq_num": seq_num, "timestamp": 1});
     Some((200, json!({"start": at(start), "end": at(end), "tail": at(end)})))
