@@ -3,7 +3,7 @@
 //! * Appends leave in the order in which they are due; connections serve in the order in which
 //!   they became free.
 //! * An append that is due while no connection is free stays due: its clock keeps running.
-//! * Nothing is skipped. What is still due when the drain ends is counted by [`Desk::close`].
+//! * Nothing is skipped. What is still due when the drain ends is told by [`Desk::unserved`].
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -137,17 +137,20 @@ impl Desk {
         Ok(())
     }
 
-    /// Sends every waiting connection home. Returns the due times that were never served.
-    pub(crate) fn close(&self) -> Vec<u64> {
+    /// Sends every waiting connection home; nothing is handed out any more.
+    pub(crate) fn close(&self) {
         let mut state = self.state.borrow_mut();
-        let unserved = (state.next..state.schedule.len()).map(|i| state.schedule.due_ns(i));
-        let unserved = if state.is_closed { Vec::new() } else { unserved.collect() };
         state.is_closed = true;
         while let Some(connection) = state.free.pop_front() {
             state.seats[connection].hand(Call::Done);
         }
         self.someone_free.notify_one();
-        unserved
+    }
+
+    /// The due times of all appends that were not handed out.
+    pub(crate) fn unserved(&self) -> Vec<u64> {
+        let state = self.state.borrow();
+        (state.next..state.schedule.len()).map(|i| state.schedule.due_ns(i)).collect()
     }
 }
 
@@ -180,7 +183,7 @@ mod tests {
             };
             let (result, ()) = tokio::join!(desk.dispatch(clock), lane);
             result.unwrap();
-            assert_eq!(desk.close(), [] as [u64; 0]);
+            assert_eq!(desk.unserved(), [] as [u64; 0]);
         });
     }
 
@@ -206,12 +209,14 @@ mod tests {
             let desk = Desk::new(Schedule::new(1.0, 3_600_000_000_000, 3_602_000_000_000, 0, 1), 2);
             let close = async {
                 tokio::task::yield_now().await;
-                assert_eq!(desk.close(), [3_600_000_000_000, 3_601_000_000_000]);
+                desk.close();
             };
             let (result, one, two, ()) =
                 tokio::join!(desk.dispatch(clock), desk.take(0, 0), desk.take(1, 0), close);
             result.unwrap();
             assert_eq!((one, two), (Call::Done, Call::Done));
+            assert_eq!(desk.unserved(), [3_600_000_000_000, 3_601_000_000_000]);
+            assert_eq!(desk.take(0, u64::MAX).await, Call::Done, "closed for good");
         });
     }
 }

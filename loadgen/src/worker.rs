@@ -134,7 +134,7 @@ async fn drive(
     helpers.spawn_local(async move {
         if let Some(desk) = &dispatcher.desk {
             // Without a dispatcher the lanes would wait for ever.
-            desk.dispatch(dispatcher.clock).await.inspect_err(|_| drop(desk.close()))?;
+            desk.dispatch(dispatcher.clock).await.inspect_err(|_| desk.close())?;
         }
         Ok(())
     });
@@ -181,13 +181,13 @@ async fn drive(
 /// Charges what never found a free connection with the time it waited, a lower bound.
 fn charge_unsent(context: &Context, now_ns: u64) {
     let Some(desk) = &context.desk else { return };
-    let unserved = desk.close();
+    desk.close();
     if context.is_input_over.get() {
         // The file ended before the schedule did: those appends do not exist.
         return;
     }
     let stats = &mut *context.stats.borrow_mut();
-    for due_ns in unserved.into_iter().filter(|due_ns| *due_ns <= now_ns) {
+    for due_ns in desk.unserved().into_iter().filter(|due_ns| *due_ns <= now_ns) {
         stats.unsent += 1;
         if context.window.measures(due_ns) {
             stats.latency.saturating_record(now_ns - due_ns);

@@ -282,6 +282,25 @@ fn journals_of_several_runs_are_verified_later_by_another_process() {
 }
 
 #[test]
+fn a_server_gone_for_too_long_ends_the_run_and_the_journal_is_whole() {
+    let (fake, scratch) = (Fake::start(Fault::Vanish), Scratch::new());
+    let (out, journal) = (scratch.0.to_str().unwrap(), scratch.path("journal"));
+    let load = ["--rate", "200", "--connections", "3", "--connect-retry", "300ms"];
+    let output = ["--duration", "20s", "--out", out, "--journal", &journal];
+    let start = Instant::now();
+    let (code, text) = run(&fake, "append", &[&load[..], &output].concat());
+    assert_eq!(code, Some(4), "{text}");
+    assert!(text.contains("stayed unreachable"), "{text}");
+    assert!(start.elapsed() < Duration::from_secs(10), "it does not wait for its duration");
+    let result = scratch.result();
+    assert!(result["failure"].as_str().unwrap().contains("stayed unreachable"), "{result}");
+    assert!(result["appends"]["never_sent"].as_u64() > Some(20), "what was due meanwhile: {text}");
+    let facts = fs::read_to_string(journal).unwrap();
+    let acknowledged = facts.lines().filter(|line| line.starts_with("A ")).count();
+    assert_eq!(result["appends"]["acknowledged"], acknowledged);
+}
+
+#[test]
 fn a_file_is_appended_line_by_line_in_order() {
     let scratch = Scratch::new();
     let lines: Vec<String> =

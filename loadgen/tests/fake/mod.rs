@@ -37,6 +37,8 @@ pub(crate) enum Fault {
     RefuseAfterStore,
     /// Every append answered by 503 `unavailable`.
     Unavailable,
+    /// From here on all connections end and no new one is accepted.
+    Vanish,
     /// From here on nothing is stored or answered, but connections stay open.
     Silence,
     /// One second after the first append nothing is answered for half a second.
@@ -76,6 +78,12 @@ pub(crate) struct State {
     first_append: Option<Instant>,
 }
 
+impl State {
+    fn has_vanished(&self) -> bool {
+        self.fault == Fault::Vanish && self.appends >= FAULTY_APPEND
+    }
+}
+
 /// A running server; its threads end with the process.
 pub(crate) struct Fake {
     pub(crate) address: SocketAddr,
@@ -99,6 +107,10 @@ impl Fake {
         let shared = Arc::clone(&state);
         thread::spawn(move || {
             for stream in listener.incoming() {
+                if shared.lock().unwrap().has_vanished() {
+                    // Ends the loop and with it the listener.
+                    return;
+                }
                 let (stream, shared) = (stream.unwrap(), Arc::clone(&shared));
                 thread::spawn(move || serve(stream, &shared));
             }
@@ -230,6 +242,7 @@ fn append(state: &mut State, name: &str, records: &[Value]) -> Answer {
             thread::sleep(STALL);
             Fault::None
         }
+        Fault::Vanish if state.has_vanished() => return None,
         Fault::Silence if state.appends >= FAULTY_APPEND => return Some((0, Value::Null)),
         fault if state.appends == FAULTY_APPEND => fault,
         _ => Fault::None,
@@ -271,7 +284,7 @@ fn append(state: &mut State, name: &str, records: &[Value]) -> Answer {
             stream.store(records);
             return error(429, "rate_limited");
         }
-        Fault::None | Fault::Stall | Fault::Silence | Fault::Unavailable => stream.store(records),
+        _ => stream.store(records),
     }
     let at = |seq_num: u64| json!({"seq_num": seq_num, "timestamp": 1});
     Some((200, json!({"start": at(start), "end": at(end), "tail": at(end)})))
