@@ -85,6 +85,8 @@ impl Desk {
         {
             let mut state = self.state.borrow_mut();
             if state.is_over() {
+                // The dispatcher may be waiting for a free connection to give an append to.
+                self.someone_free.notify_one();
                 return Call::Done;
             }
             if state.free.is_empty()
@@ -197,8 +199,21 @@ mod tests {
                 let call = desk.take(0, 20_000_000).await;
                 assert_eq!(call, Call::Send { due_ns: i * 1_000_000 });
             }
-            assert_eq!(desk.take(0, 20_000_000).await, Call::Done);
             desk.dispatch(clock).await.unwrap();
+        });
+    }
+
+    #[test]
+    fn the_dispatcher_ends_when_a_connection_took_the_last_append_by_itself() {
+        run(async {
+            let clock = Clock::start();
+            let desk = Desk::new(Schedule::new(1_000.0, 0, 1_000_000, 0, 1), 1);
+            let lane = async {
+                assert_eq!(desk.take(0, 0).await, Call::Send { due_ns: 0 });
+                assert_eq!(desk.take(0, 0).await, Call::Done);
+            };
+            // Polled first, the dispatcher already waits for a free connection.
+            tokio::join!(desk.dispatch(clock), lane).0.unwrap();
         });
     }
 

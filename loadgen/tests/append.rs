@@ -250,7 +250,8 @@ fn figures_are_refused_when_the_generator_itself_was_held_up() {
     assert!(text.contains("REFUSED") && !text.contains("p99.9"), "{text}");
     let result = scratch.result();
     assert_eq!(result["latency_us"], Value::Null);
-    assert!(result["own_lateness"]["wake_ups_us"]["p99"].as_f64() > Some(100_000.0), "{result}");
+    // Thirty of a hundred self-tests fell into the pause, and each of them counts.
+    assert!(result["own_lateness"]["wake_ups_us"]["p90"].as_f64() > Some(50_000.0), "{result}");
     for name in ["latency.hlog", "latency.svg"] {
         assert!(!scratch.0.join(name).exists(), "{name}");
     }
