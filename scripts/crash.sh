@@ -20,7 +20,7 @@
 #   THALWEG_BIN    server binary (default: release build of this tree)
 #   LOADGEN_BIN    load generator (default: release build of this tree)
 #   SERVER_CMD     whole server command; {port} and {data} are replaced
-#                  (default: "$THALWEG_BIN --listen 127.0.0.1:{port} --data-dir {data}")
+#                  (default: "$THALWEG_BIN serve --listen 127.0.0.1:{port} --data-dir {data}")
 #   SERVER_PORT    fixed port for servers that do not print theirs (default 0: read it from the
 #                  line "listening on http://ADDR:PORT")
 #
@@ -33,7 +33,7 @@ root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 thalweg=${THALWEG_BIN:-$target/release/thalweg}
 loadgen=${LOADGEN_BIN:-$target/release/loadgen}
-default_cmd="$thalweg --listen 127.0.0.1:{port} --data-dir {data}"
+default_cmd="$thalweg serve --listen 127.0.0.1:{port} --data-dir {data}"
 server_cmd=${SERVER_CMD:-$default_cmd}
 
 rounds=50
