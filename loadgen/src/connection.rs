@@ -74,6 +74,10 @@ impl Connection {
         let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(addresses))
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        // Calling a free port again and again, a socket may meet itself: nobody else is there.
+        if stream.local_addr()? == stream.peer_addr()? {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
         stream.set_nodelay(true)?;
         let deadline = Box::pin(sleep(CONNECT_TIMEOUT));
         Ok(Self { stream, received: Vec::with_capacity(4_096), deadline })
