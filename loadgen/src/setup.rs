@@ -1,0 +1,125 @@
+//! Creates the basin and the streams, and notes where each stream ends before the load.
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::cli::AppendArgs;
+use crate::client::{Client, common_headers};
+
+/// The streams of a run.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Streams {
+    /// Stream names, by index.
+    pub(crate) names: Vec<String>,
+    /// Next sequence number of each stream before the load; empty when nothing is tracked.
+    pub(crate) tails: Vec<u64>,
+}
+
+/// Name of stream `index` of a run with this seed; unreserved characters only.
+pub(crate) fn stream_name(seed: u64, index: u32) -> String {
+    format!("loadgen-{seed}-{index}")
+}
+
+/// Makes sure that basin and streams exist with the storage class asked for.
+pub(crate) async fn prepare(args: &AppendArgs) -> Result<Streams> {
+    let mut client = Client::new(&args.target)?;
+    let body = json!({ "basin": args.basin }).to_string();
+    let account = common_headers(&args.target, None);
+    create(&mut client, "/v1/basins", &account, &body).await.context("creating the basin")?;
+
+    let headers = common_headers(&args.target, Some(&args.basin));
+    let mut streams = Streams::default();
+    for index in 0..args.streams {
+        let name = stream_name(args.seed, index);
+        let config = json!({ "storage_class": args.storage_class.name() });
+        let body = json!({ "stream": name, "config": config }).to_string();
+        let is_new = create(&mut client, "/v1/streams", &headers, &body)
+            .await
+            .with_context(|| format!("creating stream {name}"))?;
+        if !is_new {
+            check_class(&mut client, &headers, &name, args).await?;
+        }
+        if args.is_tracked() {
+            streams.tails.push(tail(&mut client, &headers, &name).await?);
+        }
+        streams.names.push(name);
+    }
+    Ok(streams)
+}
+
+/// True when the resource is new, false when it was there.
+async fn create(client: &mut Client, path: &str, headers: &str, body: &str) -> Result<bool> {
+    let (status, answer) = client.call("POST", path, headers, Some(body)).await?;
+    match status {
+        200 | 201 => Ok(true),
+        409 if error_code(&answer) == "resource_already_exists" => Ok(false),
+        _ => bail!("POST {path}: {status} {}", String::from_utf8_lossy(&answer)),
+    }
+}
+
+/// Figures of one class must not be sold as those of another: an existing stream has to match.
+async fn check_class(
+    client: &mut Client,
+    headers: &str,
+    name: &str,
+    args: &AppendArgs,
+) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Config {
+        storage_class: Option<String>,
+    }
+    let body = client.get(&format!("/v1/streams/{name}"), headers).await?;
+    let config: Config = serde_json::from_slice(&body).context("stream config")?;
+    let wanted = args.storage_class.name();
+    match config.storage_class.as_deref() {
+        Some(class) if class != wanted => bail!(
+            "stream {name} exists with storage class {class}, not {wanted}: choose another --seed or --basin"
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Next sequence number of a stream.
+pub(crate) async fn tail(client: &mut Client, headers: &str, name: &str) -> Result<u64> {
+    #[derive(Deserialize)]
+    struct Position {
+        seq_num: u64,
+    }
+    #[derive(Deserialize)]
+    struct Tail {
+        tail: Position,
+    }
+    let body = client.get(&format!("/v1/streams/{name}/records/tail"), headers).await?;
+    let tail: Tail = serde_json::from_slice(&body).context("tail")?;
+    Ok(tail.tail.seq_num)
+}
+
+/// The `code` of an error body; condition failures have none and are named by their member.
+pub(crate) fn error_code(body: &[u8]) -> String {
+    let Ok(serde_json::Value::Object(members)) = serde_json::from_slice(body) else {
+        return "without JSON body".to_owned();
+    };
+    match members.get("code") {
+        Some(serde_json::Value::String(code)) => code.clone(),
+        _ => members.keys().next().cloned().unwrap_or_else(|| "without code".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_bodies_are_named_by_code_or_first_member() {
+        for (body, code) in [
+            (r#"{"code":"rate_limited","message":"x"}"#, "rate_limited"),
+            (r#"{"seq_num_mismatch":3}"#, "seq_num_mismatch"),
+            ("{}", "without code"),
+            ("<html>", "without JSON body"),
+            ("", "without JSON body"),
+        ] {
+            assert_eq!(error_code(body.as_bytes()), code);
+        }
+    }
+}
