@@ -27,7 +27,9 @@ impl GlommioIo {
     #[expect(clippy::disallowed_methods, reason = "this is the clock that the ban points to")]
     pub fn new(root: &Path) -> Self {
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), root);
-        Self { root: root.to_owned(), started: Instant::now(), seed: seed.into() }
+        // glommio opens by absolute path: it names no directory for a relative one to start from.
+        let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
+        Self { root, started: Instant::now(), seed: seed.into() }
     }
 
     /// Has glommio find out whether the device can be polled, by reading a file that holds data.

@@ -10,7 +10,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -33,6 +33,8 @@ use crate::types::refusal::chain;
 
 /// Messages that may wait on one link between two cores.
 const LINK_MESSAGES_MAX: usize = 1024;
+/// How long another server on our port may take to accept the connection that looks for it.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How often deadlines and the shutdown flag are looked at.
 const SWEEP_US: u64 = 50_000;
 /// How long requests under way may take once the server drains.
@@ -265,10 +267,27 @@ async fn listen(plan: &Plan, core: &Rc<Core<GlommioIo>>) -> Result<TcpListener, 
 
 /// Binds the first listener. The port is shared by our own cores only: another server on it would
 /// silently get a part of the connections, so it is looked for first.
+///
+/// It is looked for by connecting, not by binding: a plain bind also fails while connections of a
+/// server that just ended wait for stray packets, and a restart must not wait for that.
 fn bind(address: SocketAddr) -> Result<TcpListener, String> {
-    let cannot = |error: &dyn std::fmt::Display| format!("cannot listen on {address}: {error}");
-    drop(std::net::TcpListener::bind(address).map_err(|e| cannot(&e))?);
-    TcpListener::bind(address).map_err(|e| cannot(&e))
+    let answers = std::net::TcpStream::connect_timeout(&reachable(address), PROBE_TIMEOUT);
+    // A connection to a free port may meet itself.
+    let other = answers.is_ok_and(|s| s.local_addr().ok() != s.peer_addr().ok());
+    if address.port() != 0 && other {
+        return Err(format!("cannot listen on {address}: another server answers there"));
+    }
+    TcpListener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))
+}
+
+/// Where a server that listens on `address` can be reached.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 async fn accept(core: Rc<Core<GlommioIo>>, settings: ServerSettings, listener: TcpListener) {
