@@ -69,18 +69,22 @@ impl State {
 
         let mut after = Self { tail: StreamPosition { seq_num: end, timestamp }, ..*self };
         for (seq_num, record) in (self.tail.seq_num..).zip(&batch.records) {
-            match record.command {
-                None => {}
-                Some(Command::Fence(token)) => after.fencing_token = token,
-                Some(Command::Trim(keep_from)) => after.trim(keep_from, seq_num),
+            if let Some(command) = record.command {
+                after.apply(command, seq_num);
             }
         }
         Ok(after)
     }
 
-    /// Raises the trim point to `keep_from`, but not beyond the trim record itself.
-    fn trim(&mut self, keep_from: u64, own_seq_num: u64) {
-        self.trim_point = self.trim_point.max(keep_from.min(own_seq_num + 1));
+    /// Does what a command record asks; `own_seq_num` is that record's number. A trim goes at most
+    /// past itself, and never back.
+    pub fn apply(&mut self, command: Command, own_seq_num: u64) {
+        match command {
+            Command::Fence(token) => self.fencing_token = token,
+            Command::Trim(keep_from) => {
+                self.trim_point = self.trim_point.max(keep_from.min(own_seq_num + 1));
+            }
+        }
     }
 
     /// Fills `timestamps`; returns the last one.
