@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod control;
+pub mod directory;
 pub mod io;
 pub mod log;
 pub mod stream;
