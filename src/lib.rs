@@ -5,6 +5,7 @@
 pub mod api;
 pub mod control;
 pub mod directory;
+pub mod inspect;
 pub mod io;
 pub mod log;
 pub mod stream;
