@@ -1,11 +1,14 @@
 //! `inspect` and `verify` on logs that the writer wrote, whole and damaged.
 
 mod sample;
+mod stale;
 
+use std::cell::Cell;
 use std::path::Path;
 use std::rc::Rc;
 
 use sample::{Log, Rec, SEGMENT_BYTES, Sample};
+use stale::StaleDisk;
 
 use super::*;
 use crate::log::entry::Kind;
@@ -153,33 +156,43 @@ fn a_missing_segment_is_reported() {
     assert!(text.contains("segment with epoch 2 is missing"), "{text}");
 }
 
-#[test]
-fn a_log_whose_oldest_segments_were_given_up_is_ok() {
-    let sample = Sample::new(|log, _| async move {
+/// A log that starts with its second segment. Stream 3 is trimmed whole and its index still points
+/// into the first one; its last batch, after the checkpoint, is wrong by `seq_by`.
+fn given_up_sample(seq_by: i64) -> Sample {
+    Sample::new(|log, _| async move {
+        let trim: &[Rec] = &[Rec::Command("trim", &[255; 8])];
         write_start(&log).await;
-        for _ in 0..20 {
+        log.create_stream(3, "third").await;
+        log.append(3, DATA).await;
+        log.append(3, trim).await;
+        for _ in 0..17 {
             log.append(1, DATA).await;
         }
-        let streams: Vec<_> = log.streams.borrow().values().cloned().collect();
-        // Stream 2 is trimmed whole, so it needs nothing of the first segment.
-        let trim: &[Rec] = &[Rec::Command("trim", &[255; 8])];
         log.append(2, trim).await;
         log.append(1, trim).await;
         log.append(1, DATA).await;
-        assert_eq!(streams.len(), 2);
         let mut facts = log.facts();
         facts.first_epoch = 2;
         log.checkpoint_of(facts).await;
-        log.append(2, DATA).await;
-    });
+        log.append_at(3, seq_by, 0, DATA).await;
+    })
+}
+
+#[test]
+fn a_log_whose_oldest_segments_were_given_up_is_ok() {
+    let sample = given_up_sample(0);
     let (whole, text) = verify_on(&sample);
     assert_eq!((whole, text.as_str()), (true, "shard 0: ok, 1 segments, 15 frames, 28 records\n"));
     std::fs::remove_file(sample.file("segment-00000001.log")).unwrap();
     assert_eq!(verify_on(&sample), (whole, text));
     std::fs::remove_file(sample.file(&sample.checkpoint())).unwrap();
-    let (whole, text) = verify_on(&sample);
-    assert!(!whole);
-    assert!(text.contains("starts at epoch 2, and no checkpoint can be read"), "{text}");
+    assert_refused(verify_on(&sample), "starts at epoch 2, and no checkpoint can be read");
+}
+
+#[test]
+fn what_comes_next_in_a_stream_is_known_from_the_checkpoint_too() {
+    let judged = verify_on(&given_up_sample(1));
+    assert_refused(judged, "stream 3: batch starts with record 4, 3 comes next");
 }
 
 /// Lets `write` go on after [`write_start`]; what `verify` says then.
@@ -217,10 +230,33 @@ fn senseless_entries_are_reported() {
     assert_refused(state, "offset 28672: entry cannot be parsed: a checkpoint's entry in the log");
     let short = verify_after(|log| async move { log.metadata(Kind::Batch, b"x").await });
     assert_refused(short, "offset 28672: frame 7: entry cannot be parsed: not a batch");
-    let mut body = vec![0; 39];
-    body[1] = 1; // one record, of which there are no bytes
-    let cut = verify_after(|log| async move { log.metadata(Kind::Batch, &body).await });
-    assert_refused(cut, "offset 28672: stream 0: record cannot be parsed");
+}
+
+#[test]
+fn senseless_batches_are_reported() {
+    // Records, how many the batch says it has and their metered bytes.
+    let cases: &[(&[u8], u16, u8, &str)] = &[
+        (&[], 1, 0, "record cannot be parsed"),
+        (&[0, 0, 1], 1, 9, "record cannot be parsed"),
+        (&[], 0, 0, "a batch holds 1 to 1000 records"),
+        (&[0; 3003], 1001, 0, "a batch holds 1 to 1000 records"),
+        (&[0, 0, 0], 1, 9, "records do not add up to the batch"),
+        (&[0, 1, 0, 1, 0, b'x'], 1, 11, "a command record that makes no sense"),
+        (&[0, 1, 0, 4, 0, b't', b'r', b'i', b'm'], 1, 14, "a command record that makes no sense"),
+    ];
+    for (records, count, metered, reason) in cases {
+        let mut body = vec![0; 39];
+        body[1..3].copy_from_slice(&count.to_le_bytes());
+        body[35] = *metered;
+        body.extend_from_slice(records);
+        let judged = verify_after(|log| async move { log.metadata(Kind::Batch, &body).await });
+        assert_refused(judged, &format!("offset 28672: stream 0: {reason}"));
+    }
+    let mut beyond = vec![0; 39];
+    beyond[1] = 1;
+    beyond[11..19].fill(0xFF);
+    let beyond = verify_after(|log| async move { log.metadata(Kind::Batch, &beyond).await });
+    assert_refused(beyond, "offset 28672: stream 0: sequence numbers beyond 64 bits");
 }
 
 #[test]
@@ -379,6 +415,30 @@ fn a_log_that_is_being_written_is_ok_at_every_look() {
         }
         task.await;
     });
-    // Two checkpoints are kept; both are read.
     assert_eq!(verify_on(&sample).1, "shard 0: ok, 21 segments, 306 frames, 606 records\n");
+}
+
+#[test]
+fn a_tail_that_moves_while_it_is_read_is_no_damage() {
+    // Frame 34 is missed at first, while the frames after it are met and prove it durable. Missed
+    // again and again, it is not there.
+    let sample = whole_sample();
+    let file = "segment-00000003.log";
+    let (ok, lost) = ("ok, 3 segments, 36 frames, 66 records", "1 problem, 3 segments, 35 frames");
+    let cases =
+        [(0, true, ok), (1, true, ok), (2, true, ok), (3, true, ok), (u32::MAX, false, lost)];
+    for (stale_reads, expected_whole, expected) in cases {
+        let executor = LocalExecutorBuilder::new(Placement::Unbound).make().unwrap();
+        let (whole, text) = executor.run(async {
+            let inner = GlommioIo::read_only(&sample.path().join("shard-0"));
+            let stale_reads = Rc::new(Cell::new(stale_reads));
+            let disk = StaleDisk { inner, file, block: 4, stale_reads };
+            let facts = LogFacts { directory_id: 42, shard: 0, segment_bytes: SEGMENT_BYTES };
+            let mut out = Vec::new();
+            let whole = verify(&disk, facts, &mut out).await.unwrap();
+            (whole, String::from_utf8(out).unwrap())
+        });
+        assert_eq!(whole, expected_whole, "{stale_reads}: {text}");
+        assert!(text.contains(expected), "{stale_reads}: {text}");
+    }
 }
