@@ -4,6 +4,7 @@
 //! down, and `tests/tidy.rs` holds them to it.
 
 pub mod config;
+pub mod inspect;
 pub mod serve;
 pub mod shard;
 

@@ -1,10 +1,11 @@
 //! The `thalweg` binary: parses the command line, starts the cores, waits for a signal; no logic.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use thalweg::config::{Given, Settings};
+use thalweg::inspect::{self, Command as Look, Options};
 use thalweg::serve::serve;
 use thalweg::types::refusal::chain;
 use tracing_subscriber::EnvFilter;
@@ -18,6 +19,7 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, once")]
 enum Command {
     /// Serve a data directory.
     Serve {
@@ -27,6 +29,21 @@ enum Command {
         /// TOML file with settings, named as here with `_` for `-`
         #[arg(long, env = "THALWEG_CONFIG", value_name = "FILE")]
         config: Option<PathBuf>,
+    },
+    /// Show segments, groups and streams of a data directory, also of a running server's.
+    Inspect {
+        /// The data directory
+        dir: PathBuf,
+
+        /// One line for each group of the log
+        #[arg(long)]
+        groups: bool,
+    },
+    /// Check every checksum, chain and index entry of a data directory, also of a running
+    /// server's; exits 1 and names file and offset when something is wrong.
+    Verify {
+        /// The data directory
+        dir: PathBuf,
     },
 }
 
@@ -55,5 +72,15 @@ fn run(command: Command) -> Result<(), String> {
             let settings = Settings::from(given.or(file), cores);
             serve(&settings.map_err(|e| e.to_string())?, cores)
         }
+        Command::Inspect { dir, groups } => look(&dir, Look::Inspect(Options { groups })),
+        Command::Verify { dir } => look(&dir, Look::Verify),
+    }
+}
+
+fn look(dir: &Path, command: Look) -> Result<(), String> {
+    match inspect::run(dir, command, &mut std::io::stdout().lock()) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(format!("{} is damaged; see above", dir.display())),
+        Err(error) => Err(chain(&error)),
     }
 }

@@ -8,4 +8,4 @@ pub mod stream;
 
 pub use catalog::{Basin, Catalog};
 pub use record::{BasinRecord, Creation, Gone, StreamRecord};
-pub use stream::Stream;
+pub use stream::{SavedState, Stream};

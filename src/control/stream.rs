@@ -135,30 +135,11 @@ impl Stream {
     ///
     /// * Errors: [`FormatError::Entry`] when the bytes do not parse.
     pub fn decode_state(&self, bytes: &[u8]) -> Result<(), FormatError> {
-        const BAD: FormatError = FormatError::Entry("stream state");
-        if bytes.len() < 36 {
-            return Err(BAD);
-        }
-        let token_end = 36 + u32_at(bytes, 32) as usize;
-        let token = bytes.get(36..token_end).ok_or(BAD)?;
-        let token = std::str::from_utf8(token).map_err(|_| BAD)?;
-        let state = State {
-            tail: StreamPosition { seq_num: u64_at(bytes, 8), timestamp: u64_at(bytes, 16) },
-            trim_point: u64_at(bytes, 24),
-            fencing_token: FencingToken::new(token).map_err(|_| BAD)?,
-        };
+        let saved = SavedState::parse(bytes)?;
         let mut index = Index::default();
-        let entries = bytes[token_end..].chunks(28);
-        for entry in entries {
-            if entry.len() != 28 {
-                return Err(BAD);
-            }
-            let pos = LogPos { segment: u64_at(entry, 16), offset_bytes: u32_at(entry, 24) };
-            let (seq_num, timestamp) = (u64_at(entry, 0), u64_at(entry, 8));
-            index.push(IndexEntry { seq_num, timestamp, pos });
-        }
-        self.accepted.set(state);
-        self.durable.set(state);
+        saved.index.into_iter().for_each(|entry| index.push(entry));
+        self.accepted.set(saved.state);
+        self.durable.set(saved.state);
         *self.index.borrow_mut() = index;
         Ok(())
     }
@@ -171,5 +152,48 @@ impl Stream {
             return Err(FormatError::Entry("stream state"));
         }
         Ok(StreamId(u64_at(bytes, 0)))
+    }
+}
+
+/// What [`Stream::encode_state`] wrote, read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedState {
+    /// Which stream it is about.
+    pub id: StreamId,
+    /// Its durable state.
+    pub state: State,
+    /// Where its records lie, in log order.
+    pub index: Vec<IndexEntry>,
+}
+
+impl SavedState {
+    /// Parses the bytes of a state entry.
+    ///
+    /// * Errors: [`FormatError::Entry`] when they do not parse or the index is out of order.
+    pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        const BAD: FormatError = FormatError::Entry("stream state");
+        if bytes.len() < 36 {
+            return Err(BAD);
+        }
+        let token_bytes = u32_at(bytes, 32) as usize;
+        let (token, entries) = bytes[36..].split_at_checked(token_bytes).ok_or(BAD)?;
+        let token = std::str::from_utf8(token).map_err(|_| BAD)?;
+        let state = State {
+            tail: StreamPosition { seq_num: u64_at(bytes, 8), timestamp: u64_at(bytes, 16) },
+            trim_point: u64_at(bytes, 24),
+            fencing_token: FencingToken::new(token).map_err(|_| BAD)?,
+        };
+        let entries = entries.chunks(28).map(|entry| {
+            if entry.len() != 28 {
+                return Err(BAD);
+            }
+            let pos = LogPos { segment: u64_at(entry, 16), offset_bytes: u32_at(entry, 24) };
+            Ok(IndexEntry { seq_num: u64_at(entry, 0), timestamp: u64_at(entry, 8), pos })
+        });
+        let index = entries.collect::<Result<Vec<_>, _>>()?;
+        if !index.is_sorted_by(|a, b| a.seq_num < b.seq_num && a.pos <= b.pos) {
+            return Err(FormatError::Entry("stream index out of order"));
+        }
+        Ok(Self { id: StreamId(u64_at(bytes, 0)), state, index })
     }
 }

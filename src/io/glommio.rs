@@ -17,6 +17,7 @@ use super::{BLOCK_BYTES, Buffer, Clock, Disk, Extent, IoError, IoResult, LogFile
 #[derive(Debug)]
 pub struct GlommioIo {
     root: PathBuf,
+    writable: bool,
     started: Instant,
     seed: std::cell::Cell<u64>,
 }
@@ -29,25 +30,13 @@ impl GlommioIo {
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), root);
         // glommio opens by absolute path: it names no directory for a relative one to start from.
         let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
-        Self { root, started: Instant::now(), seed: seed.into() }
+        Self { root, writable: true, started: Instant::now(), seed: seed.into() }
     }
 
-    /// Has glommio find out whether the device can be polled, by reading a file that holds data.
-    ///
-    /// It finds out once per device, from the first file opened there, and takes a read that
-    /// needs no device (of an empty or unwritten file, as ours are at first) for a device that can
-    /// be polled. On one that cannot, reads then fail with `EOPNOTSUPP`
-    /// (DataDog/glommio issue 605). Call it before anything else.
-    pub async fn probe(&self) -> IoResult<()> {
-        const NAME: &str = "probe.tmp";
-        let path = self.root.join(NAME);
-        let fail = |source: std::io::Error| Self::fail("probe", NAME, NOWHERE, source);
-        std::fs::write(&path, [0xA5; BLOCK_BYTES]).map_err(fail)?;
-        std::fs::File::open(&path).and_then(|file| file.sync_all()).map_err(fail)?;
-        let opened = OpenOptions::new().read(true).dma_open(&path).await;
-        let closed = opened.map_err(|e| fail(cause(e)))?.close().await;
-        closed.map_err(|e| fail(cause(e)))?;
-        std::fs::remove_file(&path).map_err(fail)
+    /// The same, with files opened for reading only: a write fails at the operating system.
+    #[must_use]
+    pub fn read_only(root: &Path) -> Self {
+        Self { writable: false, ..Self::new(root) }
     }
 
     fn fail(
@@ -64,6 +53,20 @@ impl GlommioIo {
             source: source.into(),
         }
     }
+}
+
+/// Creates a file that holds one block of zeros.
+///
+/// On the first file of a device that a thread opens, glommio tries whether reads may be polled
+/// for, by reading; at the end of an empty file that seems to work whatever the device can do, and
+/// then every later read fails with `EOPNOTSUPP`. So no file that it opens is empty.
+fn create_readable(path: &Path) -> std::io::Result<()> {
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(path)?;
+    std::io::Write::write_all(&mut file, &[0; BLOCK_BYTES]).inspect_err(|_| {
+        if let Err(error) = std::fs::remove_file(path) {
+            tracing::warn!(path = %path.display(), %error, "could not remove a file without room");
+        }
+    })
 }
 
 const NOWHERE: Extent = Extent { offset_bytes: 0, len_bytes: 0 };
@@ -156,8 +159,8 @@ impl Disk for GlommioIo {
     async fn create(&self, name: &str, len_bytes: u64) -> IoResult<GlommioFile> {
         let path = self.root.join(name);
         let fail = |source| Self::fail("create", name, NOWHERE, source);
-        let opened =
-            OpenOptions::new().read(true).write(true).create_new(true).dma_open(&path).await;
+        create_readable(&path).map_err(fail)?;
+        let opened = OpenOptions::new().read(true).write(true).dma_open(&path).await;
         let file = opened.map_err(|e| fail(cause(e)))?;
         if len_bytes > 0
             && let Err(error) = file.pre_allocate(len_bytes, false).await
@@ -173,7 +176,8 @@ impl Disk for GlommioIo {
     }
 
     async fn open(&self, name: &str) -> IoResult<GlommioFile> {
-        let opened = OpenOptions::new().read(true).write(true).dma_open(self.root.join(name)).await;
+        let opened =
+            OpenOptions::new().read(true).write(self.writable).dma_open(self.root.join(name)).await;
         let file = opened.map_err(|e| Self::fail("open", name, NOWHERE, cause(e)))?;
         Ok(GlommioFile { file, name: name.to_owned() })
     }
@@ -235,5 +239,53 @@ impl Rng for GlommioIo {
         let z = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use glommio::LocalExecutorBuilder;
+
+    use super::*;
+
+    #[test]
+    fn a_file_can_be_read_on_the_executor_that_created_the_first_one() {
+        let outer = tempfile::TempDir::new().unwrap();
+        let executor = LocalExecutorBuilder::default().make().unwrap();
+        executor.run(async {
+            let io = GlommioIo::new(outer.path());
+            let file = io.create("a", 4 * BLOCK_BYTES as u64).await.unwrap();
+            let mut buf = io.alloc(BLOCK_BYTES);
+            buf.as_mut().fill(7);
+            file.write_at(Rc::new(buf), BLOCK_BYTES as u64).await.unwrap();
+            // Alone: a read that also meets unwritten space is not polled for.
+            let extent = Extent { offset_bytes: BLOCK_BYTES as u64, len_bytes: BLOCK_BYTES };
+            assert_eq!(file.read_at(extent).await.unwrap().as_bytes(), [7; BLOCK_BYTES]);
+            let extent = Extent { offset_bytes: 0, len_bytes: 3 * BLOCK_BYTES };
+            let read = file.read_at(extent).await.unwrap();
+            let (zeros, rest) = read.as_bytes().split_at(BLOCK_BYTES);
+            let (sevens, more_zeros) = rest.split_at(BLOCK_BYTES);
+            assert!(zeros.iter().chain(more_zeros).all(|b| *b == 0));
+            assert!(sevens.iter().all(|b| *b == 7));
+            assert_eq!(io.list().unwrap(), [("a".to_owned(), 4 * BLOCK_BYTES as u64)]);
+            assert!(io.create("a", BLOCK_BYTES as u64).await.is_err(), "it exists");
+            assert_eq!(io.list().unwrap().len(), 1, "and still does");
+        });
+    }
+
+    #[test]
+    fn a_read_only_seam_cannot_write() {
+        let outer = tempfile::TempDir::new().unwrap();
+        std::fs::write(outer.path().join("a"), [1; BLOCK_BYTES]).unwrap();
+        let executor = LocalExecutorBuilder::default().make().unwrap();
+        executor.run(async {
+            let io = GlommioIo::read_only(outer.path());
+            let file = io.open("a").await.unwrap();
+            let extent = Extent { offset_bytes: 0, len_bytes: BLOCK_BYTES };
+            assert_eq!(file.read_at(extent).await.unwrap().as_bytes(), [1; BLOCK_BYTES]);
+            let mut buf = io.alloc(BLOCK_BYTES);
+            buf.as_mut().fill(0);
+            assert!(file.write_at(Rc::new(buf), 0).await.is_err());
+        });
     }
 }

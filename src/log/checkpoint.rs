@@ -57,10 +57,12 @@ pub enum CheckpointError {
     #[error(transparent)]
     Io(#[from] IoError),
     /// Its bytes are not a checkpoint of this shard.
-    #[error("{file} is damaged: {reason}")]
+    #[error("{file} is damaged at {offset_bytes}: {reason}")]
     Damaged {
         /// The file.
         file: String,
+        /// Start of the block or frame that is damaged, in bytes from the start of the file.
+        offset_bytes: u64,
         /// What is wrong.
         reason: FormatError,
     },
@@ -208,7 +210,14 @@ pub async fn read<D: Disk>(
     len_bytes: u64,
     visitor: &mut impl Visitor,
 ) -> Result<CheckpointFacts, CheckpointError> {
-    let damaged = |reason| CheckpointError::Damaged { file: name.to_owned(), reason };
+    let damaged_at = |at: usize| {
+        move |reason| CheckpointError::Damaged {
+            file: name.to_owned(),
+            offset_bytes: at as u64,
+            reason,
+        }
+    };
+    let damaged = damaged_at(0);
     let file = disk.open(name).await?;
     let len_bytes = usize::try_from(len_bytes).expect("far below 16 EiB");
     if len_bytes < BLOCK_BYTES || !len_bytes.is_multiple_of(BLOCK_BYTES) {
@@ -220,6 +229,7 @@ pub async fn read<D: Disk>(
     let mut at = BLOCK_BYTES;
     let mut prev_crc = 0;
     for frame_seq in 1..=u64::from(frame_count) {
+        let damaged = damaged_at(at);
         let rest = bytes.get(at..).ok_or_else(|| damaged(FormatError::Length))?;
         let (header, crc) = FrameHeader::decode(rest, log.salt()).map_err(damaged)?;
         let in_chain = header.frame_seq == frame_seq
@@ -228,12 +238,16 @@ pub async fn read<D: Disk>(
         if !in_chain {
             return Err(damaged(FormatError::Entry("frame out of place")));
         }
-        payloads.push(payload_of(&header, rest).map_err(damaged)?);
+        payloads.push((at, payload_of(&header, rest).map_err(damaged)?));
         at += header.frame_bytes();
         prev_crc = crc;
     }
-    for entry in payloads.iter().flat_map(|p| super::entry::entries(p)) {
-        visitor.entry(facts.pos, &entry.map_err(damaged)?).map_err(damaged)?;
+    for (at, payload) in payloads {
+        for entry in super::entry::entries(payload) {
+            let damaged = damaged_at(at);
+            let entry = entry.map_err(&damaged)?;
+            visitor.entry(facts.pos, &entry).map_err(damaged)?;
+        }
     }
     Ok(facts)
 }

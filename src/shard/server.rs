@@ -174,7 +174,6 @@ async fn start_core(plan: &Plan, ends: Ends) -> Result<Rc<Core<GlommioIo>>, Stri
     let mut engines = BTreeMap::new();
     for shard in (0..settings.shards).filter(|s| usize::from(*s) % settings.cores == plan.index) {
         let io = Rc::new(GlommioIo::new(&settings.shard_paths[usize::from(shard)]));
-        io.probe().await.map_err(|e| failure(shard, &e))?;
         let mut config = settings.engine;
         config.log.shard = shard;
         let engine = Engine::open(io, config).await.map_err(|e| failure(shard, &e))?;

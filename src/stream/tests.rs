@@ -56,7 +56,9 @@ fn timestamps_follow_mode_cap_and_order() {
     use Rec::Data;
     use TimestampingMode::{Arrival, ClientPrefer, ClientRequire};
     let future = NOW + 60_000;
-    let cases: &[(TimestampingMode, bool, u64, &[Option<u64>], &[u64])] = &[
+    // Mode, uncapped, the tail's timestamp; what the clients say, what is assigned.
+    type Case<'a> = (TimestampingMode, bool, u64, &'a [Option<u64>], &'a [u64]);
+    let cases: &[Case<'_>] = &[
         (ClientPrefer, false, 0, &[None], &[NOW]),
         (ClientPrefer, false, 0, &[Some(1)], &[1]),
         (ClientPrefer, false, 0, &[Some(1000), Some(500)], &[1000, 1000]),

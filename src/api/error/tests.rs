@@ -35,6 +35,12 @@ const TABLE: &[(&str, u16)] = &[
     ("not_found", 404),
     ("method_not_allowed", 405),
     ("unsupported_media_type", 415),
+    ("bad_request", 400),
+    ("content_too_large", 413),
+    ("uri_too_long", 414),
+    ("expectation_failed", 417),
+    ("head_too_large", 431),
+    ("http_version_not_supported", 505),
 ];
 
 #[test]

@@ -1,0 +1,319 @@
+//! The rules that a log and its checkpoint keep, judged entry by entry.
+
+use std::collections::BTreeMap;
+
+use super::command_of;
+use super::fault::{Fault, Problems};
+use super::saved::{Newest, SavedStream, stream_record};
+use super::start::Place;
+use super::walk::Follower;
+use crate::control::Gone;
+use crate::log::entry::{Batch, Entry, Kind};
+use crate::log::format::{FormatError, FrameHeader};
+use crate::log::scan::Visitor;
+use crate::stream::State;
+use crate::types::limits::BATCH_RECORDS_MAX;
+use crate::types::{FencingToken, LogPos, StreamId, StreamPosition};
+
+/// What the log has said of a stream so far.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Known once a batch was met, or from the log's very beginning.
+    tail: Option<StreamPosition>,
+    fencing_token: Option<FencingToken>,
+    trim_point: u64,
+    /// Damaged places passed when it was last met: batches may be missing since.
+    gaps: u64,
+    /// Its metadata is in the log, and its end is not.
+    exists: bool,
+    gone: bool,
+}
+
+/// Follows a walk and notes everything that is wrong.
+pub(super) struct Checker<'a> {
+    shard: u16,
+    files: &'a BTreeMap<u64, String>,
+    /// The walk starts where the log once began, so nothing came before.
+    complete: bool,
+    newest: Option<&'a Newest>,
+    /// The checkpoint's place was passed.
+    compared: bool,
+    /// Batches that the checkpoint's index points at and that were not met yet: first record's
+    /// number and timestamp.
+    index: BTreeMap<(LogPos, u64), StreamPosition>,
+    streams: BTreeMap<u64, Seen>,
+    gaps: u64,
+    pub(super) frames: u64,
+    pub(super) records: u64,
+    pub(super) problems: Problems,
+}
+
+impl<'a> Checker<'a> {
+    pub(super) fn new(
+        shard: u16,
+        files: &'a BTreeMap<u64, String>,
+        complete: bool,
+        newest: Option<&'a Newest>,
+        problems: Problems,
+    ) -> Self {
+        let mut checker = Self {
+            shard,
+            files,
+            complete,
+            newest,
+            compared: newest.is_none(),
+            index: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            gaps: 0,
+            frames: 0,
+            records: 0,
+            problems,
+        };
+        checker.expect_index();
+        checker
+    }
+
+    /// Notes what the checkpoint's index promises, but for segments that its streams gave up.
+    fn expect_index(&mut self) {
+        let Some(newest) = self.newest else { return };
+        for (&stream, saved) in &newest.saved.streams {
+            let Some(state) = &saved.state else { continue };
+            let trimmed = state.state.trim_point >= state.state.tail.seq_num;
+            let first_needed = if trimmed { newest.facts.first_epoch } else { 0 };
+            for entry in state.index.iter().filter(|e| e.pos.segment >= first_needed) {
+                let first = StreamPosition { seq_num: entry.seq_num, timestamp: entry.timestamp };
+                self.index.insert((entry.pos, stream), first);
+            }
+        }
+    }
+
+    fn note(&mut self, pos: LogPos, fault: Fault) {
+        let file = self.files.get(&pos.segment).map_or("a missing segment", String::as_str);
+        self.problems.push(file, pos.offset_bytes.into(), fault);
+    }
+
+    fn note_checkpoint(&mut self, fault: Fault) {
+        let name = self.newest.map_or("", |n| &n.name);
+        self.problems.push(name, 0, fault);
+    }
+
+    fn batch(&mut self, pos: LogPos, batch: &Batch<'_>) {
+        let StreamId(stream) = batch.place.stream;
+        let first =
+            StreamPosition { seq_num: batch.place.first_seq_num, timestamp: batch.first_timestamp };
+        let count = usize::from(batch.record_count);
+        let bad = |reason| Fault::Record { stream, reason };
+        if count == 0 || count > BATCH_RECORDS_MAX {
+            self.note(pos, bad("a batch holds 1 to 1000 records"));
+        }
+        if first.seq_num.checked_add(count as u64).is_none() {
+            return self.note(pos, bad("sequence numbers beyond 64 bits"));
+        }
+        if self.index.get(&(pos, stream)) == Some(&first) {
+            self.index.remove(&(pos, stream));
+        }
+        let mut seen = self.streams.remove(&stream).unwrap_or_default();
+        self.check_continuity(pos, stream, &seen, first);
+        seen.gaps = self.gaps;
+        let end_timestamp = self.records_of(pos, batch, &mut seen);
+        let tail = StreamPosition { seq_num: batch.end_seq_num(), timestamp: end_timestamp };
+        seen.tail = Some(tail);
+        self.streams.insert(stream, seen);
+    }
+
+    fn check_continuity(&mut self, pos: LogPos, stream: u64, seen: &Seen, first: StreamPosition) {
+        let fresh = self.complete.then(StreamPosition::default);
+        let Some(expected) = seen.tail.or(fresh) else { return };
+        let gap = seen.gaps < self.gaps && first.seq_num > expected.seq_num;
+        if first.seq_num != expected.seq_num && !gap {
+            let (expected, found) = (expected.seq_num, first.seq_num);
+            self.note(pos, Fault::OutOfSequence { stream, expected, found });
+        }
+        if first.timestamp < expected.timestamp {
+            self.note(pos, Fault::TimestampFell { stream, seq_num: first.seq_num });
+        }
+    }
+
+    /// Parses every record; returns the last one's timestamp.
+    fn records_of(&mut self, pos: LogPos, batch: &Batch<'_>, seen: &mut Seen) -> u64 {
+        let StreamId(stream) = batch.place.stream;
+        let mut timestamp = batch.first_timestamp;
+        let mut metered_bytes = 0;
+        for record in batch.records() {
+            let record = match record {
+                Ok(record) => record,
+                Err(FormatError::Entry(reason)) => {
+                    self.note(pos, Fault::Record { stream, reason });
+                    return timestamp;
+                }
+                Err(reason) => {
+                    self.note(pos, reason.into());
+                    return timestamp;
+                }
+            };
+            self.records += 1;
+            metered_bytes += record.metered_bytes;
+            // Deltas are unsigned, but a later reader may rely on the order, not on its coding.
+            if record.timestamp < timestamp {
+                self.note(pos, Fault::TimestampFell { stream, seq_num: record.seq_num });
+            }
+            timestamp = record.timestamp;
+            let Ok(command) = command_of(&record) else {
+                let reason = "a command record that makes no sense";
+                self.note(pos, Fault::Record { stream, reason });
+                continue;
+            };
+            if let Some(command) = command {
+                let mut state = State { trim_point: seen.trim_point, ..State::default() };
+                state.apply(command, record.seq_num);
+                seen.trim_point = state.trim_point;
+                if let crate::types::Command::Fence(token) = command {
+                    seen.fencing_token = Some(token);
+                }
+            }
+        }
+        if metered_bytes != u64::from(batch.metered_bytes) {
+            self.note(pos, Fault::Record { stream, reason: "records do not add up to the batch" });
+        }
+        timestamp
+    }
+
+    /// Compares the checkpoint with what the log said up to its place.
+    fn compare(&mut self, prev_crc: u32) {
+        self.compared = true;
+        let Some(newest) = self.newest else { return };
+        if self.gaps > 0 {
+            return; // the replay lacks something; that is noted already
+        }
+        if prev_crc != newest.facts.chain.prev_crc {
+            self.note_checkpoint(Fault::CheckpointChain);
+        }
+        for (&stream, saved) in &newest.saved.streams {
+            if stream >= newest.facts.next_stream_id {
+                self.note_checkpoint(Fault::CheckpointNextId { stream });
+            }
+            self.compare_stream(stream, saved);
+        }
+        let lacks = |(id, seen): (&u64, &Seen)| {
+            (seen.exists && !newest.saved.streams.contains_key(id)).then_some(*id)
+        };
+        let lacking: Vec<u64> = self.streams.iter().filter_map(lacks).collect();
+        for stream in lacking {
+            self.note_checkpoint(Fault::CheckpointLacks { stream });
+        }
+    }
+
+    fn compare_stream(&mut self, stream: u64, saved: &SavedStream) {
+        let state = saved.state.as_ref().map(|s| s.state).unwrap_or_default();
+        let mut faults = Vec::new();
+        let seen = self.streams.entry(stream).or_default();
+        if seen.gone {
+            faults.push(Fault::CheckpointKeeps { stream });
+        }
+        let fresh = self.complete.then(StreamPosition::default);
+        match seen.tail.or(fresh) {
+            Some(tail) if tail.seq_num != state.tail.seq_num => {
+                let (saved, replayed) = (state.tail.seq_num, tail.seq_num);
+                faults.push(Fault::CheckpointTail { stream, saved, replayed });
+            }
+            Some(tail) if tail.timestamp != state.tail.timestamp => {
+                faults.push(Fault::CheckpointState { stream, what: "tail's timestamp" });
+            }
+            // The log before the walk's start said so; from here on it is what comes next.
+            _ => seen.tail = Some(state.tail),
+        }
+        let fresh = self.complete.then(FencingToken::default);
+        if seen.fencing_token.or(fresh).is_some_and(|token| token != state.fencing_token) {
+            faults.push(Fault::CheckpointState { stream, what: "fencing token" });
+        }
+        if state.trim_point < seen.trim_point || state.trim_point > state.tail.seq_num {
+            faults.push(Fault::CheckpointState { stream, what: "trim point" });
+        }
+        faults.into_iter().for_each(|fault| self.note_checkpoint(fault));
+    }
+
+    /// Judges what can only be judged at the log's end, which is `end`.
+    pub(super) fn finish(&mut self, end: Place) {
+        if !self.compared
+            && let Some(newest) = self.newest
+        {
+            let expected = newest.facts.chain.next_frame_seq;
+            let log_next = end.chain.next_frame_seq;
+            if log_next < expected {
+                let expected = expected - 1;
+                self.note_checkpoint(Fault::CheckpointBeyondLog { expected, log_next });
+            } else {
+                self.compare(end.chain.prev_crc);
+            }
+        }
+        let checkpoint = self.newest.map_or("", |n| &n.name);
+        for ((pos, stream), first) in std::mem::take(&mut self.index) {
+            let (checkpoint, seq_num) = (checkpoint.to_owned(), first.seq_num);
+            self.note(pos, Fault::CheckpointIndex { checkpoint, stream, seq_num });
+        }
+    }
+
+    fn metadata(&mut self, pos: LogPos, entry: &Entry<'_>) {
+        match entry.kind {
+            Kind::Stream => match stream_record(entry) {
+                Ok(record) => {
+                    let seen = self.streams.entry(record.id).or_default();
+                    seen.exists = !seen.gone;
+                }
+                Err(_) => self.note(pos, Fault::Metadata),
+            },
+            Kind::StreamGone => match serde_json::from_slice::<Gone>(entry.metadata()) {
+                Ok(gone) => {
+                    let seen = self.streams.entry(gone.id).or_default();
+                    (seen.exists, seen.gone) = (false, true);
+                }
+                Err(_) => self.note(pos, Fault::Metadata),
+            },
+            Kind::Basin => {
+                let parsed =
+                    serde_json::from_slice::<crate::control::BasinRecord>(entry.metadata());
+                if parsed.is_err() {
+                    self.note(pos, Fault::Metadata);
+                }
+            }
+            Kind::BasinGone => {
+                if serde_json::from_slice::<Gone>(entry.metadata()).is_err() {
+                    self.note(pos, Fault::Metadata);
+                }
+            }
+            Kind::StreamState | Kind::Batch => {
+                self.note(pos, FormatError::Entry("a checkpoint's entry in the log").into());
+            }
+        }
+    }
+}
+
+impl Visitor for Checker<'_> {
+    fn frame(&mut self, pos: LogPos, header: &FrameHeader) {
+        self.frames += 1;
+        let frame_seq = header.frame_seq;
+        if header.shard != self.shard || header.durable_seq >= frame_seq {
+            self.note(pos, Fault::FrameHeader { frame_seq });
+        }
+        let reached = |n: &Newest| frame_seq >= n.facts.chain.next_frame_seq;
+        if !self.compared && self.newest.is_some_and(reached) {
+            self.compare(header.prev_crc);
+        }
+    }
+
+    fn entry(&mut self, pos: LogPos, entry: &Entry<'_>) -> Result<(), FormatError> {
+        if entry.kind == Kind::Batch {
+            self.batch(pos, &Batch::of(entry)?);
+        } else {
+            self.metadata(pos, entry);
+        }
+        Ok(())
+    }
+}
+
+impl Follower for Checker<'_> {
+    fn damaged(&mut self, pos: LogPos, fault: Fault) {
+        self.gaps += 1;
+        self.note(pos, fault);
+    }
+}

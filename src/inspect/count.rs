@@ -1,0 +1,178 @@
+//! Counts what a log holds: by segment, by stream, in all.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use super::command_of;
+use super::fault::{Fault, Problems};
+use super::saved::{full_name, stream_record};
+use super::table::time;
+use super::walk::Follower;
+use crate::control::Gone;
+use crate::log::entry::{Batch, Entry, Kind};
+use crate::log::format::{FormatError, FrameHeader};
+use crate::log::scan::Visitor;
+use crate::stream::State;
+use crate::types::{Command, LogPos};
+
+/// The frames of one segment.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct SegmentCount {
+    pub(super) frames: u64,
+    /// End of the last frame, in bytes from the start of the file.
+    pub(super) end_bytes: u64,
+}
+
+/// The records of one stream.
+#[derive(Debug, Default)]
+pub(super) struct StreamCount {
+    pub(super) name: Option<String>,
+    /// Next sequence number; `None` when the log holds no batch of it.
+    pub(super) tail: Option<u64>,
+    /// Whether the last fence in the log set a token; `None` when there was no fence.
+    pub(super) fenced: Option<bool>,
+    pub(super) trim_point: u64,
+    pub(super) deleting: bool,
+    pub(super) gone: bool,
+    pub(super) records: u64,
+    /// By the API's measure.
+    pub(super) metered_bytes: u64,
+}
+
+/// Follows a walk and counts; writes one line per frame when asked to.
+pub(super) struct Counter<'a, W> {
+    files: &'a BTreeMap<u64, String>,
+    /// Where lines about frames go, and the first error in writing one.
+    lines: Option<&'a mut W>,
+    pub(super) output: std::io::Result<()>,
+    pub(super) segments: BTreeMap<u64, SegmentCount>,
+    pub(super) streams: BTreeMap<u64, StreamCount>,
+    pub(super) entries: u64,
+    pub(super) payload_bytes: u64,
+    pub(super) problems: Problems,
+}
+
+impl<'a, W: Write> Counter<'a, W> {
+    pub(super) fn new(
+        files: &'a BTreeMap<u64, String>,
+        lines: Option<&'a mut W>,
+        problems: Problems,
+    ) -> Self {
+        Self {
+            files,
+            lines,
+            output: Ok(()),
+            segments: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            entries: 0,
+            payload_bytes: 0,
+            problems,
+        }
+    }
+
+    fn file(&self, pos: LogPos) -> &'a str {
+        self.files.get(&pos.segment).map_or("a missing segment", String::as_str)
+    }
+
+    fn write_line(&mut self, pos: LogPos, header: &FrameHeader) {
+        let file = self.file(pos);
+        let Some(out) = &mut self.lines else { return };
+        if self.output.is_ok() {
+            self.output = writeln!(
+                out,
+                "  frame {:>10}  {file} {:>10}  {:>8} bytes  {:>5} entries  durable {:>10}  {}",
+                header.frame_seq,
+                pos.offset_bytes,
+                header.frame_bytes(),
+                header.entry_count,
+                header.durable_seq,
+                time(header.written_us),
+            );
+        }
+    }
+
+    fn batch(&mut self, batch: &Batch<'_>) -> Result<(), FormatError> {
+        let stream = self.streams.entry(batch.place.stream.0).or_default();
+        let next = batch.place.first_seq_num.checked_add(batch.record_count.into());
+        stream.tail = Some(next.ok_or(FormatError::Entry("sequence numbers beyond 64 bits"))?);
+        stream.records += u64::from(batch.record_count);
+        stream.metered_bytes += u64::from(batch.metered_bytes);
+        for record in batch.records() {
+            let record = record?;
+            let Ok(Some(command)) = command_of(&record) else { continue };
+            let mut state = State { trim_point: stream.trim_point, ..State::default() };
+            state.apply(command, record.seq_num);
+            stream.trim_point = state.trim_point;
+            if let Command::Fence(token) = command {
+                stream.fenced = Some(!token.as_str().is_empty());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<W: Write> Visitor for Counter<'_, W> {
+    fn frame(&mut self, pos: LogPos, header: &FrameHeader) {
+        let segment = self.segments.entry(pos.segment).or_default();
+        segment.frames += 1;
+        segment.end_bytes = u64::from(pos.offset_bytes) + header.frame_bytes() as u64;
+        self.entries += u64::from(header.entry_count);
+        self.payload_bytes += u64::from(header.payload_bytes);
+        self.write_line(pos, header);
+    }
+
+    fn entry(&mut self, _pos: LogPos, entry: &Entry<'_>) -> Result<(), FormatError> {
+        match entry.kind {
+            Kind::Batch => self.batch(&Batch::of(entry)?),
+            Kind::Stream => {
+                let record = stream_record(entry)?;
+                let stream = self.streams.entry(record.id).or_default();
+                stream.name = Some(full_name(&record));
+                stream.deleting = record.deleted_us.is_some();
+                Ok(())
+            }
+            Kind::StreamGone => {
+                let gone = serde_json::from_slice::<Gone>(entry.metadata());
+                let gone = gone.map_err(|_| FormatError::Entry("stream metadata"))?;
+                self.streams.entry(gone.id).or_default().gone = true;
+                Ok(())
+            }
+            Kind::Basin | Kind::BasinGone | Kind::StreamState => Ok(()),
+        }
+    }
+}
+
+impl<W: Write> Follower for Counter<'_, W> {
+    fn damaged(&mut self, pos: LogPos, fault: Fault) {
+        let file = self.file(pos);
+        self.problems.push(file, pos.offset_bytes.into(), fault);
+    }
+}
+
+/// Follows a second walk and counts only what is still readable: what lies at or after the trim
+/// points, which are known only once the log's end is.
+pub(super) struct LiveCounter<'a> {
+    /// First readable sequence number by stream.
+    pub(super) trim_points: &'a BTreeMap<u64, u64>,
+    /// Metered bytes by stream.
+    pub(super) live_bytes: BTreeMap<u64, u64>,
+}
+
+impl Visitor for LiveCounter<'_> {
+    fn entry(&mut self, _pos: LogPos, entry: &Entry<'_>) -> Result<(), FormatError> {
+        if entry.kind != Kind::Batch {
+            return Ok(());
+        }
+        let batch = Batch::of(entry)?;
+        let stream = batch.place.stream.0;
+        let Some(&trim_point) = self.trim_points.get(&stream) else { return Ok(()) };
+        let live = batch.records().filter_map(Result::ok).filter(|r| r.seq_num >= trim_point);
+        *self.live_bytes.entry(stream).or_default() += live.map(|r| r.metered_bytes).sum::<u64>();
+        Ok(())
+    }
+}
+
+impl Follower for LiveCounter<'_> {
+    /// The first walk has noted it.
+    fn damaged(&mut self, _pos: LogPos, _fault: Fault) {}
+}

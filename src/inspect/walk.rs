@@ -1,0 +1,162 @@
+//! Walks a log to its end, past damage, also while a server writes it.
+//!
+//! `log::scan` stops at the first damaged place. Here the walk notes it and goes on with the next
+//! frame that can be recognised. Before a place counts as damaged it is read twice: a server that
+//! is writing may have overtaken the first reading, and then the tail has moved, nothing more.
+
+use super::fault::Fault;
+use super::start::{FIRST_FRAME_BYTES, Place, place_of};
+use crate::io::{BLOCK_BYTES, Disk, Extent, IoError, LogFile};
+use crate::log::entry::Entry;
+use crate::log::format::{FRAME_HEADER_BYTES, FormatError, FrameHeader, Salt};
+use crate::log::scan::{ScanError, SegmentMap, Visitor, scan};
+use crate::log::writer::Chain;
+use crate::types::LogPos;
+
+/// How often the tail may move under the walk before it is content with where it got.
+const TAIL_MOVES_MAX: usize = 4;
+/// Bytes read at a time when looking for the next frame.
+const READ_BYTES: u64 = 1024 * 1024;
+
+/// Who follows a walk.
+pub(super) trait Follower: Visitor {
+    /// A damaged place: what was there is lost to the follower, whole frames perhaps.
+    fn damaged(&mut self, pos: LogPos, fault: Fault);
+}
+
+/// Where a walk ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Walked {
+    /// Where the next frame goes.
+    pub(super) end: Place,
+    /// The tail was incomplete, or moved while it was read.
+    pub(super) tail_moving: bool,
+}
+
+/// Passes on what a scan meets and keeps its place.
+struct Tracker<'v, V> {
+    follower: &'v mut V,
+    salt: Salt,
+    /// The frame met last.
+    last: LogPos,
+    /// What comes after it.
+    next: Place,
+}
+
+impl<V: Follower> Visitor for Tracker<'_, V> {
+    fn frame(&mut self, pos: LogPos, header: &FrameHeader) {
+        let prev_crc = header.encode(&mut [0; FRAME_HEADER_BYTES], self.salt);
+        let bytes = u32::try_from(header.frame_bytes()).expect("bounded by the format");
+        self.last = pos;
+        self.next = Place {
+            pos: LogPos { offset_bytes: pos.offset_bytes + bytes, ..pos },
+            chain: Chain { next_frame_seq: header.frame_seq + 1, prev_crc },
+        };
+        self.follower.frame(pos, header);
+    }
+
+    fn entry(&mut self, pos: LogPos, entry: &Entry<'_>) -> Result<(), FormatError> {
+        self.follower.entry(pos, entry)
+    }
+}
+
+/// Walks `segments` from `start` to the log's end.
+///
+/// * Errors: the disk's only; damage is the follower's to note.
+pub(super) async fn walk<D: Disk, V: Follower>(
+    segments: &SegmentMap<D>,
+    salt: Salt,
+    start: Place,
+    follower: &mut V,
+) -> Result<Walked, IoError> {
+    let mut tracker = Tracker { follower, salt, last: start.pos, next: start };
+    let mut suspect = None;
+    let mut tail_moves = 0;
+    loop {
+        let Place { pos, chain } = tracker.next;
+        let (frame_seq, reason) = match scan::<D>(segments, salt, pos, chain, &mut tracker).await {
+            Ok(end) => {
+                let tail_moving = tail_moves > 0 || end.torn_to.is_some();
+                return Ok(Walked { end: Place { pos: end.pos, chain: end.chain }, tail_moving });
+            }
+            Err(ScanError::Io(error)) => return Err(error),
+            Err(ScanError::Damaged { frame_seq, reason, .. }) => (frame_seq, reason),
+        };
+        let next = tracker.next;
+        if next.chain.next_frame_seq > frame_seq {
+            // The frame is whole, its entries make no sense: the chain goes on after it.
+            tracker.follower.damaged(tracker.last, Fault::Frame { frame_seq, reason });
+            continue;
+        }
+        if suspect != Some(frame_seq) {
+            if suspect.replace(frame_seq).is_some_and(|before| before < frame_seq) {
+                tail_moves += 1;
+            }
+            if tail_moves < TAIL_MOVES_MAX {
+                continue;
+            }
+            return Ok(Walked { end: next, tail_moving: true });
+        }
+        suspect = None;
+        let after = next_frame::<D>(segments, salt, next).await?;
+        let (pos, reason) = blame::<D>(segments, salt, next, after, reason).await?;
+        tracker.follower.damaged(pos, Fault::Frame { frame_seq, reason });
+        match after {
+            Some(place) => tracker.next = place,
+            None => return Ok(Walked { end: next, tail_moving: false }),
+        }
+    }
+}
+
+/// Where the damaged frame lay: at `expected`, or first in the next segment when the log goes on
+/// there with a later frame and nothing was found to be left in this one.
+async fn blame<D: Disk>(
+    segments: &SegmentMap<D>,
+    salt: Salt,
+    expected: Place,
+    after: Option<Place>,
+    reason: FormatError,
+) -> Result<(LogPos, FormatError), IoError> {
+    let first = LogPos { segment: expected.pos.segment + 1, offset_bytes: FIRST_FRAME_BYTES };
+    let goes_on_there = after.is_some_and(|a| a.pos > first);
+    let nothing_here = matches!(reason, FormatError::Magic | FormatError::Length);
+    let Some(segment) = segments.get(&first.segment).filter(|_| goes_on_there && nothing_here)
+    else {
+        return Ok((expected.pos, reason));
+    };
+    let extent = Extent { offset_bytes: FIRST_FRAME_BYTES.into(), len_bytes: BLOCK_BYTES };
+    let block = segment.file.read_at(extent).await?;
+    let header = FrameHeader::decode(block.as_ref(), salt);
+    Ok((first, header.err().unwrap_or(FormatError::PayloadChecksum)))
+}
+
+/// The first frame after the damaged place `bad` that is later in the log.
+async fn next_frame<D: Disk>(
+    segments: &SegmentMap<D>,
+    salt: Salt,
+    bad: Place,
+) -> Result<Option<Place>, IoError> {
+    for (&epoch, segment) in segments.range(bad.pos.segment..) {
+        let same = epoch == bad.pos.segment;
+        let start = if same { bad.pos.offset_bytes } else { FIRST_FRAME_BYTES };
+        let mut at = u64::from(start);
+        while at + BLOCK_BYTES as u64 <= segment.bytes {
+            let step = READ_BYTES.min(segment.bytes - at) / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
+            let len_bytes = usize::try_from(step).expect("at most 1 MiB");
+            let bytes = segment.file.read_at(Extent { offset_bytes: at, len_bytes }).await?;
+            for (offset_bytes, block) in
+                (at..).step_by(BLOCK_BYTES).zip(bytes.as_ref().chunks(BLOCK_BYTES))
+            {
+                let offset_bytes = u32::try_from(offset_bytes).expect("segments are at most 4 GiB");
+                let pos = LogPos { segment: epoch, offset_bytes };
+                let later = place_of(block, salt, pos)
+                    .filter(|p| pos > bad.pos && p.chain.next_frame_seq > bad.chain.next_frame_seq);
+                if later.is_some() {
+                    return Ok(later);
+                }
+            }
+            at += step;
+        }
+    }
+    Ok(None)
+}
