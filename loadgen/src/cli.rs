@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Append(Box<AppendArgs>),
     /// Read back everything that earlier runs journalled, and compare.
     Verify(VerifyArgs),
+    /// Measure direct write + sync of the bare disk: the yardstick for an acknowledgement.
+    Disk(DiskArgs),
 }
 
 /// Where the server is and how patient to be with it.
@@ -41,6 +43,19 @@ pub(crate) struct TargetArgs {
     /// counting errors and try again each 50 ms.
     #[arg(long, default_value = "0s", value_parser = parse_duration, value_name = "D")]
     pub(crate) connect_retry: Duration,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DiskArgs {
+    /// Directory on the disk to measure; a file of 64 MiB is made there and removed.
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Measured time, a third for each size.
+    #[arg(long, default_value = "6s", value_parser = parse_duration, value_name = "D")]
+    pub(crate) duration: Duration,
+    /// Write `disk.json` into this directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]

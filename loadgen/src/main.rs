@@ -3,6 +3,7 @@
 //! * `loadgen append` sends unary appends, in open loop by default, and reports throughput, errors
 //!   and latency counted from the *intended* send time.
 //! * `loadgen verify` reads back what earlier runs journalled and compares numbers, order, bytes.
+//! * `loadgen disk` measures direct write + sync of the bare disk, for comparison.
 //!
 //! It shares no code with the server, so that a codec bug cannot hide on both sides.
 //!
@@ -17,6 +18,7 @@ mod clock;
 mod collect;
 mod connection;
 mod desk;
+mod disk;
 mod environment;
 mod input;
 mod journal;
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Append(args) => run::append(&args),
         Command::Verify(args) => readback::verify_journals(&args),
+        Command::Disk(args) => disk::run(&args).map(|()| Exit::Good),
     };
     match result {
         Ok(exit) => exit.into(),
