@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::call::StreamPath;
+use super::call::{Answer, CallResult, StreamPath};
 use super::engine::{Engine, Note, Refused};
 use crate::control::Stream;
 use crate::io::Io;
@@ -13,13 +13,13 @@ use crate::types::{Ack, AppendInput, PartialStreamConfig, Refusal, StreamPositio
 const RESERVE_BYTES: u64 = 2 * 1024 * 1024;
 
 impl<I: Io> Engine<I> {
-    /// Appends a batch and returns once it is durable.
+    /// Appends a batch and answers once it is durable.
     pub(super) async fn append(
         self: &Rc<Self>,
         path: &StreamPath,
         input: AppendInput,
         auto_create: &PartialStreamConfig,
-    ) -> Result<Ack, Refusal> {
+    ) -> CallResult {
         let start_us = self.io.now_us();
         let bytes = input.metered_bytes;
         self.metrics.append_offered(input.records.len() as u64, bytes);
@@ -28,7 +28,7 @@ impl<I: Io> Engine<I> {
         self.metrics.append_admitted(admitted_us - start_us);
         let sequenced = self.sequence(path, &input, auto_create);
         let records = input.records.len() as u64;
-        drop(input);
+        let AppendInput { buf, .. } = input;
         let (stream, ack, ticket) = match sequenced {
             Ok(sequenced) => sequenced,
             Err(refused) => return self.refuse(refused).await,
@@ -36,7 +36,7 @@ impl<I: Io> Engine<I> {
         self.settle(ticket).await?;
         let latency_us = self.io.now_us() - start_us;
         self.metrics.append_acked(stream.class(), records, bytes, latency_us);
-        Ok(Ack { tail: stream.durable.get().tail, ..ack })
+        Ok(Answer::Ack(Ack { tail: stream.durable.get().tail, ..ack }, buf))
     }
 
     /// Waits until `bytes` more may be in flight.

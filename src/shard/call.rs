@@ -98,8 +98,8 @@ pub enum Call {
 pub enum Answer {
     /// Done, and nothing to say.
     Done,
-    /// A batch is durable.
-    Ack(Ack),
+    /// A batch is durable; its receive buffer comes back to be used again.
+    Ack(Ack, Vec<u8>),
     /// A finished JSON body.
     Body(Vec<u8>),
     /// A durable tail.

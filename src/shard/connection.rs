@@ -180,10 +180,14 @@ impl<I: Io> Connection<I> {
             };
             (route(&parts), cors::headers(&parts, self.settings.cors))
         };
+        let mut spare = Vec::new();
         let result = match operation {
-            Ok(operation) => respond(&self.core, operation, request.into_body()).await,
+            Ok(operation) => {
+                respond(&self.core, operation, request.into_body(), &mut spare).await
+            }
             Err(error) => Err(error),
         };
+        self.conn.recycle(spare);
         let response = result.unwrap_or_else(|error| {
             self.core.metrics.refused(error.code_text());
             error.into_response()

@@ -145,7 +145,7 @@ impl<I: Io> Engine<I> {
     pub async fn handle(self: &Rc<Self>, call: Call) -> CallResult {
         match call {
             Call::Append { path, input, auto_create } => {
-                self.append(&path, input, &auto_create).await.map(Answer::Ack)
+                self.append(&path, input, &auto_create).await
             }
             Call::Read { path, query, format, auto_create } => {
                 self.read(&path, &query, format, &auto_create).await.map(Answer::Body)

@@ -17,11 +17,13 @@ use crate::wire::BodyBuf;
 
 /// Does what a request asks and spells the answer.
 ///
+/// * Shape: `spare` gets the receive buffer of an append back, to be used again.
 /// * Errors: what to answer instead; nothing was changed unless its code says otherwise.
 pub(super) async fn respond<I: Io>(
     core: &Rc<Core<I>>,
     operation: Operation,
     body: BodyBuf,
+    spare: &mut Vec<u8>,
 ) -> Result<Response, ApiError> {
     match operation {
         Operation::Options => Ok(Response::empty(200)),
@@ -55,7 +57,7 @@ pub(super) async fn respond<I: Io>(
             let decoded = core.decoder.borrow_mut().decode(body, format);
             let input = decoded.map_err(refused_body)?;
             let auto_create = auto_create.unwrap_or_default();
-            append(core, path, input, auto_create).await
+            append(core, path, input, auto_create, spare).await
         }
         Operation::Read { path, query, format, auto_create } => {
             let auto_create = auto_create.unwrap_or_default();
@@ -73,13 +75,15 @@ async fn append<I: Io>(
     path: StreamPath,
     input: crate::types::AppendInput,
     auto_create: PartialStreamConfig,
+    spare: &mut Vec<u8>,
 ) -> Result<Response, ApiError> {
     if core.draining.get() {
         return Err(Refusal::Draining.into());
     }
     let call = Call::Append { path: path.clone(), input, auto_create };
     match core.call_owner(&path, call).await? {
-        Answer::Ack(ack) => {
+        Answer::Ack(ack, buf) => {
+            *spare = buf;
             let mut body = Vec::with_capacity(192);
             encode_ack(&mut body, &ack);
             Ok(Response::new(200, JSON, body))
