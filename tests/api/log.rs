@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::common::client::{Client, fresh_basin_on};
 use crate::common::server::Server;
+use crate::common::{EVENTUALLY_WAIT, poll};
 
 /// One log, and a checkpoint whenever it may be written: segments are given up soon.
 fn small_log() -> Option<Server> {
@@ -18,6 +19,25 @@ fn append_large(client: &mut Client, stream: &str, count: usize) {
     }
 }
 
+/// Trims everything that `stream` holds.
+fn trim_all(client: &mut Client, stream: &str) {
+    let trim = json!({ "headers": [["", "trim"]], "body": "\u{7f}".repeat(8) });
+    client.append(stream, &json!({ "records": [trim] })).status(200);
+}
+
+/// A number of the metrics.
+fn metric(client: &mut Client, name: &str) -> u64 {
+    let text = String::from_utf8(client.get("/metrics").status(200).body.clone()).expect("text");
+    let lines = text.lines().filter(|line| line.starts_with(name));
+    let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    format!("{:.0}", values.sum::<f64>()).parse().expect("a whole number")
+}
+
+fn wait_until_recycled(client: &mut Client, segments: u64) {
+    let done = || (metric(client, "thalweg_segments_recycled_total") >= segments).then_some(());
+    poll(EVENTUALLY_WAIT, done).expect("segments without a living record are given up");
+}
+
 #[test]
 fn a_read_goes_on_where_a_segment_is_full_to_its_last_block() {
     let Some(server) = small_log() else { return };
@@ -30,4 +50,27 @@ fn a_read_goes_on_where_a_segment_is_full_to_its_last_block() {
         client.append_bodies("s", &[body]);
     }
     assert_eq!(client.read_bodies("s", "seq_num=7"), bodies);
+}
+
+#[test]
+fn a_trimmed_stream_reads_as_empty_after_its_segments_were_given_up() {
+    let Some(mut server) = small_log() else { return };
+    let mut client = fresh_basin_on(&server, &json!(null));
+    let basin = client.basin().to_owned();
+    client.create_stream("trimmed");
+    client.create_stream("other");
+    append_large(&mut client, "trimmed", 8);
+    trim_all(&mut client, "trimmed");
+    append_large(&mut client, "other", 12);
+    wait_until_recycled(&mut client, 1);
+    for _ in 0..2 {
+        client.read("trimmed", "seq_num=0").is(200, &json!({ "records": [] }));
+        client.read("trimmed", "timestamp=0").status(416);
+        assert_eq!(client.tail_seq_num("trimmed"), 9);
+        server.kill();
+        server.restart();
+        client = server.client().in_basin(&basin);
+    }
+    client.append_bodies("trimmed", &["after"]);
+    assert_eq!(client.read_bodies("trimmed", "seq_num=0"), ["after"]);
 }
