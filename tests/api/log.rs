@@ -74,3 +74,30 @@ fn a_trimmed_stream_reads_as_empty_after_its_segments_were_given_up() {
     client.append_bodies("trimmed", &["after"]);
     assert_eq!(client.read_bodies("trimmed", "seq_num=0"), ["after"]);
 }
+
+#[test]
+fn files_of_given_up_segments_outlive_any_number_of_restarts() {
+    let Some(mut server) = small_log() else { return };
+    let mut client = fresh_basin_on(&server, &json!(null));
+    let basin = client.basin().to_owned();
+    client.create_stream("trimmed");
+    client.create_stream("other");
+    append_large(&mut client, "trimmed", 33);
+    trim_all(&mut client, "trimmed");
+    append_large(&mut client, "other", 4);
+    wait_until_recycled(&mut client, 4);
+    for round in 0..6 {
+        if round % 2 == 0 {
+            server.kill();
+        } else {
+            server.terminate();
+        }
+        server.restart();
+        client = server.client().in_basin(&basin);
+        for _ in 0..20 {
+            client.append_bodies("trimmed", &["after"]);
+        }
+    }
+    assert_eq!(client.tail_seq_num("other"), 4);
+    assert_eq!(client.tail_seq_num("trimmed"), 34 + 6 * 20);
+}

@@ -30,9 +30,7 @@ impl Server {
     pub(crate) fn shared() -> &'static Self {
         static SHARED: OnceLock<Server> = OnceLock::new();
         SHARED.get_or_init(|| match given_host() {
-            Some(host) => {
-                Self { host, dir: None, shards: 0, settings: Vec::new(), process: None }
-            }
+            Some(host) => Self { host, dir: None, shards: 0, settings: Vec::new(), process: None },
             None => Self::start_new(2, &[]),
         })
     }
