@@ -27,6 +27,8 @@ mod format;
 mod framing;
 #[path = "api/http.rs"]
 mod http;
+#[path = "api/log.rs"]
+mod log;
 #[path = "api/ops.rs"]
 mod ops;
 #[path = "api/order.rs"]

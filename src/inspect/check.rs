@@ -281,7 +281,7 @@ impl<'a> Checker<'a> {
                     self.note(pos, Fault::Metadata);
                 }
             }
-            Kind::StreamState | Kind::Batch => {
+            Kind::StreamState | Kind::Part | Kind::Batch => {
                 self.note(pos, FormatError::Entry("a checkpoint's entry in the log").into());
             }
         }

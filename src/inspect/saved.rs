@@ -40,7 +40,7 @@ impl Visitor for Saved {
                 let id = state.id.0;
                 self.streams.entry(id).or_default().state = Some(state);
             }
-            Kind::Basin | Kind::BasinGone | Kind::StreamGone | Kind::Batch => {}
+            Kind::Basin | Kind::BasinGone | Kind::StreamGone | Kind::Batch | Kind::Part => {}
         }
         Ok(())
     }

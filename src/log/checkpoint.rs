@@ -10,7 +10,9 @@
 //!             24  u64 log epoch
 //!             32  u64 first_epoch
 //!    then      frames as in a segment: numbered from 1, epoch = next_frame_seq, holding
-//!              `Kind::Basin`, `Kind::Stream` and `Kind::StreamState` entries
+//!              `Kind::Basin`, `Kind::Stream` and `Kind::StreamState` entries; one that is too long
+//!              for a frame (a stream's index grows with the log) is cut into `Kind::Part`s and an
+//!              end of its own kind
 //! ```
 //!
 //! Written to a temporary name, synced, renamed, directory synced: a checkpoint is there whole or
@@ -19,7 +21,7 @@
 
 use std::rc::Rc;
 
-use super::entry::Kind;
+use super::entry::{Entry, Kind, metadata_bytes, put_metadata};
 use super::format::{
     FORMAT_VERSION, FRAME_HEADER_BYTES, FormatError, FrameHeader, frame_bytes, payload_of, u16_at,
     u32_at, u64_at,
@@ -34,6 +36,8 @@ const MAGIC: u32 = u32::from_le_bytes(*b"TWC1");
 const CRC_AT: usize = BLOCK_BYTES - 4;
 /// Payload at which a checkpoint's frame is closed, in bytes.
 const FRAME_PAYLOAD_BYTES: usize = 256 * 1024;
+/// Longest body of an entry that is not cut, in bytes.
+const PART_BYTES: usize = FRAME_PAYLOAD_BYTES - metadata_bytes(0);
 /// Checkpoints kept.
 const KEEP: usize = 2;
 
@@ -77,7 +81,18 @@ pub struct CheckpointBuilder {
 impl CheckpointBuilder {
     /// Adds an entry whose bytes after the kind are `body`.
     pub fn push(&mut self, kind: Kind, body: &[u8]) {
-        let needed = super::entry::metadata_bytes(body.len());
+        let mut rest = body;
+        while let Some((part, after)) = rest.split_at_checked(PART_BYTES)
+            && !after.is_empty()
+        {
+            self.push_part(Kind::Part, part);
+            rest = after;
+        }
+        self.push_part(kind, rest);
+    }
+
+    fn push_part(&mut self, kind: Kind, body: &[u8]) {
+        let needed = metadata_bytes(body.len());
         let full = |(bytes, _): &(Vec<u8>, u32)| bytes.len() + needed > FRAME_PAYLOAD_BYTES;
         if self.frames.last().is_none_or(full) {
             self.frames.push((Vec::new(), 0));
@@ -85,7 +100,7 @@ impl CheckpointBuilder {
         let (bytes, count) = self.frames.last_mut().expect("pushed above");
         let start = bytes.len();
         bytes.resize(start + needed, 0);
-        super::entry::put_metadata(&mut bytes[start..], kind, body);
+        put_metadata(&mut bytes[start..], kind, body);
         *count += 1;
     }
 
@@ -242,14 +257,38 @@ pub async fn read<D: Disk>(
         at += header.frame_bytes();
         prev_crc = crc;
     }
+    join(&payloads, |entry| visitor.entry(facts.pos, entry))
+        .map_err(|(at, reason)| damaged_at(at)(reason))?;
+    Ok(facts)
+}
+
+/// Hands the entries in `payloads` to `each`, those that were cut in one piece. A payload comes
+/// with its offset in the file, which an error names.
+fn join(
+    payloads: &[(usize, &[u8])],
+    mut each: impl FnMut(&Entry<'_>) -> Result<(), FormatError>,
+) -> Result<(), (usize, FormatError)> {
+    let mut parts = Vec::new();
     for (at, payload) in payloads {
         for entry in super::entry::entries(payload) {
-            let damaged = damaged_at(at);
-            let entry = entry.map_err(&damaged)?;
-            visitor.entry(facts.pos, &entry).map_err(damaged)?;
+            let entry = entry.map_err(|reason| (*at, reason))?;
+            if parts.is_empty() && entry.kind != Kind::Part {
+                each(&entry).map_err(|reason| (*at, reason))?;
+                continue;
+            }
+            parts.extend_from_slice(entry.metadata());
+            if entry.kind != Kind::Part {
+                let mut bytes = vec![0; metadata_bytes(parts.len())];
+                put_metadata(&mut bytes, entry.kind, &parts);
+                parts.clear();
+                let whole = Entry { kind: entry.kind, bytes: &bytes };
+                each(&whole).map_err(|reason| (*at, reason))?;
+            }
         }
     }
-    Ok(facts)
+    let end = payloads.last().map_or(0, |(at, _)| *at);
+    let missing = FormatError::Entry("end of a cut entry is missing");
+    if parts.is_empty() { Ok(()) } else { Err((end, missing)) }
 }
 
 async fn read_all<F: LogFile>(file: &F, len_bytes: usize) -> IoResult<Vec<u8>> {
@@ -261,4 +300,42 @@ async fn read_all<F: LogFile>(file: &F, len_bytes: usize) -> IoResult<Vec<u8>> {
         bytes.extend_from_slice(file.read_at(extent).await?.as_ref());
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::format::PAYLOAD_BYTES_MAX;
+    use super::*;
+
+    #[test]
+    fn an_entry_of_any_length_fits_the_frames_and_comes_back_whole() {
+        let lengths = [0, 1, PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 2 * PART_BYTES];
+        let lengths = lengths.into_iter().chain([PAYLOAD_BYTES_MAX + 1, 3]);
+        let bodies: Vec<Vec<u8>> = (1..).zip(lengths).map(|(byte, len)| vec![byte; len]).collect();
+        let mut builder = CheckpointBuilder::default();
+        for body in &bodies {
+            builder.push(Kind::StreamState, body);
+        }
+        assert!(builder.frames.iter().all(|(payload, _)| payload.len() <= FRAME_PAYLOAD_BYTES));
+        let payloads: Vec<(usize, &[u8])> =
+            builder.frames.iter().map(|(p, _)| (0, p.as_slice())).collect();
+        let mut joined = Vec::new();
+        let each = |entry: &Entry<'_>| {
+            assert_eq!(entry.kind, Kind::StreamState);
+            joined.push(entry.metadata().to_vec());
+            Ok(())
+        };
+        assert_eq!(join(&payloads, each), Ok(()));
+        assert!(joined == bodies, "an entry changed");
+    }
+
+    #[test]
+    fn an_entry_without_its_end_is_refused() {
+        let mut builder = CheckpointBuilder::default();
+        builder.push_part(Kind::Part, b"front");
+        let payloads: Vec<(usize, &[u8])> =
+            builder.frames.iter().map(|(p, _)| (0, p.as_slice())).collect();
+        let missing = Err((0, FormatError::Entry("end of a cut entry is missing")));
+        assert_eq!(join(&payloads, |_| Ok(())), missing);
+    }
 }

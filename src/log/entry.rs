@@ -48,6 +48,9 @@ pub enum Kind {
     BasinGone = 5,
     /// A stream's position and index, in checkpoints only.
     StreamState = 6,
+    /// The front of an entry that is too long for a frame, in checkpoints only: the next entry
+    /// goes on with it, and says what it is if it is the last.
+    Part = 7,
 }
 
 impl Kind {
@@ -59,6 +62,7 @@ impl Kind {
             4 => Self::Basin,
             5 => Self::BasinGone,
             6 => Self::StreamState,
+            7 => Self::Part,
             _ => return None,
         })
     }
@@ -111,7 +115,7 @@ fn split_entry(bytes: &[u8]) -> Result<(Entry<'_>, &[u8]), FormatError> {
 
 /// Bytes that [`put_metadata`] will take for `json_bytes` of text.
 #[must_use]
-pub fn metadata_bytes(json_bytes: usize) -> usize {
+pub const fn metadata_bytes(json_bytes: usize) -> usize {
     ENTRY_LENGTH_BYTES + 1 + json_bytes
 }
 

@@ -110,7 +110,9 @@ impl<D: Disk + Clock> Reader<D> {
         let mut pos = entry.pos;
         let segment = self.segments.get(pos.segment).ok_or(ReadError::Released(pos.segment))?;
         let mut chunk: Option<(u32, Rc<D::Buf>)> = None;
-        while entry.spans(pos) && pos < self.durable_end.get() {
+        // A segment may be full to its last block: then there is nothing to read at its end.
+        let in_segment = |pos: LogPos| u64::from(pos.offset_bytes) < segment.bytes;
+        while entry.spans(pos) && pos < self.durable_end.get() && in_segment(pos) {
             let remembered = self.window.borrow().get(&pos).cloned();
             let frame = match remembered {
                 Some(buf) => self.whole(&segment, pos, buf, 0)?,

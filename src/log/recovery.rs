@@ -3,7 +3,8 @@
 //! Order matters: everything is read and judged first; only when the log is known to be whole up
 //! to its end is anything written (the torn tail zeroed, a first or next segment made), and that
 //! is synced before the log is used. Nothing is ever deleted because something is missing; files
-//! that are not ours are left alone and reported.
+//! that are not ours are left alone and reported. Segments after the log's end, which hold nothing
+//! or a torn tail, are removed.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -189,8 +190,10 @@ pub async fn recover<I: Io>(
     let later = found.segments.split_off(&(end.pos.segment + 1));
     let active = found.segments.remove(&end.pos.segment);
     let living = found.segments.split_off(&facts.map_or(1, |f| f.first_epoch));
-    let unused = later.values().chain(found.segments.values());
+    let unused = found.segments.values();
     found.dead.extend(unused.map(|s| s.file.name().to_owned()));
+    // Their epochs come next: were another file given one of them, there would be two of it.
+    later.values().try_for_each(|s| io.remove(s.file.name()))?;
 
     let torn_bytes = match &active {
         Some(segment) => mend(io, segment, &end).await?,

@@ -297,7 +297,7 @@ impl<I: Io> Engine<I> {
 
     /// Forgets a basin without streams; shard 0 logs it, the others only drop their copy.
     pub(super) async fn forget_basin(&self, name: &BasinName) -> CallResult {
-        if self.config.log.shard == 0 {
+        if self.owns_basins() {
             let ticket = self.log_basin_gone(name);
             self.settle(ticket).await?;
         } else {

@@ -182,9 +182,7 @@ impl<I: Io> Connection<I> {
         };
         let mut spare = Vec::new();
         let result = match operation {
-            Ok(operation) => {
-                respond(&self.core, operation, request.into_body(), &mut spare).await
-            }
+            Ok(operation) => respond(&self.core, operation, request.into_body(), &mut spare).await,
             Err(error) => Err(error),
         };
         self.conn.recycle(spare);

@@ -291,14 +291,22 @@ impl<I: Io> Engine<I> {
         let catalog = self.catalog.borrow();
         let durable = self.durable.reached();
         let mut builder = CheckpointBuilder::default();
-        for (_, basin) in catalog.basins().filter(|(_, b)| b.created_ticket <= durable) {
-            builder.push(Kind::Basin, &json(&basin.record));
+        // Copies are handed out anew at start: a saved one would outlive its basin.
+        if self.owns_basins() {
+            for (_, basin) in catalog.basins().filter(|(_, b)| b.created_ticket <= durable) {
+                builder.push(Kind::Basin, &json(&basin.record));
+            }
         }
         for stream in catalog.streams().filter(|s| s.created_ticket <= durable) {
             builder.push(Kind::Stream, &json(&stream.record()));
             builder.push(Kind::StreamState, &stream.encode_state());
         }
         builder
+    }
+
+    /// Whether this shard decides about basins; the others hold copies.
+    pub(super) fn owns_basins(&self) -> bool {
+        self.config.log.shard == 0
     }
 
     /// Logs a basin; returns the ticket.

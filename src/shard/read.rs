@@ -188,24 +188,29 @@ impl<I: Io> Engine<I> {
         };
         while let Some(span) = entry {
             next.seq_num = next.seq_num.max(stream.durable.get().trim_point);
+            if next.seq_num >= end_seq_num {
+                break; // all of it was trimmed, and may be gone from the disk
+            }
             match self.reader.span(span).await {
                 Ok(frames) => {
                     if visit(&frames, stream, &mut next, &mut each)?.is_break() {
                         return Ok(());
                     }
                 }
-                // Everything in it was trimmed while we came; the index no longer names it.
-                Err(ReadError::Released(_)) if !self.still_indexed(stream, span) => {}
+                // Everything in it was trimmed while we came, and its file may be in use again.
+                Err(ReadError::Released(_) | ReadError::Damaged { .. })
+                    if !is_needed(stream, span) => {}
                 Err(error) => return Err(error),
             }
             entry = stream.index.borrow().after(span.seq_num);
         }
         Ok(())
     }
+}
 
-    fn still_indexed(&self, stream: &Stream, span: IndexEntry) -> bool {
-        stream.index.borrow().at_seq_num(span.seq_num) == Some(span) && !stream.is_deleting()
-    }
+/// Whether the stream still needs what lies in this span.
+fn is_needed(stream: &Stream, span: IndexEntry) -> bool {
+    !stream.is_deleting() && stream.first_needed_pos().is_some_and(|first| first <= span.pos)
 }
 
 /// Which record of a stream a scan wants next.

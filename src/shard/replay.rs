@@ -117,6 +117,7 @@ impl Visitor for Replay {
                 let stream = stream.ok_or(FormatError::Entry("state of an unknown stream"))?;
                 stream.decode_state(entry.metadata())
             }
+            Kind::Part => Err(FormatError::Entry("part of an entry outside of a checkpoint")),
         }
     }
 }

@@ -8,7 +8,7 @@ mod form;
 #[cfg(test)]
 mod tests;
 
-use super::limits::RETENTION_AGE_SECS_DEFAULT;
+use super::limits::{RETENTION_AGE_SECS_DEFAULT, STORAGE_CLASS_BYTES_MAX};
 
 /// Why a well-formed configuration is semantically invalid (422 `invalid`). The message is for
 /// the client.
@@ -139,8 +139,11 @@ impl PartialStreamConfig {
 
     /// Checks what the JSON form cannot express.
     ///
-    /// * Errors: [`InvalidConfig`] when the retention age is 0.
+    /// * Errors: [`InvalidConfig`] when the retention age is 0, or the storage class too long.
     pub fn validate(&self) -> Result<(), InvalidConfig> {
+        if self.storage_class.as_ref().is_some_and(|class| class.len() > STORAGE_CLASS_BYTES_MAX) {
+            return Err(InvalidConfig("storage class must be at most 1024 bytes long"));
+        }
         if self.retention == Some(Retention::AgeSecs(0)) {
             return Err(InvalidConfig("retention age must be at least 1 second"));
         }

@@ -23,6 +23,9 @@ pub const BASIN_NAME_BYTES_MIN: usize = 8;
 pub const BASIN_NAME_BYTES_MAX: usize = 48;
 /// Longest stream name, in bytes of UTF-8.
 pub const STREAM_NAME_BYTES_MAX: usize = 512;
+/// Longest storage class, in bytes of UTF-8; the API fixes none, but it lies in every entry of the
+/// log about its basin or stream.
+pub const STORAGE_CLASS_BYTES_MAX: usize = 1024;
 /// Most items on one page of a listing, and the default.
 pub const LIST_ITEMS_MAX: usize = 1000;
 /// Longest wait of a unary read, in seconds.

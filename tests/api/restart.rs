@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::common::client::{Client, fresh_basin_on, records_path, stream_path};
 use crate::common::http::{Conn, Request};
-use crate::common::poll;
 use crate::common::server::Server;
+use crate::common::{EVENTUALLY_WAIT, poll};
 
 /// Reads the whole listing in pages and checks that each page is full and `has_more` exact.
 fn list_all(client: &mut Client, limit: usize, total: usize) -> Vec<Value> {
@@ -262,4 +262,26 @@ fn unfinished_requests_hold_up_termination_only_so_long() {
     assert!(status.success(), "ended with {status}");
     assert!(elapsed < Duration::from_secs(14), "it took {elapsed:?}");
     drop(conns);
+}
+
+/// Every shard holds copies of the basins, but only one of them knows which are gone.
+#[test]
+fn a_deleted_basin_is_gone_from_every_shard_after_a_restart() {
+    let Some(mut server) = Server::start() else { return };
+    let client = fresh_basin_on(&server, &json!(null));
+    let basin = client.basin().to_owned();
+    // A shutdown in order writes checkpoints.
+    server.terminate();
+    server.restart();
+    let mut client = server.client().in_basin(&basin);
+    client.delete(&format!("/v1/basins/{basin}")).status(202);
+    let gone = || (client.delete(&format!("/v1/basins/{basin}")).status == 404).then_some(());
+    poll(EVENTUALLY_WAIT, gone).expect("an empty basin is purged");
+    server.kill();
+    server.restart();
+    let mut client = server.client().in_basin(&basin);
+    for index in 0..16 {
+        let stream = json!({ "stream": format!("s{index}") });
+        client.post("/v1/streams", &stream).refused(404, "basin_not_found");
+    }
 }

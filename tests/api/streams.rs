@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::common::client::{fresh_basin, fresh_basin_with, stream_path};
+use crate::common::client::{fresh_basin, fresh_basin_on, fresh_basin_with, stream_path};
 use crate::common::http::Request;
+use crate::common::server::Server;
 use crate::common::{EVENTUALLY_WAIT, poll, unique_name};
 
 fn names(page: &Value) -> Vec<&str> {
@@ -283,4 +284,21 @@ fn case_93_only_nul_is_refused_in_names() {
     let created = client.post("/v1/streams", &json!({ "stream": "a\tb\u{1}c" }));
     assert_eq!(created.status(201).at("/name"), json!("a\tb\u{1}c"));
     client.get(&stream_path("a\tb\u{1}c")).status(200);
+}
+
+/// A storage class is stored with its stream: what does not fit an entry of the log must never
+/// get that far.
+#[test]
+fn a_storage_class_has_a_largest_length() {
+    let Some(server) = Server::start() else { return };
+    let mut client = fresh_basin_on(&server, &json!(null));
+    for bytes in [1025, 9_000_000] {
+        let config = json!({ "storage_class": "c".repeat(bytes) });
+        let stream = json!({ "stream": "s", "config": config });
+        client.post("/v1/streams", &stream).refused(422, "invalid");
+        let basin =
+            json!({ "basin": unique_name("case"), "config": { "default_stream_config": config } });
+        client.post("/v1/basins", &basin).refused(422, "invalid");
+    }
+    client.create_stream_with("s", &json!({ "storage_class": "c".repeat(1024) }));
 }

@@ -20,6 +20,8 @@ pub(crate) struct Server {
     host: String,
     dir: Option<PathBuf>,
     shards: u32,
+    /// Settings by name of their environment variable.
+    settings: Vec<(&'static str, &'static str)>,
     process: Option<Process>,
 }
 
@@ -28,25 +30,35 @@ impl Server {
     pub(crate) fn shared() -> &'static Self {
         static SHARED: OnceLock<Server> = OnceLock::new();
         SHARED.get_or_init(|| match given_host() {
-            Some(host) => Self { host, dir: None, shards: 0, process: None },
-            None => Self::start_new(),
+            Some(host) => Self { host, dir: None, shards: 0, settings: Vec::new(), process: None },
+            None => Self::start_new(2, &[]),
         })
     }
 
     /// A server of the test's own with an empty data directory and two shards; `None` when the
     /// suite was pointed to a running server, which cannot be stopped from here.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_with(2, &[])
+    }
+
+    /// The same with other numbers of shards, and settings by their environment variables.
+    pub(crate) fn start_with(
+        shards: u32,
+        settings: &[(&'static str, &'static str)],
+    ) -> Option<Self> {
         if given_host().is_some() {
             eprintln!("skipped: needs a server of its own, and {URL_VARIABLE} is set");
             return None;
         }
-        Some(Self::start_new())
+        Some(Self::start_new(shards, settings))
     }
 
-    fn start_new() -> Self {
+    fn start_new(shards: u32, settings: &[(&'static str, &'static str)]) -> Self {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(unique_name("server"));
         fs::create_dir_all(dir.join("data")).expect("the directory for test data can be created");
-        let mut server = Self { host: String::new(), dir: Some(dir), shards: 2, process: None };
+        let settings = settings.to_vec();
+        let mut server =
+            Self { host: String::new(), dir: Some(dir), shards, settings, process: None };
         server.restart();
         server
     }
@@ -69,7 +81,7 @@ impl Server {
     /// Starts the server on its data directory and waits until it says that it listens.
     pub(crate) fn restart(&mut self) {
         assert!(self.process.is_none(), "stop the server before restarting it");
-        let mut process = Process::spawn(self.dir(), self.shards);
+        let mut process = Process::spawn(self.dir(), self.shards, &self.settings);
         let stdout = self.dir().join("stdout");
         let host = poll(PROCESS_WAIT, || {
             let status = process.child.try_wait().expect("a child can be asked for its state");
@@ -114,7 +126,7 @@ impl Server {
     pub(crate) fn start_rival(&self) -> (Option<ExitStatus>, String) {
         let dir = self.dir().join("rival");
         fs::create_dir_all(&dir).expect("the directory for the rival can be created");
-        let mut rival = Process::spawn_on(&dir, &self.data_dir(), self.shards);
+        let mut rival = Process::spawn_on(&dir, &self.data_dir(), self.shards, &self.settings);
         let status = rival.wait(PROCESS_WAIT);
         rival.kill();
         let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap_or_default();
@@ -150,11 +162,11 @@ struct Process {
 }
 
 impl Process {
-    fn spawn(dir: &Path, shards: u32) -> Self {
-        Self::spawn_on(dir, &dir.join("data"), shards)
+    fn spawn(dir: &Path, shards: u32, settings: &[(&str, &str)]) -> Self {
+        Self::spawn_on(dir, &dir.join("data"), shards, settings)
     }
 
-    fn spawn_on(dir: &Path, data_dir: &Path, shards: u32) -> Self {
+    fn spawn_on(dir: &Path, data_dir: &Path, shards: u32, settings: &[(&str, &str)]) -> Self {
         let create = |name: &str| File::create(dir.join(name)).expect("an output file is created");
         let append = File::options().append(true).create(true).open(stderr_path(dir));
         let child = Command::new(env!("CARGO_BIN_EXE_thalweg"))
@@ -162,6 +174,7 @@ impl Process {
             .arg("--data-dir")
             .arg(data_dir)
             .env("THALWEG_SEGMENT_BYTES", SEGMENT_BYTES)
+            .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(create("stdout"))
             .stderr(append.expect("the error output file is opened"))

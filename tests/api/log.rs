@@ -1,0 +1,103 @@
+//! What shows only when the log turns over: segments fill up, are given up and are used again.
+
+use serde_json::json;
+
+use crate::common::client::{Client, fresh_basin_on};
+use crate::common::server::Server;
+use crate::common::{EVENTUALLY_WAIT, poll};
+
+/// One log, and a checkpoint whenever it may be written: segments are given up soon.
+fn small_log() -> Option<Server> {
+    Server::start_with(1, &[("THALWEG_CHECKPOINT_BYTES", "1048576")])
+}
+
+/// Appends `count` records of nearly 1 MiB each.
+fn append_large(client: &mut Client, stream: &str, count: usize) {
+    let body = "x".repeat(1_000_000);
+    for _ in 0..count {
+        client.append_bodies(stream, &[&body]);
+    }
+}
+
+/// Trims everything that `stream` holds.
+fn trim_all(client: &mut Client, stream: &str) {
+    let trim = json!({ "headers": [["", "trim"]], "body": "\u{7f}".repeat(8) });
+    client.append(stream, &json!({ "records": [trim] })).status(200);
+}
+
+/// A number of the metrics.
+fn metric(client: &mut Client, name: &str) -> u64 {
+    let text = String::from_utf8(client.get("/metrics").status(200).body.clone()).expect("text");
+    let lines = text.lines().filter(|line| line.starts_with(name));
+    let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    format!("{:.0}", values.sum::<f64>()).parse().expect("a whole number")
+}
+
+fn wait_until_recycled(client: &mut Client, segments: u64) {
+    let done = || (metric(client, "thalweg_segments_recycled_total") >= segments).then_some(());
+    poll(EVENTUALLY_WAIT, done).expect("segments without a living record are given up");
+}
+
+#[test]
+fn a_read_goes_on_where_a_segment_is_full_to_its_last_block() {
+    let Some(server) = small_log() else { return };
+    let mut client = fresh_basin_on(&server, &json!(null));
+    client.create_stream("s");
+    append_large(&mut client, "s", 7);
+    // One block each, so that nothing is left at the end of the segment.
+    let bodies: Vec<String> = (0..400).map(|index| format!("r{index}")).collect();
+    for body in &bodies {
+        client.append_bodies("s", &[body]);
+    }
+    assert_eq!(client.read_bodies("s", "seq_num=7"), bodies);
+}
+
+#[test]
+fn a_trimmed_stream_reads_as_empty_after_its_segments_were_given_up() {
+    let Some(mut server) = small_log() else { return };
+    let mut client = fresh_basin_on(&server, &json!(null));
+    let basin = client.basin().to_owned();
+    client.create_stream("trimmed");
+    client.create_stream("other");
+    append_large(&mut client, "trimmed", 8);
+    trim_all(&mut client, "trimmed");
+    append_large(&mut client, "other", 12);
+    wait_until_recycled(&mut client, 1);
+    for _ in 0..2 {
+        client.read("trimmed", "seq_num=0").is(200, &json!({ "records": [] }));
+        client.read("trimmed", "timestamp=0").status(416);
+        assert_eq!(client.tail_seq_num("trimmed"), 9);
+        server.kill();
+        server.restart();
+        client = server.client().in_basin(&basin);
+    }
+    client.append_bodies("trimmed", &["after"]);
+    assert_eq!(client.read_bodies("trimmed", "seq_num=0"), ["after"]);
+}
+
+#[test]
+fn files_of_given_up_segments_outlive_any_number_of_restarts() {
+    let Some(mut server) = small_log() else { return };
+    let mut client = fresh_basin_on(&server, &json!(null));
+    let basin = client.basin().to_owned();
+    client.create_stream("trimmed");
+    client.create_stream("other");
+    append_large(&mut client, "trimmed", 33);
+    trim_all(&mut client, "trimmed");
+    append_large(&mut client, "other", 4);
+    wait_until_recycled(&mut client, 4);
+    for round in 0..6 {
+        if round % 2 == 0 {
+            server.kill();
+        } else {
+            server.terminate();
+        }
+        server.restart();
+        client = server.client().in_basin(&basin);
+        for _ in 0..20 {
+            client.append_bodies("trimmed", &["after"]);
+        }
+    }
+    assert_eq!(client.tail_seq_num("other"), 4);
+    assert_eq!(client.tail_seq_num("trimmed"), 34 + 6 * 20);
+}
