@@ -4,6 +4,8 @@
 //! cancelled asynchronously (so the buffer is shared by `Rc` and outlives the future), and the
 //! alignment glommio reports is the logical block size, which is finer than ours.
 
+use std::cell::Cell;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -18,8 +20,12 @@ use super::{BLOCK_BYTES, Buffer, Clock, Disk, Extent, IoError, IoResult, LogFile
 pub struct GlommioIo {
     root: PathBuf,
     started: Instant,
-    seed: std::cell::Cell<u64>,
+    seed: Cell<u64>,
+    probed: Cell<bool>,
 }
+
+/// File made and removed at the first use of a directory; see [`GlommioIo::probe`].
+const PROBE_FILE: &str = "io-probe.tmp";
 
 impl GlommioIo {
     /// The seam over the directory `root`, which must exist. Call it on the shard's executor.
@@ -27,7 +33,33 @@ impl GlommioIo {
     #[expect(clippy::disallowed_methods, reason = "this is the clock that the ban points to")]
     pub fn new(root: &Path) -> Self {
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), root);
-        Self { root: root.to_owned(), started: Instant::now(), seed: seed.into() }
+        let started = Instant::now();
+        Self { root: root.to_owned(), started, seed: seed.into(), probed: false.into() }
+    }
+
+    /// Lets glommio find out whether the device can be polled for completions.
+    ///
+    /// It finds out by reading the start of the first file that it opens on a device, and
+    /// remembers the answer. A read that never gets to the device (of an empty file, of a hole,
+    /// of space allocated and not yet written) succeeds on any device; on one that cannot be
+    /// polled every later read would then fail. So the first file it sees holds real bytes.
+    async fn probe(&self) -> IoResult<()> {
+        if self.probed.get() {
+            return Ok(());
+        }
+        let path = self.root.join(PROBE_FILE);
+        let fail = |source| Self::fail("probe", PROBE_FILE, NOWHERE, source);
+        let write = || {
+            let mut file = std::fs::File::create(&path)?;
+            file.write_all(&[0; BLOCK_BYTES])?;
+            file.sync_all()
+        };
+        write().map_err(fail)?;
+        let opened = OpenOptions::new().read(true).dma_open(&path).await;
+        std::fs::remove_file(&path).map_err(fail)?;
+        opened.map_err(|e| fail(cause(e)))?.close().await.map_err(|e| fail(cause(e)))?;
+        self.probed.set(true);
+        Ok(())
     }
 
     fn fail(
@@ -134,6 +166,7 @@ impl Disk for GlommioIo {
     }
 
     async fn create(&self, name: &str, len_bytes: u64) -> IoResult<GlommioFile> {
+        self.probe().await?;
         let path = self.root.join(name);
         let fail = |source| Self::fail("create", name, NOWHERE, source);
         let opened =
@@ -153,6 +186,7 @@ impl Disk for GlommioIo {
     }
 
     async fn open(&self, name: &str) -> IoResult<GlommioFile> {
+        self.probe().await?;
         let opened = OpenOptions::new().read(true).write(true).dma_open(self.root.join(name)).await;
         let file = opened.map_err(|e| Self::fail("open", name, NOWHERE, cause(e)))?;
         Ok(GlommioFile { file, name: name.to_owned() })
