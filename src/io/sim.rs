@@ -24,7 +24,7 @@ pub use disk::{SimBuf, SimFile};
 pub use random::Stream;
 pub use runtime::{SimRuntime, SimTask};
 
-use super::{Clock, Disk, IoError, IoResult, LogFile, Rng};
+use super::{Clock, Disk, IoError, IoResult, Rng};
 
 /// Wall clock at the first start of a simulation, microseconds since the Unix epoch.
 const WALL_START_US: u64 = 1_700_000_000_000_000;
