@@ -3,6 +3,8 @@
 //! `contract` says what an undisturbed log does, `recovery` what is mended and what refused,
 //! `faults` what happens when the device fails, `crash` what any power cut leaves intact.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+
 #[path = "log/contract.rs"]
 mod contract;
 #[path = "log/crash.rs"]

@@ -37,11 +37,11 @@ fn an_empty_directory_becomes_a_log(device: &impl Device) {
 async fn fill<I: thalweg::io::Io>(life: &Life<I>, dice: &mut Stream, groups: u64) {
     for group in 0..groups {
         for _ in 0..=dice.below(4) {
-            let records_count = 1 + dice.below(5) as usize;
+            let records_count = 1 + dice.index(5);
             let lengths: Vec<usize> = (0..records_count)
                 .map(|_| match group % 8 {
-                    0 => dice.below(150_000) as usize,
-                    _ => dice.below(3_000) as usize,
+                    0 => dice.index(150_000),
+                    _ => dice.index(3_000),
                 })
                 .collect();
             life.append(dice.below(5), records(dice, &lengths));
@@ -74,7 +74,7 @@ fn frames_are_chained_padded_and_never_cross_segments(device: &impl Device) {
         let mut groups = Vec::new();
         for _ in 0..40 {
             for _ in 0..1 + dice.below(6) {
-                let len = 1 + dice.below(60_000) as usize;
+                let len = 1 + dice.index(60_000);
                 life.append(1, records(&mut dice, &[len]));
             }
             groups.push(life.flush().await.unwrap().frames.len());

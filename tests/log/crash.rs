@@ -27,13 +27,13 @@ struct Outcome {
 fn lengths(dice: &mut Stream) -> Vec<usize> {
     let count = 1 + dice.below(4);
     let mut one = || match dice.below(40) {
-        0 => 200_000 + dice.below(40_000) as usize,
-        1..5 => dice.below(60_000) as usize,
-        _ => 1 + dice.below(2_000) as usize,
+        0 => 200_000 + dice.index(40_000),
+        1..5 => dice.index(60_000),
+        _ => 1 + dice.index(2_000),
     };
     let mut lengths: Vec<usize> = (0..count).map(|_| one()).collect();
     if dice.below(60) == 0 {
-        lengths = vec![1_000_000 + dice.below(40_000) as usize];
+        lengths = vec![1_000_000 + dice.index(40_000)];
     }
     lengths
 }

@@ -12,7 +12,7 @@ use thalweg::io::glommio::GlommioIo;
 use thalweg::io::sim::{SimIo, SimRuntime};
 
 /// A directory that outlives the processes that use it.
-pub trait Device {
+pub(crate) trait Device {
     type Io: Io;
 
     /// Runs one process's life on it.
@@ -29,12 +29,12 @@ pub trait Device {
 }
 
 /// The simulated device; each process dies and leaves what it wrote.
-pub struct Simulated {
+pub(crate) struct Simulated {
     io: RefCell<SimIo>,
 }
 
 impl Simulated {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { io: RefCell::new(SimIo::new(1)) }
     }
 }
@@ -66,12 +66,12 @@ impl Device for Simulated {
 }
 
 /// The real device: a directory of its own below cargo's for test files.
-pub struct Real {
+pub(crate) struct Real {
     root: PathBuf,
 }
 
 impl Real {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static MADE: AtomicU64 = AtomicU64::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let name = format!("log-{}-{number}", std::process::id());

@@ -25,30 +25,30 @@ use thalweg::types::{AppendInput, LogPos, StorageClass, StreamId};
 use crate::device::Device;
 
 /// The log of most tests: small segments, so that there are many.
-pub const FACTS: LogFacts =
+pub(crate) const FACTS: LogFacts =
     LogFacts { directory_id: 0xD1EC_7041, shard: 3, segment_bytes: 1 << 20 };
 
 /// Never waits: what was appended before a flush is one group.
-pub const POLICY: Policy = Policy { standard_wait_us_max: 0, standard_bytes_enough: 0 };
+pub(crate) const POLICY: Policy = Policy { standard_wait_us_max: 0, standard_bytes_enough: 0 };
 
 /// A record as the model knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
-    pub timestamp: u64,
-    pub headers: Vec<(Vec<u8>, Vec<u8>)>,
-    pub body: Vec<u8>,
+pub(crate) struct Record {
+    pub(crate) timestamp: u64,
+    pub(crate) headers: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) body: Vec<u8>,
 }
 
 /// A batch as the model knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Appended {
-    pub stream: u64,
-    pub first_seq_num: u64,
-    pub records: Vec<Record>,
+pub(crate) struct Appended {
+    pub(crate) stream: u64,
+    pub(crate) first_seq_num: u64,
+    pub(crate) records: Vec<Record>,
 }
 
 /// An append of these records, as a decoder would have built it.
-pub fn input_of(records: &[Record]) -> AppendInput {
+pub(crate) fn input_of(records: &[Record]) -> AppendInput {
     let mut buf = Vec::new();
     let mut builder = AppendBuilder::default();
     for record in records {
@@ -67,7 +67,7 @@ pub fn input_of(records: &[Record]) -> AppendInput {
 }
 
 /// Records with bodies of these lengths and contents drawn from `dice`.
-pub fn records(dice: &mut Stream, lengths: &[usize]) -> Vec<Record> {
+pub(crate) fn records(dice: &mut Stream, lengths: &[usize]) -> Vec<Record> {
     let mut timestamp = 1_700_000_000_000 + dice.below(1000);
     let mut one = |len: &usize| {
         timestamp += dice.below(10);
@@ -76,7 +76,8 @@ pub fn records(dice: &mut Stream, lengths: &[usize]) -> Vec<Record> {
             body.extend_from_slice(&dice.next_u64().to_le_bytes());
         }
         body.truncate(*len);
-        let headers = (0..dice.below(3)).map(|n| (vec![b'a'; 1 + n as usize], vec![7; 5]));
+        let headers =
+            (0..dice.below(3)).map(|n| (vec![b'a'; if n == 0 { 1 } else { 2 }], vec![7; 5]));
         Record { timestamp, headers: headers.collect(), body }
     };
     lengths.iter().map(&mut one).collect()
@@ -84,13 +85,13 @@ pub fn records(dice: &mut Stream, lengths: &[usize]) -> Vec<Record> {
 
 /// Collects everything that a scan meets.
 #[derive(Debug, Default)]
-pub struct Collected {
-    pub frames: Vec<(LogPos, FrameHeader)>,
-    pub batches: Vec<Appended>,
-    pub metadata: Vec<(Kind, Vec<u8>)>,
-    pub index: BTreeMap<u64, Index>,
+pub(crate) struct Collected {
+    pub(crate) frames: Vec<(LogPos, FrameHeader)>,
+    pub(crate) batches: Vec<Appended>,
+    pub(crate) metadata: Vec<(Kind, Vec<u8>)>,
+    pub(crate) index: BTreeMap<u64, Index>,
     /// Batches and metadata in one, for `Life`'s tickets.
-    pub entry_count: usize,
+    pub(crate) entry_count: usize,
 }
 
 impl Visitor for Collected {
@@ -113,7 +114,7 @@ impl Visitor for Collected {
 }
 
 /// The batch of an entry, taken apart.
-pub fn appended(batch: &Batch<'_>) -> Result<Appended, FormatError> {
+pub(crate) fn appended(batch: &Batch<'_>) -> Result<Appended, FormatError> {
     let owned = |(name, value): (&[u8], &[u8])| (name.to_vec(), value.to_vec());
     let record = |r: Result<thalweg::log::entry::Record<'_>, FormatError>| {
         r.map(|r| Record {
@@ -134,25 +135,25 @@ fn note_in(index: &mut BTreeMap<u64, Index>, batch: &Appended, pos: LogPos) {
 }
 
 /// An open log and the model of what was appended to it in this life.
-pub struct Life<I: Io> {
-    pub io: Rc<I>,
-    pub segments: Rc<Segments<I>>,
-    pub writer: Writer<I, usize>,
-    pub reader: Reader<I>,
-    pub found: Collected,
-    pub torn_bytes: u64,
-    pub appended: RefCell<Vec<Appended>>,
-    pub index: RefCell<BTreeMap<u64, Index>>,
+pub(crate) struct Life<I: Io> {
+    pub(crate) io: Rc<I>,
+    pub(crate) segments: Rc<Segments<I>>,
+    pub(crate) writer: Writer<I, usize>,
+    pub(crate) reader: Reader<I>,
+    pub(crate) found: Collected,
+    pub(crate) torn_bytes: u64,
+    pub(crate) appended: RefCell<Vec<Appended>>,
+    pub(crate) index: RefCell<BTreeMap<u64, Index>>,
     tails: RefCell<BTreeMap<u64, u64>>,
     durable_ticket: Cell<u64>,
 }
 
 /// Opens the log, as the server does.
-pub async fn open<I: Io>(io: &Rc<I>) -> Result<Life<I>, RecoveryError> {
+pub(crate) async fn open<I: Io>(io: &Rc<I>) -> Result<Life<I>, RecoveryError> {
     open_as(io, FACTS).await
 }
 
-pub async fn open_as<I: Io>(io: &Rc<I>, facts: LogFacts) -> Result<Life<I>, RecoveryError> {
+pub(crate) async fn open_as<I: Io>(io: &Rc<I>, facts: LogFacts) -> Result<Life<I>, RecoveryError> {
     let mut found = Collected::default();
     let recovered = recover(&**io, facts, &mut found).await?;
     let segments = Rc::new(recovered.segments);
@@ -180,7 +181,7 @@ pub async fn open_as<I: Io>(io: &Rc<I>, facts: LogFacts) -> Result<Life<I>, Reco
 
 impl<I: Io> Life<I> {
     /// Appends a batch to a stream, in its order; returns the ticket.
-    pub fn append(&self, stream: u64, records: Vec<Record>) -> u64 {
+    pub(crate) fn append(&self, stream: u64, records: Vec<Record>) -> u64 {
         let input = input_of(&records);
         let timestamps: Vec<u64> = records.iter().map(|r| r.timestamp).collect();
         let mut tails = self.tails.borrow_mut();
@@ -195,7 +196,7 @@ impl<I: Io> Life<I> {
     }
 
     /// Flushes one group, as the server's writer task does, and checks what it says.
-    pub async fn flush(&self) -> Result<Flushed<I::Buf, usize>, IoError> {
+    pub(crate) async fn flush(&self) -> Result<Flushed<I::Buf, usize>, IoError> {
         let flushed = self.writer.flush_next().await?;
         let notes: usize = flushed.frames.iter().map(|f| f.notes.len()).sum();
         assert_eq!(flushed.durable_ticket, self.durable_ticket.get() + notes as u64);
@@ -211,20 +212,20 @@ impl<I: Io> Life<I> {
     }
 
     /// Flushes until everything appended is durable.
-    pub async fn flush_all(&self) {
+    pub(crate) async fn flush_all(&self) {
         while self.durable_ticket.get() < self.writer.newest_ticket() {
             self.flush().await.expect("no fault was asked for");
         }
     }
 
     /// Appends one record of `len` bytes and makes it durable.
-    pub async fn append_durably(&self, dice: &mut Stream, stream: u64, len: usize) {
+    pub(crate) async fn append_durably(&self, dice: &mut Stream, stream: u64, len: usize) {
         self.append(stream, records(dice, &[len]));
         self.flush_all().await;
     }
 
     /// Leaves the log idle until its marker is on disk.
-    pub async fn idle_until_marker(&self) {
+    pub(crate) async fn idle_until_marker(&self) {
         let segment = self.segments.active();
         let extent = Extent { offset_bytes: segment.end_bytes(), len_bytes: BLOCK_BYTES };
         let seen = async {
@@ -247,7 +248,7 @@ impl<I: Io> Life<I> {
     }
 
     /// All records of a stream from its first indexed one on, by way of the reader.
-    pub async fn read_stream(&self, stream: u64) -> Vec<Appended> {
+    pub(crate) async fn read_stream(&self, stream: u64) -> Vec<Appended> {
         let index = self.index.borrow().get(&stream).cloned().unwrap_or_default();
         let mut batches = Vec::new();
         for entry in index.iter() {
@@ -269,7 +270,7 @@ impl<I: Io> Life<I> {
 }
 
 /// A checkpoint of where the log stands; nothing may be outstanding.
-pub async fn write_checkpoint<I: Io>(life: &Life<I>, first_epoch: u64, text: &str) {
+pub(crate) async fn write_checkpoint<I: Io>(life: &Life<I>, first_epoch: u64, text: &str) {
     let mut builder = CheckpointBuilder::default();
     builder.push(Kind::Basin, text.as_bytes());
     for _ in 0..3 {
@@ -289,7 +290,7 @@ pub async fn write_checkpoint<I: Io>(life: &Life<I>, first_epoch: u64, text: &st
 }
 
 /// Runs `body` beside the background task of the log, which must not end.
-pub async fn kept<I: Io, T>(life: &Life<I>, body: impl Future<Output = T>) -> T {
+pub(crate) async fn kept<I: Io, T>(life: &Life<I>, body: impl Future<Output = T>) -> T {
     let keep = std::pin::pin!(life.segments.keep(&life.io));
     match future::select(std::pin::pin!(body), keep).await {
         Either::Left((output, _)) => output,
@@ -298,7 +299,7 @@ pub async fn kept<I: Io, T>(life: &Life<I>, body: impl Future<Output = T>) -> T 
 }
 
 /// One life on `device`: open, do `body` beside the background task.
-pub fn live<D: Device, T>(device: &D, body: impl AsyncFnOnce(&Life<D::Io>) -> T) -> T {
+pub(crate) fn live<D: Device, T>(device: &D, body: impl AsyncFnOnce(&Life<D::Io>) -> T) -> T {
     device.run(async |io| {
         let life = open(&io).await.expect("the log can be opened");
         let body = Box::pin(body(&life));
@@ -307,12 +308,12 @@ pub fn live<D: Device, T>(device: &D, body: impl AsyncFnOnce(&Life<D::Io>) -> T)
 }
 
 /// Opens the log, looks at what is found, and goes.
-pub fn reopen<D: Device>(device: &D) -> Collected {
+pub(crate) fn reopen<D: Device>(device: &D) -> Collected {
     device.run(async |io| open(&io).await.expect("the log can be opened").found)
 }
 
 /// What opening the log is refused with; nothing may be changed by it.
-pub fn refused<D: Device>(device: &D) -> RecoveryError {
+pub(crate) fn refused<D: Device>(device: &D) -> RecoveryError {
     let before = device.files();
     let refusal = device.run(async |io| open(&io).await.err().expect("it is refused"));
     assert!(device.files() == before, "refused ({refusal}) and yet changed");
@@ -321,15 +322,15 @@ pub fn refused<D: Device>(device: &D) -> RecoveryError {
 
 /// A frame found in the raw bytes.
 #[derive(Debug, Clone)]
-pub struct RawFrame {
-    pub file: String,
-    pub offset: usize,
-    pub header: FrameHeader,
-    pub crc: u32,
+pub(crate) struct RawFrame {
+    pub(crate) file: String,
+    pub(crate) offset: usize,
+    pub(crate) header: FrameHeader,
+    pub(crate) crc: u32,
 }
 
 /// All frames of the log as its files hold them, in its order, those of former uses left out.
-pub fn raw_frames(files: &BTreeMap<String, Vec<u8>>, facts: LogFacts) -> Vec<RawFrame> {
+pub(crate) fn raw_frames(files: &BTreeMap<String, Vec<u8>>, facts: LogFacts) -> Vec<RawFrame> {
     use thalweg::log::format::SegmentHeader;
     let mut frames = Vec::new();
     for (file, bytes) in files.iter().filter(|(name, _)| name.starts_with("segment-")) {

@@ -36,7 +36,7 @@ fn write_log(device: &impl Device, seed: u64, groups: u64) -> Vec<Appended> {
     live(device, async |life| {
         for group in 0..groups {
             for _ in 0..=dice.below(2) {
-                let len = 1 + dice.below(100_000) as usize;
+                let len = 1 + dice.index(100_000);
                 life.append(group, records(&mut dice, &[len]));
             }
             life.flush_all().await;
@@ -217,9 +217,10 @@ fn rewrite_header(bytes: &mut [u8], change: impl FnOnce(&mut SegmentHeader)) {
 }
 
 fn a_segment_of_another_directory_or_shard_is_refused(device: &impl Device) {
+    type Change = fn(&mut SegmentHeader);
     write_log(device, 8, 20);
     let files = device.files();
-    let changes: [(&str, fn(&mut SegmentHeader)); 4] = [
+    let changes: [(&str, Change); 4] = [
         ("directory", |h| h.directory_id += 1),
         ("shard", |h| h.shard += 1),
         ("longer than the file", |h| h.segment_bytes += 4096),

@@ -28,6 +28,11 @@ impl Stream {
         self.next_u64() % bound
     }
 
+    /// A length or an index in `0..bound`; `bound` is not 0.
+    pub fn index(&mut self, bound: usize) -> usize {
+        usize::try_from(self.below(bound as u64)).expect("below a usize")
+    }
+
     /// Heads or tails.
     pub fn coin(&mut self) -> bool {
         self.next_u64() & 1 == 1

@@ -113,8 +113,8 @@ impl SimRuntime {
         if ready.is_empty() {
             return None;
         }
-        let chosen = self.choice.borrow_mut().below(ready.len() as u64);
-        Some(ready[usize::try_from(chosen).expect("below a length")])
+        let chosen = self.choice.borrow_mut().index(ready.len());
+        Some(ready[chosen])
     }
 
     fn poll_task(&self, number: u64) {

@@ -3,7 +3,7 @@
 use futures_util::future;
 
 use super::*;
-use crate::io::{BLOCK_BYTES, Extent, Io};
+use crate::io::{BLOCK_BYTES, Extent, Io, LogFile};
 
 fn filled(io: &SimIo, blocks: usize, byte: u8) -> Rc<SimBuf> {
     let mut buf = io.alloc(blocks * BLOCK_BYTES);
