@@ -74,13 +74,23 @@ pub(super) async fn walk<D: Disk, V: Follower>(
     let mut tail_moves = 0;
     loop {
         let Place { pos, chain } = tracker.next;
-        let (frame_seq, reason) = match scan::<D>(segments, salt, pos, chain, &mut tracker).await {
+        let (frame_seq, reason, pos) = match scan::<D>(segments, salt, pos, chain, &mut tracker)
+            .await
+        {
             Ok(end) => {
                 let tail_moving = tail_moves > 0 || end.torn_to.is_some();
                 return Ok(Walked { end: Place { pos: end.pos, chain: end.chain }, tail_moving });
             }
             Err(ScanError::Io(error)) => return Err(error),
-            Err(ScanError::Damaged { frame_seq, reason, .. }) => (frame_seq, reason),
+            Err(ScanError::Version { version, .. }) => {
+                let end = tracker.next;
+                tracker.follower.damaged(end.pos, FormatError::Version(version).into());
+                return Ok(Walked { end, tail_moving: false });
+            }
+            Err(ScanError::Damaged { frame_seq, reason, file, offset_bytes, .. }) => {
+                let pos = locate::<D>(segments, &file, offset_bytes);
+                (frame_seq, reason, pos.unwrap_or(tracker.next.pos))
+            }
         };
         let next = tracker.next;
         if next.chain.next_frame_seq > frame_seq {
@@ -99,7 +109,6 @@ pub(super) async fn walk<D: Disk, V: Follower>(
         }
         suspect = None;
         let after = next_frame::<D>(segments, salt, next).await?;
-        let (pos, reason) = blame::<D>(segments, salt, next, after, reason).await?;
         tracker.follower.damaged(pos, Fault::Frame { frame_seq, reason });
         match after {
             Some(place) => tracker.next = place,
@@ -108,26 +117,10 @@ pub(super) async fn walk<D: Disk, V: Follower>(
     }
 }
 
-/// Where the damaged frame lay: at `expected`, or first in the next segment when the log goes on
-/// there with a later frame and nothing was found to be left in this one.
-async fn blame<D: Disk>(
-    segments: &SegmentMap<D>,
-    salt: Salt,
-    expected: Place,
-    after: Option<Place>,
-    reason: FormatError,
-) -> Result<(LogPos, FormatError), IoError> {
-    let first = LogPos { segment: expected.pos.segment + 1, offset_bytes: FIRST_FRAME_BYTES };
-    let goes_on_there = after.is_some_and(|a| a.pos > first);
-    let nothing_here = matches!(reason, FormatError::Magic | FormatError::Length);
-    let Some(segment) = segments.get(&first.segment).filter(|_| goes_on_there && nothing_here)
-    else {
-        return Ok((expected.pos, reason));
-    };
-    let extent = Extent { offset_bytes: FIRST_FRAME_BYTES.into(), len_bytes: BLOCK_BYTES };
-    let block = segment.file.read_at(extent).await?;
-    let header = FrameHeader::decode(block.as_ref(), salt);
-    Ok((first, header.err().unwrap_or(FormatError::PayloadChecksum)))
+/// The place in the log of a place in a file.
+fn locate<D: Disk>(segments: &SegmentMap<D>, file: &str, offset_bytes: u32) -> Option<LogPos> {
+    let (epoch, _) = segments.iter().find(|(_, segment)| segment.file.name() == file)?;
+    Some(LogPos { segment: *epoch, offset_bytes })
 }
 
 /// The first frame after the damaged place `bad` that is later in the log.

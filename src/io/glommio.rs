@@ -4,6 +4,7 @@
 //! cancelled asynchronously (so the buffer is shared by `Rc` and outlives the future), and the
 //! alignment glommio reports is the logical block size, which is finer than ours.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -19,7 +20,7 @@ pub struct GlommioIo {
     root: PathBuf,
     writable: bool,
     started: Instant,
-    seed: std::cell::Cell<u64>,
+    seed: Cell<u64>,
 }
 
 impl GlommioIo {

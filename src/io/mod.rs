@@ -2,7 +2,7 @@
 //!
 //! Everything below `shard` that waits does so through these traits, so a test can put a
 //! simulated disk and clock underneath. `io::glommio` is the real thing; it is the only room that
-//! names glommio's files and timers.
+//! names glommio's files and timers. `io::sim` keeps disk, clock and dice in memory.
 //!
 //! Rules that every implementation keeps:
 //! * a write is handed over when `write_at` returns, durable only after a later `sync` returned;
@@ -12,6 +12,7 @@
 
 pub mod glommio;
 pub mod notify;
+pub mod sim;
 
 use std::future::Future;
 use std::rc::Rc;

@@ -38,6 +38,8 @@ const CRC_AT: usize = BLOCK_BYTES - 4;
 const FRAME_PAYLOAD_BYTES: usize = 256 * 1024;
 /// Longest body of an entry that is not cut, in bytes.
 const PART_BYTES: usize = FRAME_PAYLOAD_BYTES - metadata_bytes(0);
+/// What the name of a checkpoint being written ends with.
+const TEMPORARY: &str = ".tmp";
 /// Checkpoints kept.
 const KEEP: usize = 2;
 
@@ -114,10 +116,11 @@ impl CheckpointBuilder {
         facts: CheckpointFacts,
     ) -> IoResult<()> {
         let name = file_name(facts.chain.next_frame_seq);
-        let temporary = format!("{name}.tmp");
+        let temporary = format!("{name}{TEMPORARY}");
         let old = list(disk)?;
-        if disk.list()?.iter().any(|(n, _)| *n == temporary) {
-            disk.remove(&temporary)?;
+        // What an interrupted attempt left, this one's or an earlier one's.
+        for (left, _) in disk.list()?.iter().filter(|(n, _)| is_temporary(n)) {
+            disk.remove(left)?;
         }
         let bytes: usize = self.frames.iter().map(|(p, _)| frame_bytes(p.len())).sum();
         let file = disk.create(&temporary, (BLOCK_BYTES + bytes) as u64).await?;
@@ -162,10 +165,19 @@ fn file_name(next_frame_seq: u64) -> String {
     format!("checkpoint-{next_frame_seq:020}.ckpt")
 }
 
+fn is_name(name: &str) -> bool {
+    let digits = name.strip_prefix("checkpoint-").and_then(|n| n.strip_suffix(".ckpt"));
+    digits.is_some_and(|d| d.len() == 20 && d.bytes().all(|b| b.is_ascii_digit()))
+}
+
+fn is_temporary(name: &str) -> bool {
+    name.strip_suffix(TEMPORARY).is_some_and(is_name)
+}
+
 /// The checkpoint files of a shard, oldest first.
 pub fn list<D: Disk>(disk: &D) -> IoResult<Vec<(String, u64)>> {
     let mut files = disk.list()?;
-    files.retain(|(name, _)| name.starts_with("checkpoint-") && name.ends_with(".ckpt"));
+    files.retain(|(name, _)| is_name(name));
     Ok(files)
 }
 
@@ -257,8 +269,9 @@ pub async fn read<D: Disk>(
         at += header.frame_bytes();
         prev_crc = crc;
     }
-    join(&payloads, |entry| visitor.entry(facts.pos, entry))
-        .map_err(|(at, reason)| damaged_at(at)(reason))?;
+    let damaged = |(at, reason): (usize, FormatError)| damaged_at(at)(reason);
+    join(&payloads, |_| Ok(())).map_err(damaged)?;
+    join(&payloads, |entry| visitor.entry(facts.pos, entry)).map_err(damaged)?;
     Ok(facts)
 }
 

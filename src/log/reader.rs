@@ -11,7 +11,7 @@ use super::format::{FRAME_HEADER_BYTES, FormatError, FrameHeader, payload_of};
 use super::index::{IndexEntry, SPAN_BYTES};
 use super::segment::{LogFacts, Segment};
 use super::segments::Segments;
-use crate::io::{Clock, Disk, Extent, IoError, LogFile};
+use crate::io::{BLOCK_BYTES, Clock, Disk, Extent, IoError, LogFile};
 use crate::types::LogPos;
 
 /// Bytes read from the disk at a time: a span and most of the frame that crosses its end.
@@ -110,8 +110,8 @@ impl<D: Disk + Clock> Reader<D> {
         let mut pos = entry.pos;
         let segment = self.segments.get(pos.segment).ok_or(ReadError::Released(pos.segment))?;
         let mut chunk: Option<(u32, Rc<D::Buf>)> = None;
-        // A segment may be full to its last block: then there is nothing to read at its end.
-        let in_segment = |pos: LogPos| u64::from(pos.offset_bytes) < segment.bytes;
+        let in_segment =
+            |pos: LogPos| u64::from(pos.offset_bytes) + BLOCK_BYTES as u64 <= segment.bytes;
         while entry.spans(pos) && pos < self.durable_end.get() && in_segment(pos) {
             let remembered = self.window.borrow().get(&pos).cloned();
             let frame = match remembered {
@@ -153,8 +153,14 @@ impl<D: Disk + Clock> Reader<D> {
             let Ok((header, _)) = FrameHeader::decode(bytes, self.facts.salt()) else {
                 return Ok(None); // the writer rolled here
             };
+            if header.epoch != pos.segment {
+                return Ok(None); // a frame of the file's former life
+            }
             if bytes.len() < header.frame_bytes() {
                 want = header.frame_bytes();
+                if u64::from(pos.offset_bytes) + want as u64 > segment.bytes {
+                    return Err(damaged(segment, pos, FormatError::Length));
+                }
                 continue;
             }
             return self.whole(segment, pos, buf, offset);
@@ -169,11 +175,7 @@ impl<D: Disk + Clock> Reader<D> {
         start: usize,
     ) -> Result<Option<ReadFrame<D::Buf>>, ReadError> {
         let bytes = &buf.as_ref().as_ref()[start..];
-        let damaged = |reason| ReadError::Damaged {
-            file: segment.file.name().to_owned(),
-            offset_bytes: pos.offset_bytes,
-            reason,
-        };
+        let damaged = |reason| damaged(segment, pos, reason);
         let (header, _) = FrameHeader::decode(bytes, self.facts.salt()).map_err(damaged)?;
         if header.epoch != pos.segment {
             return Ok(None); // a frame of the file's former life
@@ -181,4 +183,9 @@ impl<D: Disk + Clock> Reader<D> {
         let payload_bytes = payload_of(&header, bytes).map_err(damaged)?.len();
         Ok(Some(ReadFrame { pos, buf, start, payload_bytes }))
     }
+}
+
+fn damaged<F: LogFile>(segment: &Segment<F>, pos: LogPos, reason: FormatError) -> ReadError {
+    let file = segment.file.name().to_owned();
+    ReadError::Damaged { file, offset_bytes: pos.offset_bytes, reason }
 }

@@ -90,7 +90,7 @@ pub async fn find<D: Disk>(disk: &D, log: LogFacts) -> Result<Found<D>, Recovery
             Ok(header) if header.directory_id != log.directory_id || header.shard != log.shard => {
                 return Err(refuse(FormatError::Entry("segment of another directory or shard")));
             }
-            Ok(header) if header.segment_bytes > len_bytes => {
+            Ok(header) if header.segment_bytes > len_bytes || !is_sane(header.segment_bytes) => {
                 return Err(refuse(FormatError::Length));
             }
             Ok(header) => {
@@ -107,6 +107,11 @@ pub async fn find<D: Disk>(disk: &D, log: LogFacts) -> Result<Found<D>, Recovery
         }
     }
     Ok(found)
+}
+
+/// Whether a segment can have this length: whole blocks, every offset a `u32`.
+fn is_sane(segment_bytes: u64) -> bool {
+    segment_bytes.is_multiple_of(BLOCK_BYTES as u64) && u32::try_from(segment_bytes).is_ok()
 }
 
 /// Whether any frame of this directory lies in a file whose header cannot be read.
@@ -169,6 +174,12 @@ async fn newest_checkpoint<D: Disk>(
         match checkpoint::read(disk, log, name, *len_bytes, visitor).await {
             Ok(facts) => return Ok(Some(facts)),
             Err(CheckpointError::Io(error)) => return Err(error.into()),
+            // Not damage: what a newer release wrote is not passed over by an older one.
+            Err(CheckpointError::Damaged {
+                file, reason: FormatError::Version(version), ..
+            }) => {
+                return Err(ScanError::Version { file, offset_bytes: 0, version }.into());
+            }
             Err(error) => tracing::warn!(shard = log.shard, %error, "trying an older checkpoint"),
         }
     }

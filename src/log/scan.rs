@@ -13,7 +13,8 @@ use std::rc::Rc;
 
 use super::entry::{Batch, Entry, Kind, entries};
 use super::format::{
-    FRAME_HEADER_BYTES, FormatError, FrameHeader, SEGMENT_HEADER_BYTES, Salt, payload_of,
+    FRAME_HEADER_BYTES, FormatError, FrameHeader, PAYLOAD_BYTES_MAX, SEGMENT_HEADER_BYTES, Salt,
+    payload_of,
 };
 use super::segment::Segment;
 use super::writer::Chain;
@@ -43,6 +44,16 @@ pub enum ScanError {
     /// The disk refused.
     #[error("reading the log failed")]
     Io(#[from] IoError),
+    /// Written by a newer release.
+    #[error("{file}, offset {offset_bytes}: format version {version} is not known to this build")]
+    Version {
+        /// The file.
+        file: String,
+        /// Bytes from the start of the file.
+        offset_bytes: u32,
+        /// The version.
+        version: u16,
+    },
     /// Acknowledged data was damaged.
     #[error(
         "damage inside acknowledged data: file {file}, offset {offset_bytes}, frame {frame_seq}: \
@@ -182,35 +193,82 @@ async fn judge_end<D: Disk>(
     reason: FormatError,
 ) -> Result<(), ScanError> {
     let expected = end.chain.next_frame_seq;
-    let mut failed_frame = Vec::new();
     for (epoch, segment) in segments.range(end.pos.segment..) {
         let same = *epoch == end.pos.segment;
         let mut at =
             if same { u64::from(end.pos.offset_bytes) } else { SEGMENT_HEADER_BYTES as u64 };
         let mut window = Window::new(segment);
         while at + BLOCK_BYTES as u64 <= segment.bytes {
-            let block = window.get(at, BLOCK_BYTES).await?;
-            if same && at == u64::from(end.pos.offset_bytes) {
-                failed_frame = block.to_vec();
-            }
-            if let Ok((header, _)) = FrameHeader::decode(block, salt)
-                && header.epoch == *epoch
-                && header.frame_seq >= expected
-            {
-                if header.durable_seq >= expected {
-                    let pos = end.pos;
-                    let file = segments[&pos.segment].file.name();
-                    return Err(damaged(file, pos, end.chain, reason, &failed_frame));
+            match FrameHeader::decode(window.get(at, BLOCK_BYTES).await?, salt) {
+                Ok((header, _)) if header.epoch == *epoch && header.frame_seq >= expected => {
+                    let frame_end = (at + header.frame_bytes() as u64).min(segment.bytes);
+                    if same {
+                        end.torn_to = end.torn_to.max(Some(u32_of_u64(frame_end)));
+                    }
+                    if header.durable_seq >= expected {
+                        return Err(locate::<D>(segments, salt, end, reason).await?);
+                    }
                 }
-                let frame_end = (at + header.frame_bytes() as u64).min(segment.bytes);
-                if same {
-                    end.torn_to = end.torn_to.max(Some(u32_of_u64(frame_end)));
+                Err(FormatError::Version(version)) => {
+                    let file = segment.file.name().to_owned();
+                    let offset_bytes = u32_of_u64(at);
+                    return Err(ScanError::Version { file, offset_bytes, version });
                 }
+                _ => {}
             }
             at += BLOCK_BYTES as u64;
         }
     }
     Ok(())
+}
+
+/// Says where the damage is: where the chain ended, unless the writer rolled there; then in the
+/// next segment's first frame.
+async fn locate<D: Disk>(
+    segments: &SegmentMap<D>,
+    salt: Salt,
+    end: &LogEnd,
+    reason: FormatError,
+) -> Result<ScanError, IoError> {
+    let expected = end.chain.next_frame_seq;
+    let (mut pos, mut reason) = (end.pos, reason);
+    let first = LogPos { segment: pos.segment + 1, offset_bytes: u32_of(SEGMENT_HEADER_BYTES) };
+    if end.torn_to.is_none()
+        && let Some(next) = segments.get(&first.segment)
+    {
+        let mut window = Window::new(next);
+        let block = window.get(u64::from(first.offset_bytes), BLOCK_BYTES).await?;
+        let decoded = FrameHeader::decode(block, salt);
+        // A whole first frame with a later number says that the expected one was not in here.
+        let later = |h: &FrameHeader| h.epoch == first.segment && h.frame_seq > expected;
+        if !decoded.is_ok_and(|(header, _)| later(&header)) {
+            let read = next_frame(&mut window, salt, first, end.chain).await?;
+            (pos, reason) = (first, read.err().unwrap_or(reason));
+        }
+    }
+    let segment = &segments[&pos.segment];
+    let frame = rest_of_frame(segment, salt, pos).await?;
+    Ok(damaged(segment.file.name(), pos, end.chain, reason, &frame))
+}
+
+/// The bytes from `pos` to the next frame of the segment: what is left of a damaged one.
+async fn rest_of_frame<F: LogFile>(
+    segment: &Segment<F>,
+    salt: Salt,
+    pos: LogPos,
+) -> Result<Vec<u8>, IoError> {
+    let mut bytes = Vec::new();
+    let mut window = Window::new(segment);
+    let mut at = u64::from(pos.offset_bytes);
+    while at + BLOCK_BYTES as u64 <= segment.bytes && bytes.len() < PAYLOAD_BYTES_MAX {
+        let block = window.get(at, BLOCK_BYTES).await?;
+        if !bytes.is_empty() && FrameHeader::decode(block, salt).is_ok() {
+            break;
+        }
+        bytes.extend_from_slice(block);
+        at += BLOCK_BYTES as u64;
+    }
+    Ok(bytes)
 }
 
 fn damaged(file: &str, pos: LogPos, chain: Chain, reason: FormatError, frame: &[u8]) -> ScanError {

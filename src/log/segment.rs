@@ -186,6 +186,17 @@ pub enum Source {
     Dead(String),
 }
 
+impl Source {
+    /// The file's name.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        match self {
+            Self::New(number) => file_name(*number),
+            Self::Dead(name) => name.clone(),
+        }
+    }
+}
+
 /// Memory full of zeros for [`Segment::zero_step`].
 pub fn zeros<D: Disk>(disk: &D) -> Rc<D::Buf> {
     zeroed(disk, ZERO_STEP_BYTES)

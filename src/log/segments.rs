@@ -148,7 +148,7 @@ impl<D: Disk + Clock> Segments<D> {
         let epoch = self.active.borrow().epoch + 1;
         let dead = self.dead.borrow_mut().pop();
         let source = dead.map_or_else(|| Source::New(self.take_file_number()), Source::Dead);
-        match Segment::prepare(disk, self.facts, source, epoch).await {
+        match Segment::prepare(disk, self.facts, source.clone(), epoch).await {
             Ok(segment) => {
                 if self.out_of_space.replace(false) {
                     tracing::info!(shard = self.facts.shard, "there is room on the disk again");
@@ -159,6 +159,11 @@ impl<D: Disk + Clock> Segments<D> {
             Err(error) if error.is_out_of_space() => {
                 if !self.out_of_space.replace(true) {
                     tracing::error!(shard = self.facts.shard, %error, "no room for a new segment");
+                }
+                // Nothing may be lost by trying: a file that is there is tried again.
+                let name = source.file_name();
+                if disk.list()?.iter().any(|(n, _)| *n == name) {
+                    self.dead.borrow_mut().push(name);
                 }
                 disk.sleep_us(SPACE_RETRY_US).await;
             }

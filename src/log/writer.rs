@@ -15,7 +15,7 @@ use std::rc::Rc;
 use futures_util::future::{self, Either};
 
 use super::entry::{self, BatchPlace, Kind};
-use super::format::{FRAME_HEADER_BYTES, FrameHeader};
+use super::format::{FRAME_HEADER_BYTES, FrameHeader, SEGMENT_HEADER_BYTES};
 use super::group::{Gather, OpenFrame, Policy, Step};
 use super::segment::{LogFacts, Segment};
 use super::segments::Segments;
@@ -159,6 +159,13 @@ impl<I: Io, N> Writer<I, N> {
         self.gather.borrow().bytes()
     }
 
+    /// Where the next frame goes in the chain. What a checkpoint needs is [`Flushed::end`]: later a
+    /// marker or a group under way, which a crash may take away, would be counted in.
+    #[must_use]
+    pub fn chain(&self) -> Chain {
+        self.chain.get()
+    }
+
     /// Waits for something to write, writes it, syncs it, and says what is durable now.
     ///
     /// * Durable: everything up to the returned ticket.
@@ -172,6 +179,8 @@ impl<I: Io, N> Writer<I, N> {
             if !frames.is_empty() {
                 break (segment, frames);
             }
+            let is_empty = segment.end_bytes() == SEGMENT_HEADER_BYTES as u64;
+            assert!(!is_empty, "segments are longer than the longest frame");
             self.roll(&segment).await?;
         };
         self.write_and_sync(&segment, frames).await
@@ -215,17 +224,17 @@ impl<I: Io, N> Writer<I, N> {
         matches!(future::select(gathered, timeout).await, Either::Left(_))
     }
 
-    /// Whether the disk does not know yet that its last frame with entries is durable.
+    /// Whether the disk does not know yet that its last frame with entries is durable, and there
+    /// is room to say so.
     fn marker_is_due(&self) -> bool {
         let last_frame_seq = self.chain.get().next_frame_seq - 1;
-        self.durable_frame_seq.get() == last_frame_seq && self.flushed_tickets.get() > 0
+        self.durable_frame_seq.get() == last_frame_seq
+            && self.flushed_tickets.get() > 0
+            && self.segments.active().room_bytes() >= BLOCK_BYTES
     }
 
     async fn write_marker(&self) -> Result<(), IoError> {
         let segment = self.segments.active();
-        if segment.room_bytes() < BLOCK_BYTES {
-            return Ok(());
-        }
         let frame = OpenFrame::<_, N> {
             buf: self.io.alloc(BLOCK_BYTES),
             end: FRAME_HEADER_BYTES,
