@@ -178,8 +178,8 @@ impl SimIo {
         self.after(seed, Loss::Power)
     }
 
-    /// The directory after the process died now: what was handed over survives, a write under way
-    /// survives sector by sector as `seed` decides.
+    /// The directory after the process died now: what was handed over is there, and still as little
+    /// durable as before; `seed` decides whether a write under way happens.
     #[must_use]
     pub fn kill(&self, seed: u64) -> Self {
         self.after(seed, Loss::Process)

@@ -433,3 +433,49 @@ fn a_quiet_log_with_a_full_segment_waits_for_nothing_but_appends() {
         assert!(events <= 2, "it woke {events} times although there is no room for a marker");
     });
 }
+
+#[test]
+fn a_marker_is_durable_before_anything_in_the_next_segment_is() {
+    use thalweg::io::sim::{SimIo, SimRuntime};
+    for seed in 0..20 {
+        let io = SimIo::new(seed);
+        let mut dice = Stream::new(seed, "recovery");
+        SimRuntime::new(&io).block_on(async {
+            let life = crate::kit::open(&std::rc::Rc::new(io.clone())).await.unwrap();
+            let body = Box::pin(async {
+                life.append_durably(&mut dice, 1, 700_000).await;
+                life.idle_until_marker().await;
+                life.append_durably(&mut dice, 1, 700_000).await;
+            });
+            Box::pin(crate::kit::kept(&life, body)).await;
+        });
+        let after = io.crash(seed);
+        SimRuntime::new(&after).block_on(async {
+            let life = crate::kit::open(&std::rc::Rc::new(after.clone())).await.unwrap();
+            assert_eq!(life.found.batches.len(), 2, "seed {seed}: both were acknowledged");
+        });
+    }
+}
+
+#[test]
+fn what_recovery_has_shown_survives_a_power_cut_after_it() {
+    use thalweg::io::sim::{Faults, SimIo, SimRuntime};
+    for seed in 0..20 {
+        let io = SimIo::new(seed);
+        let mut dice = Stream::new(seed, "recovery");
+        SimRuntime::new(&io).block_on(async {
+            let life = crate::kit::open(&std::rc::Rc::new(io.clone())).await.unwrap();
+            io.set_faults(Faults { fail_sync: Some(0), ..io.faults() });
+            life.append(1, records(&mut dice, &[5_000]));
+            assert!(life.flush().await.is_err(), "written and not synced");
+        });
+        let mut after = io.kill(seed);
+        for _ in 0..2 {
+            SimRuntime::new(&after).block_on(async {
+                let life = crate::kit::open(&std::rc::Rc::new(after.clone())).await.unwrap();
+                assert_eq!(life.found.batches.len(), 1, "seed {seed}");
+            });
+            after = after.crash(seed);
+        }
+    }
+}

@@ -92,19 +92,14 @@ impl FileState {
     }
 
     /// The file after a crash; `keep` is asked about every sector in question.
-    fn image(
-        &self,
-        keep_completed: bool,
-        keep_length: bool,
-        mut keep: impl FnMut() -> bool,
-    ) -> Vec<u8> {
+    fn image(&self, keep_length: bool, mut keep: impl FnMut() -> bool) -> Vec<u8> {
         let mut bytes = self.durable.clone();
         if keep_length && bytes.len() < self.written.len() {
             bytes.resize(self.written.len(), 0);
         }
         for write in &self.pending {
             for (index, sector) in write.buf.0.chunks(SECTOR_BYTES).enumerate() {
-                if (keep_completed && write.completed) || keep() {
+                if keep() {
                     put(&mut bytes, write.offset + index * SECTOR_BYTES, sector);
                 }
             }
@@ -151,7 +146,7 @@ impl NameChange {
 }
 
 /// Every file, and the directory.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct DiskState {
     files: BTreeMap<FileId, FileState>,
     names: Names,
@@ -240,27 +235,38 @@ impl DiskState {
     }
 
     pub(super) fn image(&self, dice: &mut Stream, loss: Loss) -> Self {
-        let mut names = self.durable_names.clone();
-        for change in &self.changes {
-            if loss == Loss::Process || dice.coin() {
-                change.apply(&mut names);
-            }
+        if loss == Loss::Process {
+            return self.after_process(dice);
         }
-        let process = loss == Loss::Process;
+        let mut names = self.durable_names.clone();
+        self.changes.iter().filter(|_| dice.coin()).for_each(|change| change.apply(&mut names));
         let mut image = Self { files_made: self.files_made, ..Self::default() };
         for (id, file) in &self.files {
-            let keep_length = process || dice.coin();
-            let bytes = file.image(process, keep_length, || dice.coin());
+            let keep_length = dice.coin();
+            let bytes = file.image(keep_length, || dice.coin());
             image.files.insert(*id, FileState::new(bytes));
         }
         image.named(names)
+    }
+
+    /// Nothing written is lost, and nothing becomes durable by it: a power cut may follow. A write
+    /// under way happens or does not.
+    fn after_process(&self, dice: &mut Stream) -> Self {
+        let mut image = self.clone();
+        for file in image.files.values_mut() {
+            file.pending.retain(|write| write.completed || dice.coin());
+            let under_way = file.pending.iter().filter(|write| !write.completed);
+            let numbers: Vec<u64> = under_way.map(|write| write.number).collect();
+            numbers.into_iter().for_each(|number| file.complete(number));
+        }
+        image
     }
 
     pub(super) fn image_keeping(&self, mut keep: impl FnMut(usize) -> bool) -> Self {
         let mut image = Self { files_made: self.files_made, ..Self::default() };
         let mut sector = 0;
         for (id, file) in &self.files {
-            let bytes = file.image(false, true, || {
+            let bytes = file.image(true, || {
                 sector += 1;
                 keep(sector - 1)
             });

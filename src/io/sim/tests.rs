@@ -125,6 +125,7 @@ fn every_subset_of_unsynced_sectors_can_be_asked_for() {
 fn the_death_of_the_process_loses_nothing_that_was_written() {
     let after = half_synced(9).kill(1);
     assert_eq!(after.contents("file").unwrap()[BLOCK_BYTES..], [2; BLOCK_BYTES]);
+    assert_eq!(after.unsynced_sectors(), 8, "nor is it durable because of that");
 }
 
 #[test]
