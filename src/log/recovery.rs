@@ -198,12 +198,14 @@ pub async fn recover<I: Io>(
 ) -> Result<Recovered<I>, RecoveryError> {
     let mut found = find(io, log).await?;
     let (facts, end) = replay(io, log, &found, visitor).await?;
-    let later = found.segments.split_off(&(end.pos.segment + 1));
+    let mut later = found.segments.split_off(&(end.pos.segment + 1));
     let active = found.segments.remove(&end.pos.segment);
     let living = found.segments.split_off(&facts.map_or(1, |f| f.first_epoch));
     let unused = found.segments.values();
     found.dead.extend(unused.map(|s| s.file.name().to_owned()));
-    // Their epochs come next: were another file given one of them, there would be two of it.
+    // The spare goes on being it. Others after the end hold a torn tail at most; their epochs come
+    // next, and were another file given one of them, there would be two of it.
+    let spare = if end.torn_later { None } else { later.remove(&(end.pos.segment + 1)) };
     later.values().try_for_each(|s| io.remove(s.file.name()))?;
 
     let torn_bytes = match &active {
@@ -221,7 +223,7 @@ pub async fn recover<I: Io>(
         Rc::new(Segment::prepare(io, log, source, end.pos.segment).await?)
     };
     io.sync_dir().await?;
-    let segments = Segments::new(log, active, living, dead, next_file_number);
+    let segments = Segments::new(log, active, living, spare, dead, next_file_number);
     let next_stream_id = facts.map_or(1, |f| f.next_stream_id);
     Ok(Recovered { segments, chain: end.chain, next_stream_id, torn_bytes })
 }

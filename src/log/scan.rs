@@ -83,6 +83,8 @@ pub struct LogEnd {
     /// End of what an interrupted write left after `pos` in this segment, in bytes from the start
     /// of the file; `None` when nothing of this epoch is there.
     pub torn_to: Option<u32>,
+    /// Whether an interrupted write left something in a later segment.
+    pub torn_later: bool,
 }
 
 /// The segments to scan, by epoch.
@@ -98,7 +100,7 @@ pub async fn scan<D: Disk>(
     chain: Chain,
     visitor: &mut impl Visitor,
 ) -> Result<LogEnd, ScanError> {
-    let mut end = LogEnd { pos: start, chain, torn_to: None };
+    let mut end = LogEnd { pos: start, chain, torn_to: None, torn_later: false };
     let mut epoch = start.segment;
     let mut offset_bytes = start.offset_bytes;
     let reason = loop {
@@ -204,6 +206,8 @@ async fn judge_end<D: Disk>(
                     let frame_end = (at + header.frame_bytes() as u64).min(segment.bytes);
                     if same {
                         end.torn_to = end.torn_to.max(Some(u32_of_u64(frame_end)));
+                    } else {
+                        end.torn_later = true;
                     }
                     if header.durable_seq >= expected {
                         return Err(locate::<D>(segments, salt, end, reason).await?);

@@ -36,11 +36,12 @@ pub struct Segments<D: Disk> {
 }
 
 impl<D: Disk + Clock> Segments<D> {
-    /// What recovery found: the segment to write on, those before it, dead files.
+    /// What recovery found: the segment to write on, those before it, one for after it, dead files.
     pub fn new(
         facts: LogFacts,
         active: Rc<Segment<D::File>>,
         sealed: BTreeMap<u64, Rc<Segment<D::File>>>,
+        spare: Option<Rc<Segment<D::File>>>,
         dead: Vec<String>,
         next_file_number: u64,
     ) -> Self {
@@ -48,7 +49,7 @@ impl<D: Disk + Clock> Segments<D> {
             facts,
             active: RefCell::new(active),
             sealed: RefCell::new(sealed),
-            spare: RefCell::new(None),
+            spare: RefCell::new(spare),
             dead: RefCell::new(dead),
             next_file_number: next_file_number.into(),
             changed: Notify::default(),
