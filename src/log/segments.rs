@@ -84,6 +84,19 @@ impl<D: Disk + Clock> Segments<D> {
         }
     }
 
+    /// Whether the disk had no room for a spare when last asked.
+    #[must_use]
+    pub fn is_out_of_space(&self) -> bool {
+        self.out_of_space.get()
+    }
+
+    /// Epoch of the oldest segment that is not dead.
+    #[must_use]
+    pub fn oldest_epoch(&self) -> u64 {
+        let active = self.active.borrow().epoch;
+        self.sealed.borrow().keys().next().map_or(active, |oldest| active.min(*oldest))
+    }
+
     /// How many files the log holds, for the metrics.
     #[must_use]
     pub fn file_count(&self) -> usize {

@@ -7,10 +7,14 @@ use super::engine::{Engine, Note, Refused};
 use crate::control::Stream;
 use crate::io::Io;
 use crate::log::entry::{BatchPlace, batch_bytes_max};
-use crate::types::{Ack, AppendInput, PartialStreamConfig, Refusal, StreamPosition};
+use crate::types::{Ack, AppendInput, Command, PartialStreamConfig, Refusal, StreamPosition};
 
-/// Log bytes kept free for metadata, so that deletions and trims still work on a full disk.
+/// Log bytes kept free on a full disk for what gives room back: trims and deletions.
 const RESERVE_BYTES: u64 = 2 * 1024 * 1024;
+/// Of these, what trims leave to deletions.
+const DELETIONS_RESERVE_BYTES: u64 = 1024 * 1024;
+/// More than a new basin or stream takes in the log.
+const CREATION_BYTES_MAX: usize = 64 * 1024;
 
 impl<I: Io> Engine<I> {
     /// Appends a batch and answers once it is durable.
@@ -59,7 +63,7 @@ impl<I: Io> Engine<I> {
         input: &AppendInput,
         auto_create: &PartialStreamConfig,
     ) -> Result<(Rc<Stream>, Ack, u64), Refused> {
-        self.check_room(input)?;
+        self.check_room_for(input)?;
         let stream = self.stream_for_append(path, auto_create)?;
         let now_ms = self.io.wall_us() / 1000;
         let before = stream.accepted.get();
@@ -82,9 +86,20 @@ impl<I: Io> Engine<I> {
     }
 
     /// Refuses before any effect when the log might not find room on the disk.
-    fn check_room(&self, input: &AppendInput) -> Result<(), Refusal> {
-        let wanted = (self.writer.gathered_bytes() + batch_bytes_max(input)) as u64;
-        if self.segments.room_bytes() < wanted + RESERVE_BYTES {
+    fn check_room_for(&self, input: &AppendInput) -> Result<(), Refusal> {
+        let trims = input.records.iter().all(|r| matches!(r.command, Some(Command::Trim(_))));
+        let reserve = if trims { DELETIONS_RESERVE_BYTES } else { RESERVE_BYTES };
+        self.check_room(batch_bytes_max(input), reserve)
+    }
+
+    /// Refuses to create a basin or stream when the log might not find room on the disk.
+    pub(super) fn check_room_to_create(&self) -> Result<(), Refusal> {
+        self.check_room(CREATION_BYTES_MAX, RESERVE_BYTES)
+    }
+
+    fn check_room(&self, bytes: usize, reserve: u64) -> Result<(), Refusal> {
+        let wanted = (self.writer.gathered_bytes() + bytes) as u64;
+        if self.segments.room_bytes() < wanted + reserve {
             return Err(Refusal::HotServer("the disk is full; try again later".to_owned()));
         }
         Ok(())

@@ -41,6 +41,7 @@ impl<I: Io> Engine<I> {
                 }
                 self.check_basin_is_staying(&path.basin)?;
                 self.check_open()?;
+                self.check_room_to_create()?;
                 Ok(self.add_stream(path, auto_create, &config, None))
             }
             found => found,
@@ -145,6 +146,7 @@ impl<I: Io> Engine<I> {
             }),
             Err(Refused { refusal: Refusal::StreamNotFound(_), .. }) => {
                 let basin = self.basin_config(&path.basin)?;
+                self.check_room_to_create()?;
                 Ok((self.add_stream(path, config, &basin, creation), true))
             }
             Err(refused) => Err(refused),
@@ -238,6 +240,7 @@ impl<I: Io> Engine<I> {
         self.check_open()?;
         let known = self.catalog.borrow().basin(name).cloned();
         let Some(basin) = known else {
+            self.check_room_to_create()?;
             let created_us = self.io.wall_us();
             let name_text = name.to_string();
             let record =

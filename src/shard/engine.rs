@@ -196,13 +196,22 @@ impl<I: Io> Engine<I> {
 
     /// Writes checkpoints as the log grows, for ever. A failed one is reported and tried again
     /// after as much more log: it bounds a restart, it promises nothing.
+    ///
+    /// On a full disk it is what gives room back: little can be logged, so whatever is logged
+    /// (trims and deletions) is followed by a checkpoint, and by the second one that it takes
+    /// before a segment may go.
     pub async fn run_checkpoints(self: Rc<Self>) {
         loop {
-            while self.logged_bytes.get() < self.config.checkpoint_bytes {
+            while self.logged_bytes.get() < self.checkpoint_due_bytes() {
                 self.checkpoint_due.notified().await;
             }
             self.logged_bytes.set(0);
-            if let Err(error) = self.checkpoint().await {
+            let mut written = self.checkpoint().await;
+            let releases = self.segments.oldest_epoch() < self.previous_first_epoch.get();
+            if written.is_ok() && releases && self.segments.is_out_of_space() {
+                written = self.checkpoint().await;
+            }
+            if let Err(error) = written {
                 tracing::error!(shard = self.config.log.shard, %error, "checkpoint failed");
             }
         }
@@ -253,9 +262,13 @@ impl<I: Io> Engine<I> {
         self.durable.advance(flushed.durable_ticket);
         let logged = self.logged_bytes.get() + flushed.written_bytes;
         self.logged_bytes.set(logged);
-        if logged >= self.config.checkpoint_bytes {
+        if logged >= self.checkpoint_due_bytes() {
             self.checkpoint_due.notify();
         }
+    }
+
+    fn checkpoint_due_bytes(&self) -> u64 {
+        if self.segments.is_out_of_space() { 1 } else { self.config.checkpoint_bytes }
     }
 
     /// Writes a checkpoint of what is durable, then gives up segments that hold nothing any more.

@@ -16,10 +16,11 @@ use crate::codec::json::ReadBatchEncoder;
 use crate::control::Stream;
 use crate::io::Io;
 use crate::log::entry::{Batch, Kind, Record, entries};
+use crate::log::format::FormatError;
 use crate::log::index::IndexEntry;
 use crate::log::reader::{ReadError, ReadFrame};
 use crate::types::refusal::chain;
-use crate::types::{PartialStreamConfig, Refusal, StreamPosition};
+use crate::types::{LogPos, PartialStreamConfig, Refusal, StreamPosition};
 
 /// Where delivery starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +159,7 @@ impl<I: Io> Engine<I> {
             bytes_read += record.metered_bytes;
             delivered.records += 1;
             encoder.record(record.seq_num, record.timestamp, record.headers(), record.body);
-            ControlFlow::Continue(())
+            if budget.count == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let scanned = self.scan(stream, start, end_seq_num, each).await;
         scanned.map_err(|error| {
@@ -181,15 +182,17 @@ impl<I: Io> Engine<I> {
         end_seq_num: u64,
         mut each: impl FnMut(&Record<'_>) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        let mut next = Next { start, seq_num: 0, end_seq_num };
         let mut entry = match start {
             From::SeqNum(seq_num) => stream.index.borrow().at_seq_num(seq_num),
             From::Timestamp(timestamp) => stream.index.borrow().at_timestamp(timestamp),
         };
+        let Some(IndexEntry { seq_num: met_to, mut pos, .. }) = entry else { return Ok(()) };
+        let mut next = Next { start, seq_num: 0, end_seq_num, met_to };
         while let Some(span) = entry {
+            pos = span.pos;
             next.seq_num = next.seq_num.max(stream.durable.get().trim_point);
             if next.seq_num >= end_seq_num {
-                break; // all of it was trimmed, and may be gone from the disk
+                return Ok(()); // all of it was trimmed, and may be gone from the disk
             }
             match self.reader.span(span).await {
                 Ok(frames) => {
@@ -204,7 +207,7 @@ impl<I: Io> Engine<I> {
             }
             entry = stream.index.borrow().after(span.seq_num);
         }
-        Ok(())
+        next.meet(stream, pos, end_seq_num, end_seq_num)
     }
 }
 
@@ -218,9 +221,30 @@ struct Next {
     start: From,
     seq_num: u64,
     end_seq_num: u64,
+    /// Records before this one were met, wanted or not, or needed not be.
+    met_to: u64,
 }
 
 impl Next {
+    /// Meets the records `first..end` in the frame at `pos`. A stream's batches follow each other
+    /// without a gap, so one means that a frame between them could not be recognised any more.
+    ///
+    /// * Errors: [`ReadError::Damaged`], unless what is missing was trimmed or deleted.
+    fn meet(
+        &mut self,
+        stream: &Stream,
+        pos: LogPos,
+        first: u64,
+        end: u64,
+    ) -> Result<(), ReadError> {
+        let excused = stream.durable.get().trim_point >= first || stream.is_deleting();
+        if first > self.met_to && !excused {
+            return Err(damaged(pos, FormatError::Entry("records before it are missing")));
+        }
+        self.met_to = self.met_to.max(end);
+        Ok(())
+    }
+
     fn wants(&self, record: &Record<'_>) -> bool {
         let started = match self.start {
             From::SeqNum(seq_num) => record.seq_num >= seq_num,
@@ -228,6 +252,11 @@ impl Next {
         };
         started && record.seq_num >= self.seq_num
     }
+}
+
+fn damaged(pos: LogPos, reason: FormatError) -> ReadError {
+    let file = format!("segment with epoch {}", pos.segment);
+    ReadError::Damaged { file, offset_bytes: pos.offset_bytes, reason }
 }
 
 /// Goes through the frames of a span.
@@ -238,18 +267,18 @@ fn visit<B: AsRef<[u8]>>(
     each: &mut impl FnMut(&Record<'_>) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>, ReadError> {
     for frame in frames {
-        let unparsable = |reason| ReadError::Damaged {
-            file: format!("segment with epoch {}", frame.pos.segment),
-            offset_bytes: frame.pos.offset_bytes,
-            reason,
-        };
+        let unparsable = |reason| damaged(frame.pos, reason);
         for entry in entries(frame.payload()) {
             let entry = entry.map_err(unparsable)?;
             if entry.kind != Kind::Batch {
                 continue;
             }
             let batch = Batch::of(&entry).map_err(unparsable)?;
-            if batch.place.stream != stream.id || batch.end_seq_num() <= next.seq_num {
+            if batch.place.stream != stream.id {
+                continue;
+            }
+            next.meet(stream, frame.pos, batch.place.first_seq_num, batch.end_seq_num())?;
+            if batch.end_seq_num() <= next.seq_num {
                 continue;
             }
             for record in batch.records() {

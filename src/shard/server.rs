@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -90,6 +90,7 @@ impl Server {
     pub fn start(settings: &ServerSettings) -> Result<Self, glommio::GlommioError<()>> {
         let (reporter, reports) = mpsc::channel();
         let drain = Arc::new(AtomicBool::new(false));
+        let drained = Arc::new(AtomicUsize::new(0));
         let mut links = link_all(settings.cores);
         for index in 0..settings.cores {
             let plan = Plan {
@@ -97,6 +98,7 @@ impl Server {
                 settings: settings.clone(),
                 reporter: reporter.clone(),
                 drain: Arc::clone(&drain),
+                drained: Arc::clone(&drained),
             };
             let ends = links.remove(0);
             LocalExecutorBuilder::new(Placement::Fixed(index))
@@ -140,6 +142,8 @@ struct Plan {
     settings: ServerSettings,
     reporter: mpsc::Sender<Report>,
     drain: Arc<AtomicBool>,
+    /// How many cores have no connection left.
+    drained: Arc<AtomicUsize>,
 }
 
 impl Plan {
@@ -234,6 +238,12 @@ async fn serve_until_drained(plan: &Plan, core: &Rc<Core<GlommioIo>>) {
     while core.lifelines.count() > 0 && clock.now_us() < until_us {
         core.lifelines.drain();
         core.lifelines.sweep(clock.now_us());
+        clock.sleep_us(SWEEP_US / 5).await;
+    }
+    // Until then, requests on the other cores may need the shards of this one.
+    plan.drained.fetch_add(1, Ordering::Relaxed);
+    let all = plan.settings.cores;
+    while plan.drained.load(Ordering::Relaxed) < all && clock.now_us() < until_us {
         clock.sleep_us(SWEEP_US / 5).await;
     }
     core.lifelines.abort();

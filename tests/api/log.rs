@@ -101,3 +101,45 @@ fn files_of_given_up_segments_outlive_any_number_of_restarts() {
     assert_eq!(client.tail_seq_num("other"), 4);
     assert_eq!(client.tail_seq_num("trimmed"), 34 + 6 * 20);
 }
+
+/// Segment files of a one-shard server.
+fn segment_files(server: &Server) -> Vec<std::path::PathBuf> {
+    let list = |dir: &std::path::Path| {
+        let entries = std::fs::read_dir(dir).expect("a directory");
+        entries.map(|entry| entry.expect("an entry").path()).collect::<Vec<_>>()
+    };
+    let dirs = list(&server.data_dir()).into_iter().filter(|path| path.is_dir());
+    let files = dirs.flat_map(|dir| list(&dir));
+    files.filter(|path| path.extension().is_some_and(|text| text == "log")).collect()
+}
+
+#[test]
+fn a_damaged_frame_is_reported_not_skipped() {
+    let Some(mut server) = small_log() else { return };
+    let mut client = fresh_basin_on(&server, &json!(null));
+    let basin = client.basin().to_owned();
+    client.create_stream("s");
+    for body in ["first", "needle", "last"] {
+        client.append_bodies("s", &[body]);
+    }
+    // Its checkpoint stands after the frames: recovery does not look at them again.
+    server.terminate();
+    let mut found = 0;
+    for path in segment_files(&server) {
+        let mut bytes = std::fs::read(&path).expect("the segment can be read");
+        let blocks = bytes.chunks_mut(4096);
+        for block in blocks.filter(|block| block.windows(6).any(|bytes| bytes == b"needle")) {
+            block[20] ^= 1; // in the frame's header
+            found += 1;
+        }
+        std::fs::write(&path, bytes).expect("the segment can be written");
+    }
+    assert_eq!(found, 1);
+    server.restart();
+    let mut client = server.client().in_basin(&basin);
+    for query in ["seq_num=0", "seq_num=1", "timestamp=0"] {
+        client.read("s", query).refused(500, "storage");
+    }
+    assert_eq!(client.read_bodies("s", "seq_num=0&count=1"), ["first"]);
+    assert_eq!(client.tail_seq_num("s"), 3);
+}

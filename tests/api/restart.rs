@@ -285,3 +285,38 @@ fn a_deleted_basin_is_gone_from_every_shard_after_a_restart() {
         client.post("/v1/streams", &stream).refused(404, "basin_not_found");
     }
 }
+
+/// A request may need another core than that of its connection.
+#[test]
+fn a_request_under_way_is_answered_before_any_core_stops() {
+    let Some(mut server) = Server::start() else { return };
+    let mut client = fresh_basin_on(&server, &json!(null));
+    let forwarded = |client: &mut Client| {
+        let text = String::from_utf8_lossy(&client.get("/metrics").status(200).body).into_owned();
+        let lines = text.lines().filter(|line| line.starts_with("thalweg_forwarded_total"));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>()
+    };
+    // Asking for the numbers forwards some calls itself, as many each time.
+    let (first, second) = (forwarded(&mut client), forwarded(&mut client));
+    let mut before = second;
+    let foreign = (0..64).map(|index| format!("s{index}")).find(|stream| {
+        client.create_stream(stream);
+        let after = forwarded(&mut client);
+        let crossed = after - before > second - first;
+        before = after;
+        crossed
+    });
+    let stream = foreign.expect("one of so many streams is on the other core");
+    let target = format!("{}?seq_num=0&wait=2", records_path(&stream));
+    let read = client.encode(&Request::get(&target));
+    client.conn().write(&read).expect("the socket takes it");
+    // Answers on later connections: the server had time to see it.
+    for _ in 0..8 {
+        client.another().tail(&stream).status(200);
+    }
+    let (status, elapsed) = server.terminate();
+    assert!(status.success(), "ended with {status}");
+    assert!(elapsed < Duration::from_secs(5), "it took {elapsed:?}");
+    let answer = client.read_response("GET", &read).expect("an answer");
+    answer.is(200, &json!({ "records": [] }));
+}
