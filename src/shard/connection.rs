@@ -77,7 +77,11 @@ enum Step {
 }
 
 /// Serves `socket` until it ends.
-pub(super) async fn serve<I: Io>(core: Rc<Core<I>>, settings: Rc<ConnectionSettings>, socket: TcpStream) {
+pub(super) async fn serve<I: Io>(
+    core: Rc<Core<I>>,
+    settings: Rc<ConnectionSettings>,
+    socket: TcpStream,
+) {
     let line = core.lifelines.add();
     let conn = Conn::new(settings.limits.clone());
     let (out, began_us, arrived_bytes) = (Vec::new(), 0, 0);
