@@ -1,5 +1,4 @@
 //! The `thalweg` binary: parses the command line, starts the cores, waits for a signal; no logic.
-
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
