@@ -2,7 +2,7 @@
 # Compares thalweg with s2-lite (`s2 lite --local-root`) on one machine: same disk, same load
 # generator, in rounds that alternate, so that what the machine does meanwhile hits both.
 #
-# Usage: scripts/bench.sh [--rounds N] [--duration D] [--warmup D] [--connections "N N"] [--dir DIR]
+# Usage: scripts/bench.sh [--rounds N] [--duration D] [--warmup D] [--connections "N"] [--dir DIR]
 #
 #   --rounds N          rounds, at least 3 (default 3)
 #   --duration D        measured time of each run (default 5s)
@@ -11,13 +11,14 @@
 #   --dir DIR           where data goes (default: bench/ in the target directory)
 #
 # Each run: a fresh data directory, a fresh server, 1 KiB records, one per append, one stream,
-# closed loop (--rate max). Each round also measures the disk alone. Each round's figures and their
-# medians are printed; what every run said is kept under artifacts/bench/.
+# closed loop (--rate max). Each round also measures the disk alone (4 KiB, direct). The figures of
+# each run, their medians and the ratios within each round are printed; what every run said is kept
+# under artifacts/bench/.
 #
 # Environment:
 #   THALWEG_BIN, LOADGEN_BIN   default: release builds of this tree, which are made when missing
-#   S2_BIN                     the s2 command line (crate `s2-cli`), default `s2` on PATH; without it
-#                              only thalweg is measured
+#   S2_BIN                     the s2 command line (crate `s2-cli`), default `s2` on PATH; without
+#                              it only thalweg is measured
 #   BENCH_PORT                 port for both servers (default 14440)
 #
 # Exit: 0 measured, 1 a run failed, 2 wrong usage.
@@ -132,7 +133,8 @@ run() {
   start "$1" "$result/server.log"
   timeout 600 "$loadgen" append --url "http://127.0.0.1:$port" --connections "$2" --streams 1 \
     --record-bytes 1024 --records-per-batch 1 --rate max --warmup "$warmup" --duration "$duration" \
-    --seed "$3" --connect-retry 10s --out "$result" >"$result/summary.txt" 2>"$result/progress.txt" || {
+    --seed "$3" --connect-retry 10s --out "$result" \
+    >"$result/summary.txt" 2>"$result/progress.txt" || {
     cat "$result/summary.txt" "$result/progress.txt" >&2
     return 1
   }
@@ -146,9 +148,12 @@ run() {
 disk() {
   local result=$out/disk-r$1
   mkdir "$result" && rm --recursive --force -- "$work/disk" && mkdir "$work/disk"
-  timeout 60 "$loadgen" disk --dir "$work/disk" --duration 2s --out "$result" >"$result/summary.txt"
-  printf 'disk 1 %s 0 %s %s\n' "$1" "$(value "$result/result.json" '"latency_us": *{[^}]*"p50"')" \
-    "$(value "$result/result.json" '"latency_us": *{[^}]*"p99"')" | tee --append "$out/runs.txt"
+  timeout 60 "$loadgen" disk --dir "$work/disk" --duration 3s --out "$result" >"$result/summary.txt"
+  # The first size is 4 KiB.
+  awk -F '[:,]' -v round="$1" '
+    /"p50_us"/ { mid = $2 + 0 }
+    /"p99_us"/ { print "disk", 1, round, 0, mid, $2 + 0; exit }
+  ' "$result/disk.json" | tee --append "$out/runs.txt"
 }
 
 echo "server connections round appends/s p50_us p99_us"
