@@ -3,6 +3,8 @@
 //! One precedence: command line, then environment (`THALWEG_…`), then the TOML file, then the
 //! default. All of it is checked once, at start; a setting out of range is refused by name.
 
+#![forbid(unsafe_code)]
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 

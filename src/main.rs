@@ -1,4 +1,5 @@
 //! The `thalweg` binary: parses the command line, starts the cores, waits for a signal; no logic.
+#![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

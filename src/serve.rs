@@ -1,5 +1,7 @@
 //! The command `serve`: data directory, cores, signals, and what is said on the way.
 
+#![forbid(unsafe_code)]
+
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::sync::mpsc::RecvTimeoutError;

@@ -34,9 +34,9 @@
 //!
 //! Frames are chained: `prev_crc` is the `header_crc` of the frame before, across segments, and a
 //! header's checksum covers its payload's. `header_crc` starts from a salt made of the directory's
-//! random name, so nothing that a client stores can be mistaken for a frame. `durable_seq` is the newest frame known to be durable
-//! when this one was written: it is what lets recovery tell a torn tail from damage inside
-//! acknowledged data.
+//! random name, so nothing that a client stores can be mistaken for a frame. `durable_seq` is the
+//! newest frame known to be durable when this one was written: it is what lets recovery tell a
+//! torn tail from damage inside acknowledged data.
 
 use crate::io::BLOCK_BYTES;
 

@@ -1,4 +1,15 @@
-//! log
+//! One shard's log: what is on disk, how it gets there, and how it is read again.
+//!
+//! * `format` and `entry` draw the bytes, `checkpoint` those of a checkpoint (`docs/FORMAT.md`).
+//! * `group` decides, purely, what shares a sync; `writer` obeys and says what is durable.
+//! * `segment` is one file, `segments` all of a shard's: zeros ahead, a spare, recycling.
+//! * `recovery` opens a log: `scan` finds its end and tells a torn tail from damage.
+//! * `index` says where a stream's records lie, `reader` reads them back, checked again.
+//!
+//! Generic over `io`: nothing here names glommio, and nothing knows what a stream's rules are.
+
+#![forbid(unsafe_code)]
+
 pub mod checkpoint;
 pub mod entry;
 pub mod format;

@@ -1,4 +1,14 @@
-//! shard
+//! One core: connections in, shards run, answers out. The only room that knows there are cores.
+//!
+//! * `server` starts and ends the cores, `core` is one of them with its links to the others.
+//! * `connection` serves one socket, `respond` turns an operation into an answer, `lifeline` keeps
+//!   the deadlines.
+//! * `call` is what crosses from core to core; `engine` does it on a shard, with `append`, `read`,
+//!   `catalogue` and `basins` beside it.
+//! * `durable` is what every answer waits for, `replay` rebuilds a shard when it is opened.
+
+#![forbid(unsafe_code)]
+
 mod append;
 mod basins;
 pub mod call;

@@ -3,6 +3,8 @@
 //! Plain data shared by every other room: no I/O, no clock, no HTTP. A value of one of these
 //! types is already valid; whoever holds raw input turns it into one or refuses it here.
 
+#![forbid(unsafe_code)]
+
 pub mod append;
 pub mod config;
 pub mod json;

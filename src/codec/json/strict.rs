@@ -1,11 +1,11 @@
 //! Refuses what simd-json 0.17 lets pass although it is not JSON, and what would cost it too
 //! much memory.
 //!
-//! | lets pass | here |
-//! |---|---|
-//! | a NUL byte ends an atom or number, and hides what follows | no NUL anywhere |
-//! | a high surrogate escape without its low one becomes U+0000 or another character | each pair checked |
-//! | what follows the digits of an integer (or float) of 19 digits or more is not looked at | such numbers are read again |
+//! * A NUL byte ends an atom or number there, and hides what follows: here no NUL anywhere.
+//! * A high surrogate escape without its low one becomes U+0000 or another character there: here
+//!   each pair is checked.
+//! * What follows the digits of an integer (or float) of 19 digits or more is not looked at there:
+//!   here such numbers are read again.
 //!
 //! simd-json 0.19 refuses the last two itself; after an upgrade the tests say what can go.
 //!

@@ -1,0 +1,183 @@
+#!/usr/bin/env bash
+# Everything that CI checks: format, lints, tests, documentation, a latency histogram of durable
+# appends beside a raw measurement of the same disk, and kills under load.
+#
+# Usage: scripts/test.sh [--fast]
+#
+#   --fast   stop after the documentation: no release build, no measurement, no kills
+#
+# Needs Rust (with rustfmt and clippy), a C compiler, bash and coreutils; works from a fresh clone.
+# Every step is bounded in time. Measurements are kept under artifacts/, and test data when a step
+# fails; nothing else is left behind.
+#
+# Environment:
+#   CARGO_TARGET_DIR   where builds go (default: target/)
+#   TEST_DIR           where test data goes; it must be on a disk that does direct I/O, which a
+#                      tmpfs may not (default: tmp/ in the target directory)
+#
+# Exit: 0 all well, 1 a step failed or took too long, 2 wrong usage.
+
+set -euo pipefail
+
+root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+
+fast=false
+while (($# > 0)); do
+  case $1 in
+    --fast) fast=true && shift ;;
+    *)
+      sed --quiet '2,/^set/{s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2
+      exit 2
+      ;;
+  esac
+done
+
+target=${CARGO_TARGET_DIR:-$root/target}
+mkdir --parents "${TEST_DIR:-$target/tmp}"
+work=$(mktemp --directory --tmpdir="${TEST_DIR:-$target/tmp}" thalweg-test.XXXXXX)
+export TMPDIR=$work
+thalweg=$target/release/thalweg
+loadgen=$target/release/loadgen
+artifacts=$root/artifacts
+server_pid=
+title=
+step_start=0
+
+cleanup() {
+  local status=$?
+  if [[ -n $server_pid ]]; then
+    kill -KILL "$server_pid" 2>/dev/null || true
+    wait "$server_pid" 2>/dev/null || true
+  fi
+  if ((status != 0)); then
+    echo "test: FAILED${title:+ at \"$title\"} (status $status); kept $work" >&2
+    exit 1
+  fi
+  rm --recursive --force -- "$work"
+}
+trap cleanup EXIT
+
+# begin TITLE: opens a step.
+begin() {
+  title=$1
+  step_start=$SECONDS
+  printf '\n== %s\n' "$title"
+}
+
+end() {
+  printf -- '-- %s: %d s\n' "$title" $((SECONDS - step_start))
+  title=
+}
+
+# step LIMIT TITLE COMMAND...: runs a command as a step, at most LIMIT seconds.
+step() {
+  local limit=$1
+  begin "$2"
+  shift 2
+  timeout --kill-after=10 "$limit" "$@"
+  end
+}
+
+# Starts the server on a free port; leaves its address in $url.
+start_server() {
+  local log=$work/server.log deadline=$((SECONDS + 60))
+  "$thalweg" serve --listen 127.0.0.1:0 --data-dir "$work/data" >"$log" 2>&1 &
+  server_pid=$!
+  url=
+  while [[ -z $url ]]; do
+    url=$(sed --quiet 's|^listening on \(http://[^ ]*\)$|\1|p' "$log")
+    if ! kill -0 "$server_pid" 2>/dev/null || ((SECONDS >= deadline)); then
+      cat "$log" >&2
+      return 1
+    fi
+    sleep 0.05
+  done
+}
+
+# Asks the server to end, and insists that it does so in order.
+stop_server() {
+  local pid=$server_pid status=0
+  kill -TERM "$pid"
+  for ((tries = 0; tries < 300; tries++)); do
+    kill -0 "$pid" 2>/dev/null || break
+    sleep 0.1
+  done
+  kill -KILL "$pid" 2>/dev/null || true
+  wait "$pid" || status=$?
+  server_pid=
+  if ((status != 0)); then
+    echo "the server ended with status $status after SIGTERM" >&2
+    cat "$work/server.log" >&2
+    return 1
+  fi
+}
+
+# measure NAME ARGUMENT...: runs the load generator and keeps what it says under artifacts/NAME.
+# A generator that was too slow for its own latency figures (status 3) says so and fails nothing:
+# that is about this machine's load, not about the server.
+measure() {
+  local out=$artifacts/$1 status=0
+  shift
+  mkdir --parents "$out"
+  timeout 120 "$loadgen" "$@" --out "$out" >"$out/summary.txt" 2>"$out/progress.txt" || status=$?
+  cat "$out/summary.txt"
+  if ((status != 0 && status != 3)); then
+    tail --lines=20 "$out/progress.txt" >&2
+    return 1
+  fi
+}
+
+# The median of the disk alone (the first size is 4 KiB), and of appends over one connection, in
+# microseconds; empty when it was withheld.
+disk_p50() { awk -F '[:,]' '/"p50_us"/ { print $2 + 0; exit }' "$artifacts/disk/disk.json"; }
+append_p50() {
+  sed --quiet 's/.*"latency_us": *{[^}]*"p50": *\([0-9.]*\).*/\1/p' \
+    "$artifacts/append-1/result.json"
+}
+
+latency() {
+  rm --recursive --force -- "$artifacts"/{disk,append-1,append-64,append-64-open,ratio.txt}
+  mkdir --parents "$artifacts" "$work/disk"
+  local load=(append --record-bytes 1024 --streams 1)
+
+  echo "the disk alone"
+  measure disk disk --dir "$work/disk" --duration 3s
+  start_server
+  echo
+  echo "durable appends, 1 connection"
+  measure append-1 "${load[@]}" --url "$url" --seed 1 --connections 1 --rate max \
+    --warmup 500ms --duration 3s
+  echo
+  echo "durable appends, 64 connections, as fast as answers come"
+  measure append-64 "${load[@]}" --url "$url" --seed 2 --connections 64 --rate max \
+    --warmup 500ms --duration 3s --verify
+  echo
+  echo "durable appends, 64 connections, on a schedule"
+  measure append-64-open "${load[@]}" --url "$url" --seed 3 --connections 64 --rate 500 \
+    --warmup 500ms --duration 5s --verify
+  stop_server
+  echo
+  awk -v raw="$(disk_p50)" -v one="$(append_p50)" 'BEGIN {
+    if (raw + 0 == 0 || one + 0 == 0) { print "ratio: not measured (figures were withheld)"; exit }
+    printf "ratio: median ack %.1f us / median raw 4 KiB write+sync %.1f us = %.2f\n",
+      one, raw, one / raw
+  }' | tee "$artifacts/ratio.txt"
+}
+
+step 60 "format" cargo fmt --all --check
+step 900 "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
+step 1200 "tests" cargo test --workspace --locked
+RUSTDOCFLAGS="-D warnings" step 300 "documentation" cargo doc --workspace --no-deps --locked
+
+if ! $fast; then
+  step 1200 "release build" cargo build --release --workspace --bins --locked
+  # Not joined by &&: that would let a failure inside pass.
+  begin "latency"
+  latency
+  end
+  step 300 "kills under load" env THALWEG_BIN="$thalweg" LOADGEN_BIN="$loadgen" \
+    "$root/scripts/crash.sh" --rounds 5
+fi
+
+printf '\ntest: all well in %d s\n' "$SECONDS"
