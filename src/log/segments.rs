@@ -2,7 +2,7 @@
 //!
 //! * There is always at most one spare, prepared in the background, so rolling waits for nothing.
 //! * Segments die oldest first; a dead one's file becomes the next spare. The number of files is
-//!   the living plus [`DEAD_FILES_MAX`] plus two.
+//!   the living plus `DEAD_FILES_MAX` plus two.
 //! * No room on the disk for a spare is not an error here: the log goes on until the segment in
 //!   use is full, and who appends is refused before that (see `room_bytes`).
 

@@ -29,7 +29,7 @@ pub struct ConnectionSettings {
     /// How long a connection may have no request, in microseconds.
     pub idle_us: u64,
     /// How long a request may take to arrive, or an answer to be taken, in microseconds, before
-    /// what [`PEER_BYTES_PER_SECOND_MIN`] adds.
+    /// what `PEER_BYTES_PER_SECOND_MIN` adds.
     pub peer_us: u64,
     /// Whether cross-origin headers are sent.
     pub cors: bool,
