@@ -181,6 +181,22 @@ pub fn list<D: Disk>(disk: &D) -> IoResult<Vec<(String, u64)>> {
     Ok(files)
 }
 
+/// Epoch of the oldest segment that any checkpoint on disk needs, were the newer ones damaged; 1
+/// while there are not [`KEEP`] of them, since then the whole log may be needed.
+pub async fn oldest_needed<D: Disk>(disk: &D, log: LogFacts) -> IoResult<u64> {
+    let mut epochs = Vec::new();
+    for (name, len_bytes) in list(disk)? {
+        if len_bytes < BLOCK_BYTES as u64 {
+            continue;
+        }
+        let extent = Extent { offset_bytes: 0, len_bytes: BLOCK_BYTES };
+        let block = disk.open(&name).await?.read_at(extent).await?;
+        epochs.extend(decode(block.as_ref(), log).ok().map(|(facts, _)| facts.first_epoch));
+    }
+    let oldest = epochs.iter().min().copied();
+    Ok(oldest.filter(|_| epochs.len() >= KEEP).unwrap_or(1))
+}
+
 fn encode(block: &mut [u8], log: LogFacts, facts: CheckpointFacts, frame_count: usize) {
     let frame_count = u32::try_from(frame_count).expect("a checkpoint is below 1 PiB");
     block.fill(0);

@@ -200,7 +200,8 @@ pub async fn recover<I: Io>(
     let (facts, end) = replay(io, log, &found, visitor).await?;
     let mut later = found.segments.split_off(&(end.pos.segment + 1));
     let active = found.segments.remove(&end.pos.segment);
-    let living = found.segments.split_off(&facts.map_or(1, |f| f.first_epoch));
+    // Should the newest checkpoint turn out damaged next time, the one before it is needed.
+    let living = found.segments.split_off(&checkpoint::oldest_needed(io, log).await?);
     let unused = found.segments.values();
     found.dead.extend(unused.map(|s| s.file.name().to_owned()));
     // The spare goes on being it. Others after the end hold a torn tail at most; their epochs come

@@ -79,16 +79,24 @@ impl<I: Io> Core<I> {
         engine: &Rc<Engine<I>>,
         basin: &BasinName,
     ) -> Result<(), Refusal> {
+        // Asked for twice, the other call may have done it, and the name may be in use again.
+        let marked = match engine.basin(basin).await {
+            Ok(Answer::Basin(record, _)) if record.deleted_us.is_some() => record,
+            Ok(_) | Err(Refusal::BasinNotFound(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
         self.call_all(|| Call::DeleteStreamsOf(basin.clone())).await?;
         let turn = self.basin_turn.acquire_permit(1).await;
         let _turn = turn.map_err(|_| Refusal::Draining)?;
         match engine.basin(basin).await {
-            // Asked for twice, and done by the other one.
-            Err(Refusal::BasinNotFound(_)) => return Ok(()),
-            Ok(Answer::Basin(record, _)) if record.deleted_us.is_none() => return Ok(()),
-            other => other.map(|_| ())?,
+            Ok(Answer::Basin(record, _)) if record == marked => {}
+            Ok(_) | Err(Refusal::BasinNotFound(_)) => return Ok(()),
+            Err(error) => return Err(error),
         }
-        self.call_all(|| Call::ForgetBasin(basin.clone())).await.map(|_| ())
+        // The copies last, so that nobody sees the basin gone before that is durable.
+        self.call(0, Call::ForgetBasin(basin.clone())).await?;
+        let copies = (1..self.shards).map(|s| self.call(s, Call::ForgetBasin(basin.clone())));
+        futures_util::future::try_join_all(copies).await.map(|_| ())
     }
 
     /// At start: has all shards hold copies of shard 0's basins.

@@ -51,12 +51,16 @@ impl<I: Io> Engine<I> {
     /// The stream of this name, if it may be used.
     fn find_stream(&self, path: &StreamPath) -> Result<Rc<Stream>, Refused> {
         let catalog = self.catalog.borrow();
-        if catalog.basin(&path.basin).is_none() {
+        let Some(basin) = catalog.basin(&path.basin) else {
             return Err(Refusal::BasinNotFound(path.basin.to_string()).into());
-        }
+        };
         let name = || path.stream.to_string();
         match catalog.stream(&path.basin, &path.stream) {
-            None => Err(Refusal::StreamNotFound(name()).into()),
+            // It says that the basin exists.
+            None => Err(Refused {
+                refusal: Refusal::StreamNotFound(name()),
+                ticket: basin.created_ticket,
+            }),
             Some(stream) if stream.is_deleting() => Err(Refused {
                 refusal: Refusal::StreamDeletionPending(name()),
                 ticket: stream.last_ticket.get(),
@@ -192,22 +196,32 @@ impl<I: Io> Engine<I> {
         self.settle(ticket).await
     }
 
-    /// Streams of a basin, sorted; those whose creation is not durable yet are not shown.
+    /// Streams of a basin, sorted, as they are durably: what is not yet created or deleted so is
+    /// not shown so.
     pub(super) fn list_streams(&self, basin: &BasinName, page: &Page) -> CallResult {
         let catalog = self.catalog.borrow();
-        if catalog.basin(basin).is_none() {
+        let durable = self.durable.reached();
+        if catalog.basin(basin).is_none_or(|b| b.created_ticket > durable) {
             return Err(Refusal::BasinNotFound(basin.to_string()));
         }
-        let durable = self.durable.reached();
         let streams = catalog.streams_from(basin, &page.prefix, &page.start_after);
         let shown = streams.filter(|s| s.created_ticket <= durable).take(page.limit);
-        Ok(Answer::Streams(shown.map(|s| s.record()).collect()))
+        let records = shown.map(|stream| {
+            let mut record = stream.record();
+            record.deleted_us = record.deleted_us.filter(|_| stream.last_ticket.get() <= durable);
+            record
+        });
+        Ok(Answer::Streams(records.collect()))
     }
 
-    /// Deletes all streams of a basin.
+    /// Deletes all streams of a basin that is being deleted; nothing when it is not, since then
+    /// another call has finished and the name may be in use again.
     pub(super) async fn delete_streams_of(&self, basin: &BasinName) -> CallResult {
         let streams: Vec<Rc<Stream>> = {
             let catalog = self.catalog.borrow();
+            if catalog.basin(basin).is_none_or(|b| b.record.deleted_us.is_none()) {
+                return Ok(Answer::Done);
+            }
             catalog.streams_from(basin, "", "").cloned().collect()
         };
         for stream in streams {
@@ -282,13 +296,18 @@ impl<I: Io> Engine<I> {
         Ok(Answer::Basin(basin.record, false))
     }
 
-    /// Basins, sorted; those whose creation is not durable yet are not shown.
+    /// Basins, sorted, as they are durably; see [`list_streams`](Self::list_streams).
     pub(super) fn list_basins(&self, page: &Page) -> Answer {
         let catalog = self.catalog.borrow();
         let durable = self.durable.reached();
         let basins = catalog.basins_from(&page.prefix, &page.start_after);
         let shown = basins.filter(|b| b.created_ticket <= durable).take(page.limit);
-        Answer::Basins(shown.map(|b| b.record.clone()).collect())
+        let records = shown.map(|basin| {
+            let mut record = basin.record.clone();
+            record.deleted_us = record.deleted_us.filter(|_| basin.ticket <= durable);
+            record
+        });
+        Answer::Basins(records.collect())
     }
 
     /// Takes over a copy of a basin that shard 0 holds.

@@ -143,3 +143,34 @@ fn a_damaged_frame_is_reported_not_skipped() {
     assert_eq!(client.read_bodies("s", "seq_num=0&count=1"), ["first"]);
     assert_eq!(client.tail_seq_num("s"), 3);
 }
+
+#[test]
+fn the_checkpoint_before_a_damaged_one_still_says_everything() {
+    let Some(mut server) = small_log() else { return };
+    let mut client = fresh_basin_on(&server, &json!(null));
+    let basin = client.basin().to_owned();
+    client.create_stream("trimmed");
+    client.create_stream("other");
+    append_large(&mut client, "trimmed", 20);
+    client.append_bodies("other", &["kept"]);
+    trim_all(&mut client, "trimmed");
+    // The newest checkpoint needs none of the first segments, the one before it does.
+    server.terminate();
+    server.restart();
+    client = server.client().in_basin(&basin);
+    client.append_bodies("other", &["after"]);
+    append_large(&mut client, "trimmed", 12);
+    server.kill();
+    let dir = segment_files(&server)[0].parent().expect("a directory").to_owned();
+    let entries = std::fs::read_dir(dir).expect("a directory");
+    let checkpoints = entries.map(|entry| entry.expect("an entry").path());
+    let newest = checkpoints.filter(|path| path.extension().is_some_and(|text| text == "ckpt"));
+    let newest = newest.max().expect("a checkpoint");
+    let mut bytes = std::fs::read(&newest).expect("the checkpoint can be read");
+    bytes[100] ^= 1;
+    std::fs::write(&newest, bytes).expect("the checkpoint can be written");
+    server.restart();
+    client = server.client().in_basin(&basin);
+    assert_eq!(client.read_bodies("other", "seq_num=0"), ["kept", "after"]);
+    assert_eq!(client.tail_seq_num("trimmed"), 33);
+}
