@@ -29,6 +29,8 @@ mod framing;
 mod http;
 #[path = "api/log.rs"]
 mod log;
+#[path = "api/moving.rs"]
+mod moving;
 #[path = "api/ops.rs"]
 mod ops;
 #[path = "api/order.rs"]

@@ -13,6 +13,7 @@
 pub mod glommio;
 pub mod notify;
 pub mod sim;
+pub mod socket;
 
 use std::future::Future;
 use std::rc::Rc;

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use super::segment::{LogFacts, Segment, Source, zeros};
 use crate::io::notify::Notify;
 use crate::io::{Clock, Disk, IoResult, LogFile};
+use crate::types::refusal::chain;
 
 /// Dead files kept for reuse; more are removed.
 const DEAD_FILES_MAX: usize = 2;
@@ -172,7 +173,8 @@ impl<D: Disk + Clock> Segments<D> {
             }
             Err(error) if error.is_out_of_space() => {
                 if !self.out_of_space.replace(true) {
-                    tracing::error!(shard = self.facts.shard, %error, "no room for a new segment");
+                    let error = chain(&error);
+                    tracing::error!(shard = self.facts.shard, error, "no room for a new segment");
                 }
                 // Nothing may be lost by trying: a file that is there is tried again.
                 let name = source.file_name();

@@ -9,9 +9,9 @@ use std::rc::Rc;
 use futures_util::io::{AsyncReadExt, AsyncWriteExt};
 use glommio::net::TcpStream;
 
-use super::core::Core;
+use super::core::{Core, Message};
 use super::lifeline::{Goodbye, Registered, Waiting};
-use super::respond::respond;
+use super::respond::{Aside, respond};
 use crate::api::request::{Headers, Parts};
 use crate::api::response::{Header, Response};
 use crate::api::{ApiError, Code, cors, route};
@@ -20,6 +20,7 @@ use crate::http1::{
     reason_phrase, response_head,
 };
 use crate::io::Io;
+use crate::io::socket::MovingSocket;
 
 /// Bounds of a connection in time and size.
 #[derive(Debug, Clone)]
@@ -41,6 +42,8 @@ const PEER_BYTES_PER_SECOND_MIN: u64 = 16 * 1024;
 const LINGER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Longest time that takes, in microseconds.
 const LINGER_US: u64 = 2_000_000;
+/// Appends in a row to one other core after which a connection moves there.
+const MOVE_AFTER: u32 = 16;
 /// Largest response buffer kept for the next answer, in bytes.
 const OUT_BYTES_KEPT: usize = 256 * 1024;
 
@@ -50,6 +53,8 @@ enum End {
     Done,
     /// An answer was sent that the peer may not have read; it may still be sending.
     Linger,
+    /// It goes on at this core, which owns the stream that it appends to.
+    Move(usize),
 }
 
 /// A connection and what serves it.
@@ -60,6 +65,8 @@ struct Connection<I: Io> {
     conn: Conn,
     line: Registered,
     out: Vec<u8>,
+    /// How many appends in a row went to one other core, and which.
+    elsewhere: (u32, usize),
     /// When the request that is arriving began to, microseconds on the monotonic clock.
     began_us: u64,
     /// Bytes of it that have arrived.
@@ -76,21 +83,33 @@ enum Step {
     Refused(Violation),
 }
 
-/// Serves `socket` until it ends.
-pub(super) async fn serve<I: Io>(
-    core: Rc<Core<I>>,
-    settings: Rc<ConnectionSettings>,
-    socket: TcpStream,
-) {
+/// Serves a connection that was just accepted, until it ends or moves.
+pub(super) async fn serve<I: Io>(core: Rc<Core<I>>, socket: TcpStream) {
+    let conn = Conn::new(core.connection.limits.clone());
+    serve_from(core, socket, conn).await;
+}
+
+/// Serves a connection of which `conn` has received something already, until it ends or moves.
+pub(super) async fn serve_from<I: Io>(core: Rc<Core<I>>, socket: TcpStream, conn: Conn) {
     let line = core.lifelines.add();
-    let conn = Conn::new(settings.limits.clone());
-    let (out, began_us, arrived_bytes) = (Vec::new(), 0, 0);
+    let settings = Rc::clone(&core.connection);
+    let (out, elsewhere, began_us, arrived_bytes) = (Vec::new(), (0, 0), 0, 0);
     let mut connection =
-        Connection { core, settings, socket, conn, line, out, began_us, arrived_bytes };
-    if let End::Linger = connection.run().await {
+        Connection { core, settings, socket, conn, line, out, elsewhere, began_us, arrived_bytes };
+    let end = connection.run().await;
+    if let End::Linger = end {
         connection.linger().await;
     }
-    connection.core.metrics.connection_left();
+    let Connection { core, socket, conn, line, .. } = connection;
+    if let End::Move(to) = end {
+        match MovingSocket::detach(socket) {
+            // When that core is gone, so is the server, and the connection ends.
+            Ok(socket) => drop(core.send(to, Message::Adopt(socket, Box::new(conn))).await),
+            Err(error) => tracing::warn!(%error, "a connection could not move"),
+        }
+    }
+    drop(line);
+    core.metrics.connection_left();
 }
 
 impl<I: Io> Connection<I> {
@@ -180,12 +199,12 @@ impl<I: Io> Connection<I> {
             };
             (route(&parts), cors::headers(&parts, self.settings.cors))
         };
-        let mut spare = Vec::new();
+        let mut aside = Aside::default();
         let result = match operation {
-            Ok(operation) => respond(&self.core, operation, request.into_body(), &mut spare).await,
+            Ok(operation) => respond(&self.core, operation, request.into_body(), &mut aside).await,
             Err(error) => Err(error),
         };
-        self.conn.recycle(spare);
+        self.conn.recycle(aside.spare);
         let response = result.unwrap_or_else(|error| {
             self.core.metrics.refused(error.code_text());
             error.into_response()
@@ -196,7 +215,19 @@ impl<I: Io> Connection<I> {
         }
         self.spell(&response, &extra, persistence, is_head);
         self.flush().await?;
-        if close { Err(End::Linger) } else { Ok(()) }
+        if close { Err(End::Linger) } else { self.stay_or_move(aside.appended_at) }
+    }
+
+    /// Moves to the core that the connection keeps appending to: then its appends cross no more.
+    fn stay_or_move(&mut self, appended_at: Option<usize>) -> Result<(), End> {
+        let (count, core) = self.elsewhere;
+        self.elsewhere = match appended_at {
+            Some(at) if at == core => (count + 1, at),
+            Some(at) => (1, at),
+            None => (0, core),
+        };
+        let moves = self.elsewhere.0 >= MOVE_AFTER && self.conn.unread().is_empty();
+        if moves && !self.core.draining.get() { Err(End::Move(self.elsewhere.1)) } else { Ok(()) }
     }
 
     /// Answers bytes that are not HTTP, or more than is allowed, and ends the connection.

@@ -14,12 +14,15 @@ use glommio::TaskQueueHandle;
 use glommio::channels::shared_channel::{ConnectedReceiver, ConnectedSender};
 use glommio::sync::Semaphore;
 
-use super::call::{Answer, Call, CallResult};
+use super::call::{Answer, Call, CallResult, StreamPath, shard_of};
+use super::connection::{ConnectionSettings, serve_from};
 use super::engine::Engine;
 use super::lifeline::Lifelines;
 use crate::codec::json::AppendDecoder;
+use crate::http1::Conn;
 use crate::io::Io;
 use crate::io::notify::Notify;
+use crate::io::socket::MovingSocket;
 use crate::metrics::{ExecutorMetrics, Exporter};
 use crate::types::Refusal;
 
@@ -32,6 +35,8 @@ pub(super) enum Message {
     Answer(u64, CallResult),
     /// To core 0, at start: my shards are open.
     Opened,
+    /// Serve this connection from now on: it appends to a stream of yours.
+    Adopt(MovingSocket, Box<Conn>),
     /// From core 0, at start: everything is open and copied; listen here.
     Listen(SocketAddr),
 }
@@ -53,6 +58,8 @@ pub(super) struct Core<I: Io> {
     pub engines: BTreeMap<u16, Rc<Engine<I>>>,
     /// Its connections.
     pub lifelines: Rc<Lifelines>,
+    /// Settings of its connections.
+    pub(super) connection: Rc<ConnectionSettings>,
     /// Whether the server is shutting down.
     pub draining: Cell<bool>,
     /// Numbers of this core that belong to no shard.
@@ -79,9 +86,11 @@ impl<I: Io> Core<I> {
         engines: BTreeMap<u16, Rc<Engine<I>>>,
         links: Links,
         queue: TaskQueueHandle,
+        connection: ConnectionSettings,
     ) -> Self {
         Self {
             shards,
+            connection: Rc::new(connection),
             engines,
             lifelines: Rc::default(),
             draining: Cell::default(),
@@ -97,6 +106,12 @@ impl<I: Io> Core<I> {
             listen: Cell::default(),
             progress: Notify::default(),
         }
+    }
+
+    /// The core of a stream's shard, when it is another one.
+    pub(super) fn foreign_owner(&self, path: &StreamPath) -> Option<usize> {
+        let shard = shard_of(&path.basin, &path.stream, self.shards);
+        (!self.engines.contains_key(&shard)).then(|| self.core_of(shard))
     }
 
     fn core_of(&self, shard: u16) -> usize {
@@ -202,6 +217,7 @@ impl<I: Io> Core<I> {
             match message {
                 Message::Call(number, shard, call) => self.serve(from, number, shard, call),
                 Message::Answer(number, result) => self.answered(number, result),
+                Message::Adopt(socket, conn) => self.adopt(socket, *conn),
                 Message::Opened => {
                     self.opened.set(self.opened.get() + 1);
                     self.progress.notify();
@@ -211,6 +227,16 @@ impl<I: Io> Core<I> {
                     self.progress.notify();
                 }
             }
+        }
+    }
+
+    /// Goes on with a connection that another core accepted.
+    fn adopt(self: &Rc<Self>, socket: MovingSocket, conn: Conn) {
+        self.metrics.connection_moved_in();
+        let task = serve_from(Rc::clone(self), socket.attach(), conn);
+        match glommio::spawn_local_into(task, self.queue) {
+            Ok(task) => drop(task.detach()),
+            Err(error) => tracing::error!(%error, "a connection could not go on here"),
         }
     }
 

@@ -174,23 +174,22 @@ impl<I: Io> Engine<I> {
 
     /// Writes what gathers, for ever.
     ///
-    /// * Errors: the failure that ended it; the shard is read-only from then on.
-    pub async fn run_writer(self: Rc<Self>) -> IoError {
-        loop {
+    /// Ends with the first failure, of its own or of the segments' task: from then on nothing is
+    /// promised, and the shard is read-only.
+    pub async fn run_writer(self: Rc<Self>) {
+        while self.durable.failure().is_none() {
             match self.writer.flush_next().await {
-                Ok(flushed) => self.became_durable(flushed),
-                Err(error) => return self.give_up(error),
+                Ok(flushed) if self.durable.failure().is_none() => self.became_durable(flushed),
+                Ok(_) => {}
+                Err(error) => self.give_up(&error),
             }
         }
     }
 
-    /// Keeps segments ready, for ever.
-    ///
-    /// * Errors: as [`run_writer`](Self::run_writer).
-    pub async fn run_segments(self: Rc<Self>) -> IoError {
-        match self.segments.keep(&*self.io).await {
-            Ok(()) => unreachable!("it only ends by failing"),
-            Err(error) => self.give_up(error),
+    /// Keeps segments ready, until a write or sync fails; as [`run_writer`](Self::run_writer).
+    pub async fn run_segments(self: Rc<Self>) {
+        if let Err(error) = self.segments.keep(&*self.io).await {
+            self.give_up(&error);
         }
     }
 
@@ -217,13 +216,12 @@ impl<I: Io> Engine<I> {
         }
     }
 
-    fn give_up(&self, error: IoError) -> IoError {
+    fn give_up(&self, error: &IoError) {
         let shard = self.config.log.shard;
-        let reason = chain(&error);
+        let reason = chain(error);
         tracing::error!(shard, reason, "log failed: the shard takes no more appends");
         self.durable.fail(&reason);
         self.admitted.notify();
-        error
     }
 
     fn became_durable(&self, flushed: Flushed<I::Buf, Note>) {

@@ -15,15 +15,24 @@ use crate::io::Io;
 use crate::types::{BasinName, PartialStreamConfig, Refusal, RequestToken, StreamName};
 use crate::wire::BodyBuf;
 
+/// What a connection learns beside the answer.
+#[derive(Debug, Default)]
+pub(super) struct Aside {
+    /// The receive buffer of an append, to be used again.
+    pub(super) spare: Vec<u8>,
+    /// The core that an append crossed to, if it did.
+    pub(super) appended_at: Option<usize>,
+}
+
 /// Does what a request asks and spells the answer.
 ///
-/// * Shape: `spare` gets the receive buffer of an append back, to be used again.
+/// * Shape: `aside` gets what the connection may want to know.
 /// * Errors: what to answer instead; nothing was changed unless its code says otherwise.
 pub(super) async fn respond<I: Io>(
     core: &Rc<Core<I>>,
     operation: Operation,
     body: BodyBuf,
-    spare: &mut Vec<u8>,
+    aside: &mut Aside,
 ) -> Result<Response, ApiError> {
     match operation {
         Operation::Options => Ok(Response::empty(200)),
@@ -57,7 +66,7 @@ pub(super) async fn respond<I: Io>(
             let decoded = core.decoder.borrow_mut().decode(body, format);
             let input = decoded.map_err(refused_body)?;
             let auto_create = auto_create.unwrap_or_default();
-            append(core, path, input, auto_create, spare).await
+            append(core, path, input, auto_create, aside).await
         }
         Operation::Read { path, query, format, auto_create } => {
             let auto_create = auto_create.unwrap_or_default();
@@ -75,15 +84,16 @@ async fn append<I: Io>(
     path: StreamPath,
     input: crate::types::AppendInput,
     auto_create: PartialStreamConfig,
-    spare: &mut Vec<u8>,
+    aside: &mut Aside,
 ) -> Result<Response, ApiError> {
     if core.draining.get() {
         return Err(Refusal::Draining.into());
     }
+    aside.appended_at = core.foreign_owner(&path);
     let call = Call::Append { path: path.clone(), input, auto_create };
     match core.call_owner(&path, call).await? {
         Answer::Ack(ack, buf) => {
-            *spare = buf;
+            aside.spare = buf;
             let mut body = Vec::with_capacity(192);
             encode_ack(&mut body, &ack);
             Ok(Response::new(200, JSON, body))

@@ -200,7 +200,8 @@ async fn start_core(plan: &Plan, ends: Ends) -> Result<Rc<Core<GlommioIo>>, Stri
         links.push(out);
         inbound.extend(link.map(|link| (from, link)));
     }
-    let core = Rc::new(Core::new(settings.shards, engines, links, requests));
+    let core =
+        Rc::new(Core::new(settings.shards, engines, links, requests, settings.connection.clone()));
     for (from, link) in inbound {
         spawn(Rc::clone(&core).receive(link, from), requests);
     }
@@ -300,7 +301,6 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 async fn accept(core: Rc<Core<GlommioIo>>, settings: ServerSettings, listener: TcpListener) {
-    let connection = Rc::new(settings.connection);
     let connections_max = settings.connections_max.div_ceil(settings.cores);
     loop {
         let socket = match listener.accept().await {
@@ -320,7 +320,7 @@ async fn accept(core: Rc<Core<GlommioIo>>, settings: ServerSettings, listener: T
         if socket.set_nodelay(true).is_err() {
             continue; // the peer is gone already
         }
-        let task = serve(Rc::clone(&core), Rc::clone(&connection), socket);
+        let task = serve(Rc::clone(&core), socket);
         spawn(task, core.queue());
     }
 }

@@ -25,16 +25,8 @@ fn trim_all(client: &mut Client, stream: &str) {
     client.append(stream, &json!({ "records": [trim] })).status(200);
 }
 
-/// A number of the metrics.
-fn metric(client: &mut Client, name: &str) -> u64 {
-    let text = String::from_utf8(client.get("/metrics").status(200).body.clone()).expect("text");
-    let lines = text.lines().filter(|line| line.starts_with(name));
-    let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-    format!("{:.0}", values.sum::<f64>()).parse().expect("a whole number")
-}
-
 fn wait_until_recycled(client: &mut Client, segments: u64) {
-    let done = || (metric(client, "thalweg_segments_recycled_total") >= segments).then_some(());
+    let done = || (client.metric("thalweg_segments_recycled_total") >= segments).then_some(());
     poll(EVENTUALLY_WAIT, done).expect("segments without a living record are given up");
 }
 

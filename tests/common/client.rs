@@ -119,6 +119,16 @@ impl Client {
 
 /// The calls by name.
 impl Client {
+    /// The sum of all series of a metric.
+    #[track_caller]
+    pub(crate) fn metric(&mut self, name: &str) -> u64 {
+        let response = self.get("/metrics");
+        let text = String::from_utf8(response.status(200).body.clone()).expect("text");
+        let lines = text.lines().filter(|line| line.starts_with(name));
+        let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        format!("{:.0}", values.sum::<f64>()).parse().expect("a whole number")
+    }
+
     #[track_caller]
     pub(crate) fn get(&mut self, target: &str) -> Response {
         self.send(Request::get(target))

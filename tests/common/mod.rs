@@ -16,11 +16,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long an answer may take.
-pub(crate) const ANSWER_WAIT: Duration = Duration::from_secs(15);
+pub(crate) const ANSWER_WAIT: Duration = Duration::from_secs(45);
 /// How long something that is promised "eventually" may take.
-pub(crate) const EVENTUALLY_WAIT: Duration = Duration::from_secs(20);
+pub(crate) const EVENTUALLY_WAIT: Duration = Duration::from_secs(60);
 /// How long the server may take to start, and to end after a signal.
-pub(crate) const PROCESS_WAIT: Duration = Duration::from_secs(10);
+pub(crate) const PROCESS_WAIT: Duration = Duration::from_secs(45);
 const POLL_PAUSE: Duration = Duration::from_millis(10);
 
 /// Milliseconds since the Unix epoch.

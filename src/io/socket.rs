@@ -1,0 +1,74 @@
+//! Moves a TCP connection from one executor to another.
+//!
+//! A socket belongs to the rings of the executor that it was accepted on. To move, it is given a
+//! second descriptor, the first is closed with everything that hung on it, and the second is bound
+//! to the executor that it arrives at. The connection itself notices nothing.
+
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+
+use glommio::net::TcpStream;
+
+/// A connection on its way between two executors.
+#[derive(Debug)]
+pub struct MovingSocket(OwnedFd);
+
+impl MovingSocket {
+    /// Takes a connection off the executor that runs.
+    ///
+    /// * Errors: no descriptor is left; the connection is closed then.
+    pub fn detach(socket: TcpStream) -> std::io::Result<Self> {
+        // SAFETY: the descriptor is open as long as `socket` lives, which is to the end of this
+        // function.
+        let fd = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
+        fd.try_clone_to_owned().map(Self)
+    }
+
+    /// Binds the connection to the executor that runs.
+    #[must_use]
+    pub fn attach(self) -> TcpStream {
+        // SAFETY: the descriptor is an open TCP socket, since it was cloned from one, and it is
+        // owned by nobody else from here on.
+        unsafe { TcpStream::from_raw_fd(self.0.into_raw_fd()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::sync::mpsc;
+
+    use futures_util::io::{AsyncReadExt, AsyncWriteExt};
+    use glommio::LocalExecutorBuilder;
+    use glommio::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_goes_on_where_it_was_on_another_executor() {
+        let (address_out, address) = mpsc::channel();
+        let (moving_out, moving) = mpsc::channel();
+        let first = LocalExecutorBuilder::default().spawn(move || async move {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            address_out.send(listener.local_addr().unwrap()).unwrap();
+            let mut socket = listener.accept().await.unwrap();
+            let mut byte = [0];
+            socket.read_exact(&mut byte).await.unwrap();
+            moving_out.send((MovingSocket::detach(socket).unwrap(), byte[0])).unwrap();
+        });
+        let mut client = std::net::TcpStream::connect(address.recv().unwrap()).unwrap();
+        client.write_all(b"a").unwrap();
+        first.unwrap().join().unwrap();
+        client.write_all(b"b").unwrap();
+        let second = LocalExecutorBuilder::default().spawn(move || async move {
+            let (moving, first_byte): (MovingSocket, u8) = moving.recv().unwrap();
+            let mut socket = moving.attach();
+            let mut byte = [0];
+            socket.read_exact(&mut byte).await.unwrap();
+            socket.write_all(&[first_byte, byte[0]]).await.unwrap();
+        });
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).unwrap();
+        second.unwrap().join().unwrap();
+        assert_eq!(answer, b"ab");
+    }
+}
