@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::common::client::{Client, fresh_basin_on, records_path, stream_path};
 use crate::common::http::{Conn, Request};
-use crate::common::{EVENTUALLY_WAIT, poll};
 use crate::common::server::Server;
+use crate::common::{EVENTUALLY_WAIT, poll};
 
 /// Reads the whole listing in pages and checks that each page is full and `has_more` exact.
 fn list_all(client: &mut Client, limit: usize, total: usize) -> Vec<Value> {

@@ -296,7 +296,8 @@ fn a_storage_class_has_a_largest_length() {
         let config = json!({ "storage_class": "c".repeat(bytes) });
         let stream = json!({ "stream": "s", "config": config });
         client.post("/v1/streams", &stream).refused(422, "invalid");
-        let basin = json!({ "basin": unique_name("case"), "config": { "default_stream_config": config } });
+        let basin =
+            json!({ "basin": unique_name("case"), "config": { "default_stream_config": config } });
         client.post("/v1/basins", &basin).refused(422, "invalid");
     }
     client.create_stream_with("s", &json!({ "storage_class": "c".repeat(1024) }));
