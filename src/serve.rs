@@ -20,8 +20,8 @@ use crate::types::refusal::chain;
 
 /// Log bytes gathered beyond which a Standard batch waits no longer.
 const STANDARD_BYTES_ENOUGH: usize = 256 * 1024;
-/// How often signals are looked for between reports.
-const SIGNAL_POLL: Duration = Duration::from_millis(20);
+/// How often the cores are woken and signals looked for between reports.
+const PULSE: Duration = Duration::from_millis(5);
 
 /// Serves until SIGTERM or SIGINT; a second one ends the process at once.
 ///
@@ -37,6 +37,7 @@ pub fn serve(settings: &Settings, cores: u16) -> Result<(), String> {
     let mut stopped = 0;
     let mut draining = false;
     while stopped < server.cores() {
+        server.pulse();
         for _signal in signals.pending() {
             if draining {
                 return Err("ended by a second signal".to_owned());
@@ -45,7 +46,7 @@ pub fn serve(settings: &Settings, cores: u16) -> Result<(), String> {
             tracing::info!("shutting down");
             server.drain();
         }
-        match server.reports.recv_timeout(SIGNAL_POLL) {
+        match server.reports.recv_timeout(PULSE) {
             Ok(Report::Listening(address)) => {
                 listening += 1;
                 if listening == server.cores() {

@@ -13,9 +13,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, OnceLock};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use futures_util::future;
@@ -80,7 +81,7 @@ pub struct Server {
     /// What the cores report.
     pub reports: mpsc::Receiver<Report>,
     drain: Arc<AtomicBool>,
-    cores: usize,
+    pulses: Vec<Arc<OnceLock<Waker>>>,
 }
 
 impl Server {
@@ -91,14 +92,16 @@ impl Server {
         let (reporter, reports) = mpsc::channel();
         let drain = Arc::new(AtomicBool::new(false));
         let drained = Arc::new(AtomicUsize::new(0));
+        let pulses: Vec<_> = (0..settings.cores).map(|_| Arc::default()).collect();
         let mut links = link_all(settings.cores);
-        for index in 0..settings.cores {
+        for (index, pulse) in pulses.iter().enumerate() {
             let plan = Plan {
                 index,
                 settings: settings.clone(),
                 reporter: reporter.clone(),
                 drain: Arc::clone(&drain),
                 drained: Arc::clone(&drained),
+                pulse: Arc::clone(pulse),
             };
             let ends = links.remove(0);
             LocalExecutorBuilder::new(Placement::Fixed(index))
@@ -107,7 +110,17 @@ impl Server {
                 .spin_before_park(settings.spin)
                 .spawn(move || run_core(plan, ends))?;
         }
-        Ok(Self { reports, drain, cores: settings.cores })
+        Ok(Self { reports, drain, pulses })
+    }
+
+    /// Wakes all cores; to be called every few milliseconds for as long as they run.
+    ///
+    /// When an executor of glommio 0.9 loses its processor for the length of its preemption timer
+    /// just before it runs its task queues, it takes them for empty and sleeps until something
+    /// from outside wakes it: neither its timers nor its own tasks do
+    /// (glommio/glommio pull request 53).
+    pub fn pulse(&self) {
+        self.pulses.iter().filter_map(|pulse| pulse.get()).for_each(Waker::wake_by_ref);
     }
 
     /// Asks all cores to finish what is under way and stop.
@@ -118,7 +131,7 @@ impl Server {
     /// How many cores there are.
     #[must_use]
     pub fn cores(&self) -> usize {
-        self.cores
+        self.pulses.len()
     }
 }
 
@@ -144,6 +157,7 @@ struct Plan {
     drain: Arc<AtomicBool>,
     /// How many cores have no connection left.
     drained: Arc<AtomicUsize>,
+    pulse: Arc<OnceLock<Waker>>,
 }
 
 impl Plan {
@@ -167,9 +181,20 @@ async fn run_core(plan: Plan, ends: Ends) {
     plan.report(report);
 }
 
+/// Is there to be woken, for ever; see [`Server::pulse`].
+async fn feel(pulse: Arc<OnceLock<Waker>>) {
+    future::poll_fn(|cx| {
+        // The same each time; kept, since a task that was woken but not run registers none.
+        pulse.get_or_init(|| cx.waker().clone());
+        Poll::<()>::Pending
+    })
+    .await;
+}
+
 /// Opens the core's shards and links it to the others.
 async fn start_core(plan: &Plan, ends: Ends) -> Result<Rc<Core<GlommioIo>>, String> {
     let settings = &plan.settings;
+    drop(glommio::spawn_local(feel(Arc::clone(&plan.pulse))).detach());
     let requests =
         queue(Shares::Static(1000), Latency::Matters(Duration::from_millis(1)), "requests");
     let log = queue(Shares::Static(1000), Latency::Matters(Duration::from_millis(1)), "log");
