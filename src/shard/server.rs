@@ -195,9 +195,8 @@ async fn feel(pulse: Arc<OnceLock<Waker>>) {
 async fn start_core(plan: &Plan, ends: Ends) -> Result<Rc<Core<GlommioIo>>, String> {
     let settings = &plan.settings;
     drop(glommio::spawn_local(feel(Arc::clone(&plan.pulse))).detach());
-    let requests =
-        queue(Shares::Static(1000), Latency::Matters(Duration::from_millis(1)), "requests");
-    let log = queue(Shares::Static(1000), Latency::Matters(Duration::from_millis(1)), "log");
+    let requests = queue(Shares::Static(1000), Latency::NotImportant, "requests");
+    let log = queue(Shares::Static(1000), Latency::NotImportant, "log");
     let background = queue(Shares::Static(50), Latency::NotImportant, "background");
 
     let mut engines = BTreeMap::new();
