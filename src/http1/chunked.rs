@@ -78,6 +78,8 @@ impl ChunkDecoder {
     pub(super) fn next(&mut self, input: &[u8], limits: &Limits) -> Result<Piece, Violation> {
         for (i, &byte) in input.iter().enumerate() {
             if self.at == At::Data {
+                // Else callers would loop without progress.
+                assert!(self.chunk_left > 0, "an empty chunk has no data");
                 let len = usize::try_from(self.chunk_left).unwrap_or(usize::MAX);
                 let len = len.min(input.len() - i);
                 self.chunk_left -= len as u64;

@@ -19,7 +19,8 @@
 //!   every [`Violation`] is final.
 //! * A collected body is contiguous in the buffer it was received into; a body of known length is
 //!   not copied, a chunked one is moved down over its own framing.
-//! * Memory is at most twice what the peer has sent plus [`READ_BYTES`], whatever it declares.
+//! * The receive buffer is at most twice what the message has sent so far plus [`READ_BYTES`],
+//!   whatever length was declared; beside it stands one spare of [`Limits::spare_bytes_max`].
 //!
 //! Sources: RFC 9112 (framing), RFC 9110 sections 7.2, 7.6.1 and 10.1.1 (`Host`, `Connection`,
 //! `Expect`).
