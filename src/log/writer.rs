@@ -10,6 +10,7 @@
 //!   a promise.
 
 use std::cell::{Cell, RefCell};
+use std::pin::Pin;
 use std::rc::Rc;
 
 use futures_util::future::{self, Either};
@@ -54,7 +55,7 @@ pub struct DurableFrame<B, N> {
 /// A group that is durable.
 #[derive(Debug)]
 pub struct Flushed<B, N> {
-    /// Its frames, in order.
+    /// Its frames, in order, after the marker before them if there was one.
     pub frames: Vec<DurableFrame<B, N>>,
     /// Every entry up to this ticket is durable.
     pub durable_ticket: u64,
@@ -81,6 +82,12 @@ pub struct Writer<I: Io, N> {
     tickets: Cell<u64>,
     flushed_tickets: Cell<u64>,
     sync_us: Cell<u64>,
+    /// When the last group became durable, on the monotonic clock.
+    flushed_us: Cell<u64>,
+    /// The timer after which the log may be quiet, while it runs.
+    quiet: Cell<Option<Pin<Box<dyn Future<Output = ()>>>>>,
+    /// A marker that the next sync makes durable.
+    marker: RefCell<Option<DurableFrame<I::Buf, N>>>,
 }
 
 impl<I: Io, N> Writer<I, N> {
@@ -104,6 +111,9 @@ impl<I: Io, N> Writer<I, N> {
             tickets: 0.into(),
             flushed_tickets: 0.into(),
             sync_us: 0.into(),
+            flushed_us: 0.into(),
+            quiet: Cell::default(),
+            marker: RefCell::default(),
         }
     }
 
@@ -208,7 +218,7 @@ impl<I: Io, N> Writer<I, N> {
                     self.gathered_within(wait_us).await;
                 }
                 Step::Idle if self.marker_is_due() => {
-                    if !self.gathered_within(MARKER_DELAY_US).await {
+                    if !self.gathered_before_quiet().await && self.is_quiet() {
                         self.write_marker().await?;
                     }
                 }
@@ -222,6 +232,29 @@ impl<I: Io, N> Writer<I, N> {
         let gathered = std::pin::pin!(self.gathered.notified());
         let timeout = std::pin::pin!(self.io.sleep_us(us));
         matches!(future::select(gathered, timeout).await, Either::Left(_))
+    }
+
+    /// Waits for an entry to gather; false when the quiet timer ran out first. It runs on from one
+    /// wait to the next: a timer for each group would cost the busy log more than the group's own
+    /// bookkeeping.
+    async fn gathered_before_quiet(&self) -> bool {
+        let timer = self.quiet.take().unwrap_or_else(|| {
+            let io = Rc::clone(&self.io);
+            Box::pin(async move { io.sleep_us(MARKER_DELAY_US).await })
+        });
+        let gathered = std::pin::pin!(self.gathered.notified());
+        match future::select(gathered, timer).await {
+            Either::Left(((), timer)) => {
+                self.quiet.set(Some(timer));
+                true
+            }
+            Either::Right(_) => false,
+        }
+    }
+
+    /// Whether nothing was written for as long as a marker waits.
+    fn is_quiet(&self) -> bool {
+        self.io.now_us() - self.flushed_us.get() >= MARKER_DELAY_US
     }
 
     /// Whether the disk does not know yet that its last frame with entries is durable, and there
@@ -241,8 +274,11 @@ impl<I: Io, N> Writer<I, N> {
             payload_crc: 0,
             notes: Vec::new(),
         };
-        let sealed = self.place(&segment, frame).await;
-        segment.file.write_at(sealed.buf, u64::from(sealed.pos.offset_bytes)).await
+        let marker = self.place(&segment, frame).await;
+        let offset_bytes = u64::from(marker.pos.offset_bytes);
+        segment.file.write_at(Rc::clone(&marker.buf), offset_bytes).await?;
+        *self.marker.borrow_mut() = Some(marker);
+        Ok(())
     }
 
     async fn write_and_sync(
@@ -268,10 +304,14 @@ impl<I: Io, N> Writer<I, N> {
         segment.file.sync().await?;
         let synced_us = self.io.now_us();
 
+        self.flushed_us.set(synced_us);
         let tickets: usize = frames.iter().map(|f| f.notes.len()).sum();
         let durable_ticket = self.flushed_tickets.get() + tickets as u64;
         self.flushed_tickets.set(durable_ticket);
         self.durable_frame_seq.set(self.chain.get().next_frame_seq - 1);
+        if let Some(marker) = self.marker.take() {
+            frames.insert(0, marker);
+        }
         let (write_us, sync_us) = (written_us - start_us, synced_us - written_us);
         self.sync_us.set((7 * self.sync_us.get() + write_us + sync_us) / 8);
         let offset_bytes = u32::try_from(segment.end_bytes()).expect("segments are at most 4 GiB");

@@ -92,6 +92,7 @@ pub(super) async fn serve<I: Io>(core: Rc<Core<I>>, socket: TcpStream) {
 /// Serves a connection of which `conn` has received something already, until it ends or moves.
 pub(super) async fn serve_from<I: Io>(core: Rc<Core<I>>, socket: TcpStream, conn: Conn) {
     let line = core.lifelines.add();
+    core.publish_load();
     let settings = Rc::clone(&core.connection);
     let (out, elsewhere, began_us, arrived_bytes) = (Vec::new(), (0, 0), 0, 0);
     let mut connection =
@@ -109,6 +110,7 @@ pub(super) async fn serve_from<I: Io>(core: Rc<Core<I>>, socket: TcpStream, conn
         }
     }
     drop(line);
+    core.publish_load();
     core.metrics.connection_left();
 }
 
@@ -219,6 +221,7 @@ impl<I: Io> Connection<I> {
     }
 
     /// Moves to the core that the connection keeps appending to: then its appends cross no more.
+    /// Not when that core has as many connections as this one: then both are better off as it is.
     fn stay_or_move(&mut self, appended_at: Option<usize>) -> Result<(), End> {
         let (count, core) = self.elsewhere;
         self.elsewhere = match appended_at {
@@ -226,8 +229,12 @@ impl<I: Io> Connection<I> {
             Some(at) => (1, at),
             None => (0, core),
         };
-        let moves = self.elsewhere.0 >= MOVE_AFTER && self.conn.unread().is_empty();
-        if moves && !self.core.draining.get() { Err(End::Move(self.elsewhere.1)) } else { Ok(()) }
+        let (count, core) = self.elsewhere;
+        let moves = count >= MOVE_AFTER
+            && self.conn.unread().is_empty()
+            && self.core.may_move_to(core)
+            && !self.core.draining.get();
+        if moves { Err(End::Move(core)) } else { Ok(()) }
     }
 
     /// Answers bytes that are not HTTP, or more than is allowed, and ends the connection.

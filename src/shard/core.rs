@@ -8,6 +8,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 
 use glommio::TaskQueueHandle;
@@ -50,6 +52,12 @@ struct Pending {
     result: Option<CallResult>,
 }
 
+/// How many connections each core has: a hint, nothing waits for it.
+struct Loads {
+    index: usize,
+    connections: Arc<[AtomicUsize]>,
+}
+
 /// One core.
 pub(super) struct Core<I: Io> {
     /// How many shards the data directory has.
@@ -72,6 +80,7 @@ pub(super) struct Core<I: Io> {
     pub(super) basin_turn: Semaphore,
     queue: TaskQueueHandle,
     links: Links,
+    loads: Loads,
     pending: RefCell<BTreeMap<u64, Pending>>,
     next_call: Cell<u64>,
     opened: Cell<usize>,
@@ -87,6 +96,7 @@ impl<I: Io> Core<I> {
         links: Links,
         queue: TaskQueueHandle,
         connection: ConnectionSettings,
+        (index, loads): (usize, Arc<[AtomicUsize]>),
     ) -> Self {
         Self {
             shards,
@@ -100,12 +110,25 @@ impl<I: Io> Core<I> {
             basin_turn: Semaphore::new(1),
             queue,
             links,
+            loads: Loads { index, connections: loads },
             pending: RefCell::default(),
             next_call: Cell::default(),
             opened: Cell::default(),
             listen: Cell::default(),
             progress: Notify::default(),
         }
+    }
+
+    /// Tells the other cores how many connections this one has.
+    pub(super) fn publish_load(&self) {
+        let count = self.lifelines.count();
+        self.loads.connections[self.loads.index].store(count, Ordering::Relaxed);
+    }
+
+    /// Whether a connection that moves to `core` leaves the connections spread over the cores.
+    pub(super) fn may_move_to(&self, core: usize) -> bool {
+        let there = self.loads.connections[core].load(Ordering::Relaxed);
+        there < self.lifelines.count()
     }
 
     /// The core of a stream's shard, when it is another one.

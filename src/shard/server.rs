@@ -92,6 +92,7 @@ impl Server {
         let (reporter, reports) = mpsc::channel();
         let drain = Arc::new(AtomicBool::new(false));
         let drained = Arc::new(AtomicUsize::new(0));
+        let loads: Arc<[_]> = (0..settings.cores).map(|_| AtomicUsize::new(0)).collect();
         let pulses: Vec<_> = (0..settings.cores).map(|_| Arc::default()).collect();
         let mut links = link_all(settings.cores);
         for (index, pulse) in pulses.iter().enumerate() {
@@ -101,6 +102,7 @@ impl Server {
                 reporter: reporter.clone(),
                 drain: Arc::clone(&drain),
                 drained: Arc::clone(&drained),
+                loads: Arc::clone(&loads),
                 pulse: Arc::clone(pulse),
             };
             let ends = links.remove(0);
@@ -157,6 +159,8 @@ struct Plan {
     drain: Arc<AtomicBool>,
     /// How many cores have no connection left.
     drained: Arc<AtomicUsize>,
+    /// How many connections each core has.
+    loads: Arc<[AtomicUsize]>,
     pulse: Arc<OnceLock<Waker>>,
 }
 
@@ -224,8 +228,9 @@ async fn start_core(plan: &Plan, ends: Ends) -> Result<Rc<Core<GlommioIo>>, Stri
         links.push(out);
         inbound.extend(link.map(|link| (from, link)));
     }
-    let core =
-        Rc::new(Core::new(settings.shards, engines, links, requests, settings.connection.clone()));
+    let load = (plan.index, Arc::clone(&plan.loads));
+    let connection = settings.connection.clone();
+    let core = Rc::new(Core::new(settings.shards, engines, links, requests, connection, load));
     for (from, link) in inbound {
         spawn(Rc::clone(&core).receive(link, from), requests);
     }
