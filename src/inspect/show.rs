@@ -161,7 +161,7 @@ fn show_segments<D: Disk>(
             state.to_owned(),
         ]);
     }
-    for name in &found.dead {
+    for name in &found.unfinished {
         let [epoch, bytes, used, frames] = ["-"; 4].map(str::to_owned);
         table.push(vec![name.clone(), epoch, bytes, used, frames, "dead".to_owned()]);
     }

@@ -5,6 +5,7 @@
 //! alignment glommio reports is the logical block size, which is finer than ours.
 
 use std::cell::Cell;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -38,6 +39,12 @@ impl GlommioIo {
     #[must_use]
     pub fn read_only(root: &Path) -> Self {
         Self { writable: false, ..Self::new(root) }
+    }
+
+    fn open_plain(&self, name: &str) -> std::io::Result<std::fs::File> {
+        let mut options = std::fs::OpenOptions::new();
+        options.read(true).write(self.writable).custom_flags(libc::O_DIRECT);
+        options.open(self.root.join(name))
     }
 
     fn fail(
@@ -90,6 +97,8 @@ impl Buffer for DmaBuffer {
 #[derive(Debug)]
 pub struct GlommioFile {
     file: DmaFile,
+    /// The same file, also for direct I/O, for system calls that hold the thread.
+    plain: std::fs::File,
     name: String,
 }
 
@@ -146,6 +155,16 @@ impl LogFile for GlommioFile {
         let synced = self.file.fdatasync().await;
         synced.map_err(|e| GlommioIo::fail("sync", &self.name, NOWHERE, cause(e)))
     }
+
+    /// Plain system calls: through io_uring this thread would sleep twice, once for the write and
+    /// once for the thread to which the kernel hands the sync, and on a quick device each of those
+    /// wake-ups takes as long as the work.
+    async fn write_alone(&self, buf: Rc<DmaBuffer>, offset_bytes: u64) -> IoResult<()> {
+        let extent = Extent { offset_bytes, len_bytes: buf.len() };
+        let written = self.plain.write_all_at(buf.as_bytes(), offset_bytes);
+        written.map_err(|e| GlommioIo::fail("write", &self.name, extent, e))?;
+        self.plain.sync_data().map_err(|e| GlommioIo::fail("sync", &self.name, NOWHERE, e))
+    }
 }
 
 impl Disk for GlommioIo {
@@ -173,14 +192,17 @@ impl Disk for GlommioIo {
             }
             return Err(fail(cause(error)));
         }
-        Ok(GlommioFile { file, name: name.to_owned() })
+        let plain = self.open_plain(name).map_err(fail)?;
+        Ok(GlommioFile { file, plain, name: name.to_owned() })
     }
 
     async fn open(&self, name: &str) -> IoResult<GlommioFile> {
+        let fail = |source| Self::fail("open", name, NOWHERE, source);
         let opened =
             OpenOptions::new().read(true).write(self.writable).dma_open(self.root.join(name)).await;
-        let file = opened.map_err(|e| Self::fail("open", name, NOWHERE, cause(e)))?;
-        Ok(GlommioFile { file, name: name.to_owned() })
+        let file = opened.map_err(|e| fail(cause(e)))?;
+        let plain = self.open_plain(name).map_err(fail)?;
+        Ok(GlommioFile { file, plain, name: name.to_owned() })
     }
 
     fn list(&self) -> IoResult<Vec<(String, u64)>> {

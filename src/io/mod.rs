@@ -90,6 +90,22 @@ pub trait LogFile: 'static {
     ///
     /// * Errors: final. The kernel may have dropped the pages; never call it again hoping.
     fn sync(&self) -> impl Future<Output = IoResult<()>>;
+
+    /// As [`write_at`](Self::write_at) and then [`sync`](Self::sync), for a caller whose executor
+    /// has most likely nothing else to do: it may hold the thread until the device is done,
+    /// instead of giving way to others.
+    ///
+    /// * Durable: yes, with every write that completed before this call.
+    fn write_alone(
+        &self,
+        buf: Rc<Self::Buf>,
+        offset_bytes: u64,
+    ) -> impl Future<Output = IoResult<()>> {
+        async move {
+            self.write_at(buf, offset_bytes).await?;
+            self.sync().await
+        }
+    }
 }
 
 /// One directory of such files.

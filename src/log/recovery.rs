@@ -48,8 +48,8 @@ pub enum RecoveryError {
 pub struct Found<D: Disk> {
     /// Segments by epoch, those after the log's end included.
     pub segments: SegmentMap<D>,
-    /// Files of segments that hold nothing.
-    pub dead: Vec<String>,
+    /// Files whose creation was interrupted.
+    pub unfinished: Vec<String>,
     /// Number for the next new file.
     pub next_file_number: u64,
 }
@@ -70,7 +70,8 @@ pub struct Recovered<I: Io> {
 ///
 /// * Errors: a damaged header of a segment that still holds frames, another directory's segment.
 pub async fn find<D: Disk>(disk: &D, log: LogFacts) -> Result<Found<D>, RecoveryError> {
-    let mut found = Found { segments: BTreeMap::new(), dead: Vec::new(), next_file_number: 1 };
+    let mut found =
+        Found { segments: BTreeMap::new(), unfinished: Vec::new(), next_file_number: 1 };
     for (name, len_bytes) in disk.list()? {
         let Some(number) = file_number(&name) else {
             if !name.starts_with("checkpoint-") {
@@ -80,7 +81,7 @@ pub async fn find<D: Disk>(disk: &D, log: LogFacts) -> Result<Found<D>, Recovery
         };
         found.next_file_number = found.next_file_number.max(number + 1);
         if len_bytes < 2 * SEGMENT_HEADER_BYTES as u64 {
-            found.dead.push(name); // its creation was interrupted
+            found.unfinished.push(name);
             continue;
         }
         let file = disk.open(&name).await?;
@@ -103,7 +104,7 @@ pub async fn find<D: Disk>(disk: &D, log: LogFacts) -> Result<Found<D>, Recovery
             Err(reason) if holds_frames(&file, len_bytes, log).await? => {
                 return Err(refuse(reason));
             }
-            Err(_) => found.dead.push(name), // its creation was interrupted
+            Err(_) => found.unfinished.push(name),
         }
     }
     Ok(found)
@@ -202,18 +203,17 @@ pub async fn recover<I: Io>(
     let active = found.segments.remove(&end.pos.segment);
     // Should the newest checkpoint turn out damaged next time, the one before it is needed.
     let living = found.segments.split_off(&checkpoint::oldest_needed(io, log).await?);
-    let unused = found.segments.values();
-    found.dead.extend(unused.map(|s| s.file.name().to_owned()));
     // The spare goes on being it. Others after the end hold a torn tail at most; their epochs come
     // next, and were another file given one of them, there would be two of it.
     let spare = if end.torn_later { None } else { later.remove(&(end.pos.segment + 1)) };
     later.values().try_for_each(|s| io.remove(s.file.name()))?;
+    found.unfinished.iter().try_for_each(|name| io.remove(name))?;
 
     let torn_bytes = match &active {
         Some(segment) => mend(io, segment, &end).await?,
         None => 0,
     };
-    let dead = keep_whole_files(io, log, found.dead)?;
+    let dead = reusable(io, log, &found.segments)?;
     let mut next_file_number = found.next_file_number;
     let active = if let Some(segment) = active {
         segment.set_end(u64::from(end.pos.offset_bytes));
@@ -229,18 +229,17 @@ pub async fn recover<I: Io>(
     Ok(Recovered { segments, chain: end.chain, next_stream_id, torn_bytes })
 }
 
-/// Of files that hold nothing, those of the right length; the others, whose creation was
-/// interrupted, are removed.
-fn keep_whole_files<I: Io>(
+/// Names of given-up segments that can be used again: those of the right length. Others are
+/// removed.
+fn reusable<I: Io>(
     io: &I,
     log: LogFacts,
-    dead: Vec<String>,
+    given_up: &SegmentMap<I>,
 ) -> Result<Vec<String>, IoError> {
-    let lengths: BTreeMap<String, u64> = io.list()?.into_iter().collect();
-    let (whole, partial): (Vec<_>, Vec<_>) =
-        dead.into_iter().partition(|name| lengths.get(name) == Some(&log.segment_bytes));
-    partial.iter().try_for_each(|name| io.remove(name))?;
-    Ok(whole)
+    let fits = |s: &&Rc<Segment<I::File>>| s.bytes == log.segment_bytes;
+    let (whole, other): (Vec<_>, Vec<_>) = given_up.values().partition(fits);
+    other.iter().try_for_each(|s| io.remove(s.file.name()))?;
+    Ok(whole.iter().map(|s| s.file.name().to_owned()).collect())
 }
 
 /// Zeros what an interrupted write left after the log's end, and makes the end durable.

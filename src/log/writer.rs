@@ -27,6 +27,12 @@ use crate::types::{AppendInput, LogPos, StorageClass};
 /// How long the log is quiet before a marker is written, in microseconds.
 const MARKER_DELAY_US: u64 = 5_000;
 
+/// Groups of a single entry in a row after which the log counts as used by one client at a time.
+const LONE_GROUPS_MIN: u32 = 8;
+/// Longest that a write and its sync may take on average for them to hold the thread, in
+/// microseconds.
+const ALONE_SYNC_US_MAX: u64 = 1_000;
+
 /// Place in the chain of frames: what the next frame must say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chain {
@@ -82,6 +88,8 @@ pub struct Writer<I: Io, N> {
     tickets: Cell<u64>,
     flushed_tickets: Cell<u64>,
     sync_us: Cell<u64>,
+    /// How many groups in a row held a single entry.
+    lone_groups: Cell<u32>,
     /// When the last group became durable, on the monotonic clock.
     flushed_us: Cell<u64>,
     /// The timer after which the log may be quiet, while it runs.
@@ -111,6 +119,7 @@ impl<I: Io, N> Writer<I, N> {
             tickets: 0.into(),
             flushed_tickets: 0.into(),
             sync_us: 0.into(),
+            lone_groups: 0.into(),
             flushed_us: 0.into(),
             quiet: Cell::default(),
             marker: RefCell::default(),
@@ -295,13 +304,19 @@ impl<I: Io, N> Writer<I, N> {
         let write = |f: &DurableFrame<I::Buf, N>| {
             segment.file.write_at(Rc::clone(&f.buf), u64::from(f.pos.offset_bytes))
         };
-        if let [only] = &*frames {
-            write(only).await?;
-        } else {
-            future::try_join_all(frames.iter().map(write)).await?;
-        }
-        let written_us = self.io.now_us();
-        segment.file.sync().await?;
+        let written_us = match &*frames {
+            [only] if self.is_alone(only.notes.len() == 1) => {
+                let offset_bytes = u64::from(only.pos.offset_bytes);
+                segment.file.write_alone(Rc::clone(&only.buf), offset_bytes).await?;
+                start_us // both in one; counted as sync
+            }
+            all => {
+                future::try_join_all(all.iter().map(write)).await?;
+                let written_us = self.io.now_us();
+                segment.file.sync().await?;
+                written_us
+            }
+        };
         let synced_us = self.io.now_us();
 
         self.flushed_us.set(synced_us);
@@ -317,6 +332,15 @@ impl<I: Io, N> Writer<I, N> {
         let offset_bytes = u32::try_from(segment.end_bytes()).expect("segments are at most 4 GiB");
         let end = (LogPos { segment: segment.epoch, offset_bytes }, self.chain.get());
         Ok(Flushed { frames, durable_ticket, end, written_bytes, write_us, sync_us })
+    }
+
+    /// Whether this core has most likely nothing to do while the device works: one batch at a time
+    /// has come for a while, and the device is quick. A group of several batches means that more
+    /// are arriving, and they are received and parsed meanwhile.
+    fn is_alone(&self, lone_batch: bool) -> bool {
+        let groups = if lone_batch { self.lone_groups.get().saturating_add(1) } else { 0 };
+        self.lone_groups.set(groups);
+        groups > LONE_GROUPS_MIN && self.sync_us.get() < ALONE_SYNC_US_MAX
     }
 
     /// Gives a frame its place in the segment and the chain, and seals it.

@@ -20,7 +20,9 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use futures_util::future;
-use glommio::channels::shared_channel::{self, SharedReceiver, SharedSender};
+use glommio::channels::shared_channel::{
+    self, ConnectedReceiver, ConnectedSender, SharedReceiver, SharedSender,
+};
 use glommio::net::TcpListener;
 use glommio::{Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
 
@@ -217,11 +219,7 @@ async fn start_core(plan: &Plan, ends: Ends) -> Result<Rc<Core<GlommioIo>>, Stri
     }
 
     // All at once: each end waits for the other to be connected.
-    let connected = ends.into_iter().map(async |end| match end {
-        Some((out, inbound)) => Some(future::join(out.connect(), inbound.connect()).await),
-        None => None,
-    });
-    let connected = future::join_all(connected).await;
+    let connected = future::join_all(ends.into_iter().map(connect)).await;
     let (mut links, mut inbound) = (Links::new(), Vec::new());
     for (from, end) in connected.into_iter().enumerate() {
         let (out, link) = end.unzip();
@@ -239,6 +237,14 @@ async fn start_core(plan: &Plan, ends: Ends) -> Result<Rc<Core<GlommioIo>>, Stri
 
 fn failure(shard: u16, error: &dyn std::error::Error) -> String {
     format!("shard {shard}: {}", chain(error))
+}
+
+/// Connects both directions of the link to another core.
+async fn connect(
+    end: Option<(SharedSender<Message>, SharedReceiver<Message>)>,
+) -> Option<(ConnectedSender<Message>, ConnectedReceiver<Message>)> {
+    let (out, inbound) = end?;
+    Some(future::join(out.connect(), inbound.connect()).await)
 }
 
 /// Agrees with the other cores on the moment from which requests are served, serves, and returns

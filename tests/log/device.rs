@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use glommio::{LocalExecutorBuilder, Placement};
 use thalweg::io::Io;
@@ -96,7 +97,13 @@ impl Device for Real {
     fn run<T>(&self, life: impl AsyncFnOnce(Rc<GlommioIo>) -> T) -> T {
         let executor = LocalExecutorBuilder::new(Placement::Unbound).io_memory(1 << 20).make();
         let executor = executor.unwrap();
-        executor.run(async { life(Rc::new(GlommioIo::new(&self.root))).await })
+        executor.run(async {
+            let output = life(Rc::new(GlommioIo::new(&self.root))).await;
+            // Writes under way go on when their futures are dropped. The end of a process waits
+            // for them; the end of an executor does not.
+            glommio::timer::sleep(Duration::from_millis(20)).await;
+            output
+        })
     }
 
     fn files(&self) -> BTreeMap<String, Vec<u8>> {
