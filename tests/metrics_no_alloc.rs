@@ -58,8 +58,7 @@ fn recording_does_not_allocate() {
                 write_us: latency_us,
                 sync_us: latency_us,
             });
-            metrics.add_inflight_bytes(100);
-            metrics.sub_inflight_bytes(100);
+            metrics.set_inflight_bytes(100);
             metrics.refused("rate_limited");
             metrics.refused("invalid");
             metrics.records_read(1, 100);

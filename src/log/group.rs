@@ -151,6 +151,14 @@ impl<B: Buffer, N> Gather<B, N> {
         if now_us >= deadline_us { Step::Write } else { Step::WaitUntilUs(deadline_us) }
     }
 
+    /// How long what gathered has waited for company, in microseconds, if it is nothing but
+    /// Standard batches.
+    #[must_use]
+    pub fn standard_wait_us(&self, now_us: u64) -> Option<u64> {
+        let waits = !self.urgent && !self.frames.is_empty();
+        waits.then(|| now_us.saturating_sub(self.oldest_us))
+    }
+
     /// Takes the oldest frames, at least one and at most `room_bytes` on disk (or
     /// [`GROUP_BYTES_MAX`]); none when the oldest does not fit.
     pub fn take(&mut self, room_bytes: usize) -> Vec<OpenFrame<B, N>> {

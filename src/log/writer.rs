@@ -69,6 +69,8 @@ pub struct Flushed<B, N> {
     pub end: (LogPos, Chain),
     /// Bytes written.
     pub written_bytes: u64,
+    /// How long a group of nothing but Standard batches waited for company, in microseconds.
+    pub standard_wait_us: Option<u64>,
     /// Time spent writing, in microseconds.
     pub write_us: u64,
     /// Time spent in the sync, in microseconds.
@@ -191,18 +193,22 @@ impl<I: Io, N> Writer<I, N> {
     /// * Errors: final; do not call it again.
     /// * Cancel: only at shutdown. A write under way still happens.
     pub async fn flush_next(&self) -> Result<Flushed<I::Buf, N>, IoError> {
-        let (segment, frames) = loop {
+        let (segment, frames, standard_wait_us) = loop {
             self.wait_until_due().await?;
             let segment = self.segments.active();
-            let frames = self.gather.borrow_mut().take(segment.room_bytes());
+            let (standard_wait_us, frames) = {
+                let mut gather = self.gather.borrow_mut();
+                (gather.standard_wait_us(self.io.now_us()), gather.take(segment.room_bytes()))
+            };
             if !frames.is_empty() {
-                break (segment, frames);
+                break (segment, frames, standard_wait_us);
             }
             let is_empty = segment.end_bytes() == SEGMENT_HEADER_BYTES as u64;
             assert!(!is_empty, "segments are longer than the longest frame");
             self.roll(&segment).await?;
         };
-        self.write_and_sync(&segment, frames).await
+        let flushed = self.write_and_sync(&segment, frames).await?;
+        Ok(Flushed { standard_wait_us, ..flushed })
     }
 
     /// Goes on in the next segment. A marker may still be unsynced in this one, and no frame of
@@ -331,7 +337,16 @@ impl<I: Io, N> Writer<I, N> {
         self.sync_us.set((7 * self.sync_us.get() + write_us + sync_us) / 8);
         let offset_bytes = u32::try_from(segment.end_bytes()).expect("segments are at most 4 GiB");
         let end = (LogPos { segment: segment.epoch, offset_bytes }, self.chain.get());
-        Ok(Flushed { frames, durable_ticket, end, written_bytes, write_us, sync_us })
+        let standard_wait_us = None;
+        Ok(Flushed {
+            frames,
+            durable_ticket,
+            end,
+            written_bytes,
+            standard_wait_us,
+            write_us,
+            sync_us,
+        })
     }
 
     /// Whether this core has most likely nothing to do while the device works: one batch at a time

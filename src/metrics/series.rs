@@ -114,7 +114,7 @@ pub(super) fn put_groups(families: &mut Families, total: &Snapshot, shards: &[(u
     families.counter("thalweg_frames_total", "Frames in groups.", counts(|shard| shard.frames));
     families.counter(
         "thalweg_syncs_total",
-        "Syncs completed, of groups and of anything else.",
+        "Syncs completed, of groups only: one each.",
         counts(|shard| shard.syncs),
     );
     families.counter(

@@ -98,26 +98,9 @@ impl Metrics {
         state.sync_latency.observe(group.sync_us);
     }
 
-    /// A sync that belongs to no group completed: of a full segment, a checkpoint, a directory.
-    pub fn synced(&self) {
-        add(&mut self.state.borrow_mut().syncs, 1);
-    }
-
     /// So many metered bytes are admitted and not yet acknowledged.
     pub fn set_inflight_bytes(&self, bytes: u64) {
         self.state.borrow_mut().inflight_bytes = bytes;
-    }
-
-    /// So many more metered bytes are in flight.
-    pub fn add_inflight_bytes(&self, bytes: u64) {
-        add(&mut self.state.borrow_mut().inflight_bytes, bytes);
-    }
-
-    /// So many metered bytes are no longer in flight; they were added before.
-    pub fn sub_inflight_bytes(&self, bytes: u64) {
-        let inflight_bytes = &mut self.state.borrow_mut().inflight_bytes;
-        debug_assert!(*inflight_bytes >= bytes, "only what is in flight leaves");
-        *inflight_bytes = inflight_bytes.saturating_sub(bytes);
     }
 
     /// So many streams are held open.

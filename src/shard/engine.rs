@@ -249,6 +249,9 @@ impl<I: Io> Engine<I> {
         self.durable_end.set(flushed.end);
         self.inflight_bytes.set(self.inflight_bytes.get() - record_bytes);
         self.admitted.notify();
+        if let Some(wait_us) = flushed.standard_wait_us {
+            self.metrics.standard_waited(wait_us);
+        }
         self.metrics.group_written(GroupWritten {
             batches,
             frames: frame_count,

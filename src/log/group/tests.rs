@@ -50,6 +50,7 @@ fn standard_batches_wait_for_company_while_it_comes() {
     push(&mut gather, 10, Standard, 5_000);
     assert_eq!(gather.step(&POLICY, 5_000, 0), Step::WaitUntilUs(10_000), "company extends it");
     push(&mut gather, 10, Standard, 20_000);
+    assert_eq!(gather.standard_wait_us(20_500), Some(19_500));
     assert_eq!(gather.step(&POLICY, 20_000, 0), Step::WaitUntilUs(21_000), "but not for ever");
     assert_eq!(gather.step(&POLICY, 21_000, 0), Step::Write);
 }
@@ -60,6 +61,7 @@ fn an_express_batch_cuts_the_wait_of_standard_ones() {
     push(&mut gather, 10, Standard, 0);
     push(&mut gather, 10, Express, 1);
     assert_eq!(gather.step(&POLICY, 1, 0), Step::Write);
+    assert_eq!(gather.standard_wait_us(1), None);
     assert_eq!(gather.take(usize::MAX).len(), 1);
     push(&mut gather, 10, Standard, 2);
     assert!(matches!(gather.step(&POLICY, 2, 0), Step::WaitUntilUs(_)), "urgency is gone with it");
