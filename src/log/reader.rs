@@ -57,11 +57,14 @@ impl<B: AsRef<[u8]>> ReadFrame<B> {
     }
 }
 
+/// Recent frames by place, each with the memory that it holds on to, in bytes.
+type Window<B> = BTreeMap<LogPos, (Rc<B>, usize)>;
+
 /// Reads one shard's log. All methods take `&self`: borrows end before any await.
 pub struct Reader<D: Disk> {
     facts: LogFacts,
     segments: Rc<Segments<D>>,
-    window: RefCell<BTreeMap<LogPos, Rc<D::Buf>>>,
+    window: RefCell<Window<D::Buf>>,
     window_bytes: Cell<usize>,
     window_bytes_max: usize,
     durable_end: Cell<LogPos>,
@@ -86,15 +89,16 @@ impl<D: Disk + Clock> Reader<D> {
     }
 
     /// Keeps a frame that just became durable, and forgets the oldest ones beyond the bound.
-    pub fn remember(&self, pos: LogPos, buf: &Rc<D::Buf>) {
+    /// `memory_bytes` is what it holds on to.
+    pub fn remember(&self, pos: LogPos, buf: &Rc<D::Buf>, memory_bytes: usize) {
         let len = buf.as_ref().as_ref().len();
         let mut window = self.window.borrow_mut();
-        window.insert(pos, Rc::clone(buf));
-        let mut bytes = self.window_bytes.get() + len;
+        window.insert(pos, (Rc::clone(buf), memory_bytes));
+        let mut bytes = self.window_bytes.get() + memory_bytes;
         while bytes > self.window_bytes_max
-            && let Some((_, oldest)) = window.pop_first()
+            && let Some((_, (_, oldest_bytes))) = window.pop_first()
         {
-            bytes -= oldest.as_ref().as_ref().len();
+            bytes -= oldest_bytes;
         }
         self.window_bytes.set(bytes);
         let end = pos.offset_bytes + u32::try_from(len).expect("bounded by the format");
@@ -113,7 +117,7 @@ impl<D: Disk + Clock> Reader<D> {
         let in_segment =
             |pos: LogPos| u64::from(pos.offset_bytes) + BLOCK_BYTES as u64 <= segment.bytes;
         while entry.spans(pos) && pos < self.durable_end.get() && in_segment(pos) {
-            let remembered = self.window.borrow().get(&pos).cloned();
+            let remembered = self.window.borrow().get(&pos).map(|(buf, _)| Rc::clone(buf));
             let frame = match remembered {
                 Some(buf) => self.whole(&segment, pos, buf, 0)?,
                 None => self.fetch(&segment, pos, &mut chunk).await?,

@@ -54,6 +54,8 @@ pub struct DurableFrame<B, N> {
     pub pos: LogPos,
     /// Its bytes, as on disk.
     pub buf: Rc<B>,
+    /// Memory that those bytes hold on to, in bytes.
+    pub memory_bytes: usize,
     /// What was handed in with each of its entries, in order.
     pub notes: Vec<N>,
 }
@@ -384,8 +386,9 @@ impl<I: Io, N> Writer<I, N> {
         // use of this memory, may reach the disk.
         buf.as_mut()[end..frame_bytes].fill(0);
         let prev_crc = header.encode(buf.as_mut(), self.facts.salt());
+        let memory_bytes = buf.as_ref().len();
         buf.truncate(frame_bytes);
         self.chain.set(Chain { next_frame_seq: chain.next_frame_seq + 1, prev_crc });
-        DurableFrame { pos, buf: Rc::new(buf), notes }
+        DurableFrame { pos, buf: Rc::new(buf), memory_bytes, notes }
     }
 }

@@ -228,7 +228,7 @@ impl<I: Io> Engine<I> {
         let (mut batches, mut record_bytes) = (0, 0);
         let frame_count = flushed.frames.len() as u64;
         for frame in flushed.frames {
-            self.reader.remember(frame.pos, &frame.buf);
+            self.reader.remember(frame.pos, &frame.buf, frame.memory_bytes);
             for note in frame.notes {
                 match note {
                     Note::Batch { stream, first, after, bytes } => {

@@ -203,7 +203,7 @@ impl<I: Io> Life<I> {
         self.durable_ticket.set(flushed.durable_ticket);
         let mut index = self.index.borrow_mut();
         for frame in &flushed.frames {
-            self.reader.remember(frame.pos, &frame.buf);
+            self.reader.remember(frame.pos, &frame.buf, frame.memory_bytes);
             for note in &frame.notes {
                 note_in(&mut index, &self.appended.borrow()[*note], frame.pos);
             }
