@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use thalweg::config::{Given, Settings};
 use thalweg::inspect::{self, Command as Look, Options};
-use thalweg::serve::serve;
+use thalweg::serve::{available_cpus, serve};
 use thalweg::types::refusal::chain;
 use tracing_subscriber::EnvFilter;
 
@@ -68,10 +68,10 @@ fn run(command: Command) -> Result<(), String> {
                 Some(path) => Given::from_file(&path).map_err(|e| chain(&e))?,
                 None => Given::default(),
             };
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            let cores = u16::try_from(cores.min(1024)).expect("at most 1024");
-            let settings = Settings::from(given.or(file), cores);
-            serve(&settings.map_err(|e| e.to_string())?, cores)
+            let cpus = available_cpus();
+            let shards = u16::try_from(cpus.len().min(1024)).expect("at most 1024");
+            let settings = Settings::from(given.or(file), shards);
+            serve(&settings.map_err(|e| e.to_string())?, &cpus)
         }
         Command::Inspect { dir, groups } => look(&dir, Look::Inspect(Options { groups })),
         Command::Verify { dir } => look(&dir, Look::Verify),

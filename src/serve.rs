@@ -26,10 +26,10 @@ const PULSE: Duration = Duration::from_millis(5);
 /// Serves until SIGTERM or SIGINT; a second one ends the process at once.
 ///
 /// * Errors: why the server could not start or had to end, in words for an operator.
-pub fn serve(settings: &Settings, cores: u16) -> Result<(), String> {
+pub fn serve(settings: &Settings, cpus: &[usize]) -> Result<(), String> {
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|e| chain(&e))?;
     let mut directory = open_directory(settings)?;
-    let server = Server::start(&plan(settings, &directory, cores)).map_err(|e| {
+    let server = Server::start(&plan(settings, &directory, cpus)).map_err(|e| {
         format!("an executor could not be started (is io_uring allowed here?): {e}")
     })?;
 
@@ -64,6 +64,30 @@ pub fn serve(settings: &Settings, cores: u16) -> Result<(), String> {
     Ok(())
 }
 
+/// The processors that this process may use, as many as its quota is worth; at least one.
+#[must_use]
+pub fn available_cpus() -> Vec<usize> {
+    let quota = std::thread::available_parallelism().map_or(1, usize::from);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let mut cpus = list.and_then(|list| cpu_list(list.trim())).unwrap_or_default();
+    if cpus.is_empty() {
+        cpus = (0..quota).collect();
+    }
+    cpus.truncate(quota);
+    cpus
+}
+
+/// Reads a list as the kernel writes it, like `0-3,8`.
+fn cpu_list(text: &str) -> Option<Vec<usize>> {
+    let mut cpus = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        cpus.extend(first.parse::<usize>().ok()?..=last.parse().ok()?);
+    }
+    Some(cpus)
+}
+
 fn announce(address: std::net::SocketAddr) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "listening on http://{address}")?;
@@ -86,12 +110,12 @@ fn open_directory(settings: &Settings) -> Result<DataDirectory, String> {
     .map_err(|e| chain(&e))
 }
 
-fn plan(settings: &Settings, directory: &DataDirectory, cores: u16) -> ServerSettings {
+fn plan(settings: &Settings, directory: &DataDirectory, cpus: &[usize]) -> ServerSettings {
     let shards = directory.shards();
     let per_shard = u64::from(shards);
     ServerSettings {
         listen: settings.listen,
-        cores: usize::from(shards.min(cores)),
+        cpus: cpus.iter().copied().take(usize::from(shards)).collect(),
         shards,
         shard_paths: (0..shards).map(|shard| directory.shard_path(shard)).collect(),
         engine: EngineConfig {
@@ -112,5 +136,27 @@ fn plan(settings: &Settings, directory: &DataDirectory, cores: u16) -> ServerSet
         },
         connections_max: settings.connections_max,
         spin: Duration::from_micros(settings.spin_us),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_processors_accepted_and_refused() {
+        let cases: [(&str, Option<&[usize]>); 7] = [
+            ("0", Some(&[0])),
+            ("0-3", Some(&[0, 1, 2, 3])),
+            ("2-3,8,10-11", Some(&[2, 3, 8, 10, 11])),
+            ("", None),
+            ("x", None),
+            ("1-", None),
+            ("1,,2", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(cpu_list(text).as_deref(), expected, "{text:?}");
+        }
+        assert!(!available_cpus().is_empty());
     }
 }

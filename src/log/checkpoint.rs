@@ -182,7 +182,7 @@ pub fn list<D: Disk>(disk: &D) -> IoResult<Vec<(String, u64)>> {
 }
 
 /// Epoch of the oldest segment that any checkpoint on disk needs, were the newer ones damaged; 1
-/// while there are not [`KEEP`] of them, since then the whole log may be needed.
+/// while there are fewer than are kept, since then the whole log may be needed.
 pub async fn oldest_needed<D: Disk>(disk: &D, log: LogFacts) -> IoResult<u64> {
     let mut epochs = Vec::new();
     for (name, len_bytes) in list(disk)? {

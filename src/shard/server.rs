@@ -51,8 +51,8 @@ const IO_MEMORY_BYTES: usize = 512 * 1024;
 pub struct ServerSettings {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// How many executors.
-    pub cores: usize,
+    /// Processors to pin an executor to, one each.
+    pub cpus: Vec<usize>,
     /// How many shards the data directory has.
     pub shards: u16,
     /// Directory of each shard.
@@ -94,9 +94,9 @@ impl Server {
         let (reporter, reports) = mpsc::channel();
         let drain = Arc::new(AtomicBool::new(false));
         let drained = Arc::new(AtomicUsize::new(0));
-        let loads: Arc<[_]> = (0..settings.cores).map(|_| AtomicUsize::new(0)).collect();
-        let pulses: Vec<_> = (0..settings.cores).map(|_| Arc::default()).collect();
-        let mut links = link_all(settings.cores);
+        let loads: Arc<[_]> = (0..settings.cpus.len()).map(|_| AtomicUsize::new(0)).collect();
+        let pulses: Vec<_> = (0..settings.cpus.len()).map(|_| Arc::default()).collect();
+        let mut links = link_all(settings.cpus.len());
         for (index, pulse) in pulses.iter().enumerate() {
             let plan = Plan {
                 index,
@@ -108,7 +108,7 @@ impl Server {
                 pulse: Arc::clone(pulse),
             };
             let ends = links.remove(0);
-            LocalExecutorBuilder::new(Placement::Fixed(index))
+            LocalExecutorBuilder::new(Placement::Fixed(settings.cpus[index]))
                 .name(&format!("core-{index}"))
                 .io_memory(IO_MEMORY_BYTES)
                 .spin_before_park(settings.spin)
@@ -206,7 +206,9 @@ async fn start_core(plan: &Plan, ends: Ends) -> Result<Rc<Core<GlommioIo>>, Stri
     let background = queue(Shares::Static(50), Latency::NotImportant, "background");
 
     let mut engines = BTreeMap::new();
-    for shard in (0..settings.shards).filter(|s| usize::from(*s) % settings.cores == plan.index) {
+    for shard in
+        (0..settings.shards).filter(|s| usize::from(*s) % settings.cpus.len() == plan.index)
+    {
         let io = Rc::new(GlommioIo::new(&settings.shard_paths[usize::from(shard)]));
         let mut config = settings.engine;
         config.log.shard = shard;
@@ -278,7 +280,7 @@ async fn serve_until_drained(plan: &Plan, core: &Rc<Core<GlommioIo>>) {
     }
     // Until then, requests on the other cores may need the shards of this one.
     plan.drained.fetch_add(1, Ordering::Relaxed);
-    let all = plan.settings.cores;
+    let all = plan.settings.cpus.len();
     while plan.drained.load(Ordering::Relaxed) < all && clock.now_us() < until_us {
         clock.sleep_us(SWEEP_US / 5).await;
     }
@@ -286,7 +288,7 @@ async fn serve_until_drained(plan: &Plan, core: &Rc<Core<GlommioIo>>) {
 }
 
 async fn listen(plan: &Plan, core: &Rc<Core<GlommioIo>>) -> Result<TcpListener, String> {
-    let others = plan.settings.cores - 1;
+    let others = plan.settings.cpus.len() - 1;
     let gone = |()| "another core is gone".to_owned();
     let listener = if plan.index == 0 {
         let listener = bind(plan.settings.listen)?;
@@ -336,7 +338,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 async fn accept(core: Rc<Core<GlommioIo>>, settings: ServerSettings, listener: TcpListener) {
-    let connections_max = settings.connections_max.div_ceil(settings.cores);
+    let connections_max = settings.connections_max.div_ceil(settings.cpus.len());
     loop {
         let socket = match listener.accept().await {
             Ok(socket) => socket,
