@@ -15,7 +15,7 @@ use crate::io::{Disk, IoResult, LogFile};
 use crate::types::LogPos;
 
 /// Bytes zeroed by one write.
-const ZERO_STEP_BYTES: u64 = 512 * 1024;
+const ZERO_STEP_BYTES: u64 = 128 * 1024;
 /// How far ahead of the log zeroing goes on when the log has caught up, in bytes.
 const ZERO_LEAD_BYTES: u64 = 4 * 1024 * 1024;
 

@@ -17,8 +17,13 @@ use crate::types::refusal::chain;
 
 /// Dead files kept for reuse; more are removed.
 const DEAD_FILES_MAX: usize = 2;
+/// Entries of a group from which on the log counts as crowded: zeros then wait, since they would
+/// take the bandwidth of which appends are short, to save a part of syncs that many share.
+const CROWDED_ENTRIES: usize = 4;
 /// Pause between two stretches of zeros, in microseconds: appends come first.
-const ZERO_PAUSE_US: u64 = 2_000;
+const ZERO_PAUSE_US: u64 = 500;
+/// Pause before looking again whether there is time for zeros, in microseconds.
+const CROWDED_PAUSE_US: u64 = 20_000;
 /// Pause before looking again for room on a full disk, in microseconds.
 const SPACE_RETRY_US: u64 = 1_000_000;
 
@@ -34,6 +39,8 @@ pub struct Segments<D: Disk> {
     /// A spare was taken or made, or the disk ran out of room.
     changed: Notify,
     out_of_space: Cell<bool>,
+    /// Whether groups are large: then the disk's bandwidth is worth more than quicker syncs.
+    crowded: Cell<bool>,
 }
 
 impl<D: Disk + Clock> Segments<D> {
@@ -55,6 +62,7 @@ impl<D: Disk + Clock> Segments<D> {
             next_file_number: next_file_number.into(),
             changed: Notify::default(),
             out_of_space: false.into(),
+            crowded: false.into(),
         }
     }
 
@@ -72,6 +80,11 @@ impl<D: Disk + Clock> Segments<D> {
             return Some(Rc::clone(&active));
         }
         self.sealed.borrow().get(&epoch).cloned()
+    }
+
+    /// Says how many entries the last group had.
+    pub fn note_group(&self, entries: usize) {
+        self.crowded.set(entries >= CROWDED_ENTRIES);
     }
 
     /// Bytes that can be appended for sure; 0 means that appends must be refused.
@@ -144,6 +157,7 @@ impl<D: Disk + Clock> Segments<D> {
     /// * Errors: a failed write or sync of the background, which is final.
     pub async fn keep(&self, disk: &D) -> IoResult<()> {
         let zeros = zeros(disk);
+        let mut last_end_bytes = 0;
         loop {
             self.drop_surplus(disk)?;
             let (active, spare) = (self.active(), self.spare.borrow().clone());
@@ -151,7 +165,12 @@ impl<D: Disk + Clock> Segments<D> {
                 self.make_spare(disk).await?;
                 continue;
             };
-            if active.zero_step(disk, &zeros).await? || spare.zero_step(disk, &zeros).await? {
+            let end_bytes = active.end_bytes();
+            let grows = std::mem::replace(&mut last_end_bytes, end_bytes) != end_bytes;
+            if self.crowded.get() && grows {
+                disk.sleep_us(CROWDED_PAUSE_US).await;
+            } else if active.zero_step(disk, &zeros).await? || spare.zero_step(disk, &zeros).await?
+            {
                 disk.sleep_us(ZERO_PAUSE_US).await;
             } else {
                 self.changed.notified().await;

@@ -329,6 +329,7 @@ impl<I: Io, N> Writer<I, N> {
 
         self.flushed_us.set(synced_us);
         let tickets: usize = frames.iter().map(|f| f.notes.len()).sum();
+        self.segments.note_group(tickets);
         let durable_ticket = self.flushed_tickets.get() + tickets as u64;
         self.flushed_tickets.set(durable_ticket);
         self.durable_frame_seq.set(self.chain.get().next_frame_seq - 1);
