@@ -95,7 +95,9 @@ impl<I: Io> Engine<I> {
     pub async fn open(io: Rc<I>, config: EngineConfig) -> Result<Self, RecoveryError> {
         let mut replay = Replay::default();
         let started_us = io.now_us();
-        let recovered: Recovered<I> = recover(&*io, config.log, &mut replay).await?;
+        let recovered: Recovered<I> = recover(&*io, config.log, &mut replay)
+            .await
+            .inspect_err(|error| replay.name_damaged_streams(config.log.shard, error))?;
         let mut catalog = replay.into_catalog();
         catalog.raise_next_stream_id(recovered.next_stream_id);
         let segments = Rc::new(recovered.segments);

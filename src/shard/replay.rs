@@ -8,7 +8,8 @@ use super::engine::names;
 use crate::control::{BasinRecord, Catalog, Gone, Stream, StreamRecord};
 use crate::log::entry::{Batch, Entry, Kind};
 use crate::log::format::FormatError;
-use crate::log::scan::Visitor;
+use crate::log::recovery::RecoveryError;
+use crate::log::scan::{ScanError, Visitor};
 use crate::stream::State;
 use crate::types::limits::BATCH_RECORDS_MAX;
 use crate::types::{BasinName, Command, FencingToken, LogPos, StreamId, StreamPosition};
@@ -22,6 +23,15 @@ pub(super) struct Replay {
 impl Replay {
     pub(super) fn into_catalog(self) -> Catalog {
         self.catalog
+    }
+
+    /// Logs which streams lost records to damage, by the names that the log had for them so far.
+    pub(super) fn name_damaged_streams(&self, shard: u16, error: &RecoveryError) {
+        let RecoveryError::Scan(ScanError::Damaged { streams, .. }) = error else { return };
+        for stream in streams.iter().filter_map(|id| self.catalog.stream_by_id(*id)) {
+            let StreamRecord { basin, name, .. } = stream.record();
+            tracing::error!(shard, basin, stream = name, "records of this stream are damaged");
+        }
     }
 
     fn stream(&mut self, record: StreamRecord) -> Result<(), FormatError> {

@@ -105,6 +105,38 @@ fn segment_files(server: &Server) -> Vec<std::path::PathBuf> {
     files.filter(|path| path.extension().is_some_and(|text| text == "log")).collect()
 }
 
+/// Flips a bit of byte `at` of the one block on disk that holds the word `needle`.
+fn damage_the_needle(server: &Server, at: usize) {
+    let mut found = 0;
+    for path in segment_files(server) {
+        let mut bytes = std::fs::read(&path).expect("the segment can be read");
+        let blocks = bytes.chunks_mut(4096);
+        for block in blocks.filter(|block| block.windows(6).any(|bytes| bytes == b"needle")) {
+            block[at] ^= 1;
+            found += 1;
+        }
+        std::fs::write(&path, bytes).expect("the segment can be written");
+    }
+    assert_eq!(found, 1);
+}
+
+#[test]
+fn damage_inside_acknowledged_data_is_refused_at_start_by_name() {
+    let Some(mut server) = Server::start_with(1, &[]) else { return };
+    let mut client = fresh_basin_on(&server, &json!(null));
+    client.create_stream("damaged-stream");
+    for body in ["first", "needle", "last"] {
+        client.append_bodies("damaged-stream", &[body]);
+    }
+    server.kill();
+    damage_the_needle(&server, 70); // in the frame's payload
+    let (status, said) = server.start_rival();
+    assert!(status.is_some_and(|status| !status.success()), "{status:?} {said}");
+    for word in ["segment-00000001.log", "offset", "checksum", "damaged-stream"] {
+        assert!(said.contains(word), "it names {word}: {said}");
+    }
+}
+
 #[test]
 fn a_damaged_frame_is_reported_not_skipped() {
     let Some(mut server) = small_log() else { return };
@@ -116,17 +148,7 @@ fn a_damaged_frame_is_reported_not_skipped() {
     }
     // Its checkpoint stands after the frames: recovery does not look at them again.
     server.terminate();
-    let mut found = 0;
-    for path in segment_files(&server) {
-        let mut bytes = std::fs::read(&path).expect("the segment can be read");
-        let blocks = bytes.chunks_mut(4096);
-        for block in blocks.filter(|block| block.windows(6).any(|bytes| bytes == b"needle")) {
-            block[20] ^= 1; // in the frame's header
-            found += 1;
-        }
-        std::fs::write(&path, bytes).expect("the segment can be written");
-    }
-    assert_eq!(found, 1);
+    damage_the_needle(&server, 20); // in the frame's header
     server.restart();
     let mut client = server.client().in_basin(&basin);
     for query in ["seq_num=0", "seq_num=1", "timestamp=0"] {
