@@ -149,6 +149,12 @@ impl<F: LogFile> Segment<F> {
         LogPos { segment: self.epoch, offset_bytes }
     }
 
+    /// Whether the log will soon meet space that holds no zeros yet.
+    #[must_use]
+    pub fn wants_zeros(&self) -> bool {
+        self.zeroed_to.get() < self.bytes.min(self.end.get() + 2 * ZERO_LEAD_BYTES)
+    }
+
     /// Writes the next stretch of zeros; false when there is nothing left to do.
     ///
     /// * Durable: no, and it need not be.

@@ -10,6 +10,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use futures_util::future;
+
 use super::segment::{LogFacts, Segment, Source, zeros};
 use crate::io::notify::Notify;
 use crate::io::{Clock, Disk, IoResult, LogFile};
@@ -167,8 +169,14 @@ impl<D: Disk + Clock> Segments<D> {
             };
             let end_bytes = active.end_bytes();
             let grows = std::mem::replace(&mut last_end_bytes, end_bytes) != end_bytes;
-            if self.crowded.get() && grows {
-                disk.sleep_us(CROWDED_PAUSE_US).await;
+            // A spare counts as soon needed when half of the segment in use is full.
+            let near_spare = active.room_bytes() as u64 <= active.bytes / 2;
+            let wanted = active.wants_zeros() || (near_spare && spare.wants_zeros());
+            if grows && (self.crowded.get() || !wanted) {
+                // Woken early when a spare is needed.
+                let changed = std::pin::pin!(self.changed.notified());
+                let pause = std::pin::pin!(disk.sleep_us(CROWDED_PAUSE_US));
+                future::select(changed, pause).await;
             } else if active.zero_step(disk, &zeros).await? || spare.zero_step(disk, &zeros).await?
             {
                 disk.sleep_us(ZERO_PAUSE_US).await;
