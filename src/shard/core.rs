@@ -257,10 +257,7 @@ impl<I: Io> Core<I> {
     fn adopt(self: &Rc<Self>, socket: MovingSocket, conn: Conn) {
         self.metrics.connection_moved_in();
         let task = serve_from(Rc::clone(self), socket.attach(), conn);
-        match glommio::spawn_local_into(task, self.queue) {
-            Ok(task) => drop(task.detach()),
-            Err(error) => tracing::error!(%error, "a connection could not go on here"),
-        }
+        spawn(task, self.queue);
     }
 
     /// Serves a call of another core. Its task outlives nobody's patience: the caller bounds how
@@ -275,10 +272,7 @@ impl<I: Io> Core<I> {
             // When the other core is gone, so is whoever waited.
             let _gone = core.send(from, Message::Answer(number, result)).await;
         };
-        match glommio::spawn_local_into(task, self.queue) {
-            Ok(task) => drop(task.detach()),
-            Err(error) => tracing::error!(%error, "a call could not be started"),
-        }
+        spawn(task, self.queue);
     }
 
     fn answered(&self, number: u64, result: CallResult) {
@@ -338,5 +332,13 @@ impl<'a, I: Io> AnswerSlot<'a, I> {
 impl<I: Io> Drop for AnswerSlot<'_, I> {
     fn drop(&mut self) {
         self.core.pending.borrow_mut().remove(&self.number);
+    }
+}
+
+/// Starts a task of this executor that nobody waits for.
+pub(super) fn spawn<T: 'static>(task: impl Future<Output = T> + 'static, queue: TaskQueueHandle) {
+    match glommio::spawn_local_into(task, queue) {
+        Ok(task) => drop(task.detach()),
+        Err(error) => tracing::error!(%error, "a task could not be started"),
     }
 }

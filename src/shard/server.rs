@@ -28,7 +28,7 @@ use glommio::{Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle}
 
 pub use super::connection::ConnectionSettings;
 use super::connection::serve;
-use super::core::{Core, Links, Message};
+use super::core::{Core, Links, Message, spawn};
 use super::engine::{Engine, EngineConfig};
 use crate::io::glommio::GlommioIo;
 use crate::io::{Clock, Io};
@@ -372,11 +372,4 @@ async fn close<I: Io>(core: &Rc<Core<I>>) -> Result<(), String> {
 
 fn queue(shares: Shares, latency: Latency, name: &str) -> TaskQueueHandle {
     glommio::executor().create_task_queue(shares, latency, name)
-}
-
-fn spawn<T: 'static>(task: impl Future<Output = T> + 'static, queue: TaskQueueHandle) {
-    match glommio::spawn_local_into(task, queue) {
-        Ok(task) => drop(task.detach()),
-        Err(error) => tracing::error!(%error, "a task could not be started"),
-    }
 }
