@@ -40,7 +40,7 @@ impl<I: Io> Engine<I> {
         self.settle(ticket).await?;
         let latency_us = self.io.now_us() - start_us;
         self.metrics.append_acked(stream.class(), records, bytes, latency_us);
-        Ok(Answer::Ack(Ack { tail: stream.durable.get().tail, ..ack }, buf))
+        Ok(Answer::Ack(Ack { tail: stream.durable.get().tail, ..ack }, buf.into_spare()))
     }
 
     /// Waits until `bytes` more may be in flight.

@@ -12,6 +12,7 @@ use super::limits::{
     RECORD_METERED_BYTES_MAX, RECORD_OVERHEAD_METERED_BYTES,
 };
 use super::name::FencingToken;
+use super::payload::Payload;
 
 /// Bytes `offset..offset + len` of [`AppendInput::buf`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -67,8 +68,8 @@ pub struct RecordSpan {
 /// A batch that passed every check that does not need its stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppendInput {
-    /// The receive buffer; spans point into it.
-    pub buf: Vec<u8>,
+    /// What was received; spans point into it.
+    pub buf: Payload,
     /// The records, 1 to 1000, in order.
     pub records: Vec<RecordSpan>,
     /// All headers of all records, in order.
@@ -167,7 +168,7 @@ impl AppendBuilder {
     /// * Errors: [`InvalidBatch`] when no record was pushed.
     pub fn finish(
         self,
-        buf: Vec<u8>,
+        buf: impl Into<Payload>,
         match_seq_num: Option<u64>,
         fencing_token: Option<FencingToken>,
     ) -> Result<AppendInput, InvalidBatch> {
@@ -175,7 +176,7 @@ impl AppendBuilder {
             return Err(InvalidBatch("a batch must hold at least one record"));
         }
         Ok(AppendInput {
-            buf,
+            buf: buf.into(),
             records: self.records,
             headers: self.headers,
             match_seq_num,

@@ -10,6 +10,7 @@ pub mod config;
 pub mod json;
 pub mod limits;
 pub mod name;
+pub mod payload;
 pub mod position;
 pub mod refusal;
 
@@ -19,5 +20,6 @@ pub use config::{
     TimestampingMode,
 };
 pub use name::{BasinName, FencingToken, RequestToken, StreamName};
+pub use payload::Payload;
 pub use position::{Ack, LogPos, StreamId, StreamPosition};
 pub use refusal::Refusal;
