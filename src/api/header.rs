@@ -7,6 +7,7 @@ use super::error::{ApiError, Code};
 use super::negotiate::{MediaType, media_type};
 use super::request::{Headers, trim};
 use crate::codec::Format;
+use crate::codec::sse::EventId;
 use crate::types::json::from_slice;
 use crate::types::{BasinName, PartialStreamConfig, RequestToken};
 
@@ -66,6 +67,15 @@ pub(crate) fn stream_config(
 pub(crate) fn format(headers: &dyn Headers) -> Result<Format, ApiError> {
     const NAME: &str = "s2-format";
     Format::parse(headers.first(NAME)).map_err(|error| bad_header(NAME, &error.to_string()))
+}
+
+/// `Last-Event-ID` of a client that resumes an event stream.
+pub(crate) fn last_event_id(headers: &dyn Headers) -> Result<Option<EventId>, ApiError> {
+    const NAME: &str = "last-event-id";
+    let Some(value) = headers.first(NAME) else { return Ok(None) };
+    let id = EventId::parse(value)
+        .map_err(|_| bad_header(NAME, "must be three unsigned numbers: seq_num,count,bytes"))?;
+    Ok(Some(id))
 }
 
 /// Checks that a body comes without a content coding: none is understood yet.

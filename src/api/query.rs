@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use super::error::{ApiError, Code};
 use super::percent::{Place, decode};
+use crate::codec::sse::EventId;
 use crate::types::limits::{
     BATCH_METERED_BYTES_MAX, BATCH_RECORDS_MAX, LIST_ITEMS_MAX, UNARY_WAIT_SECS_MAX,
 };
@@ -118,6 +119,40 @@ impl ReadQuery {
             wait_secs: self.wait_secs.unwrap_or(0).min(UNARY_WAIT_SECS_MAX),
         }
     }
+
+    /// The bounds in force when this is a read session: only a read without bounds waits unless
+    /// told otherwise.
+    #[must_use]
+    pub fn streaming_limits(&self) -> StreamingLimits {
+        let bounded = self.count.is_some() || self.bytes.is_some() || self.until.is_some();
+        let wait_secs = if bounded { Some(self.wait_secs.unwrap_or(0)) } else { self.wait_secs };
+        StreamingLimits {
+            count: self.count.unwrap_or(u64::MAX),
+            bytes: self.bytes.unwrap_or(u64::MAX),
+            wait_secs,
+            may_start_at_tail: !bounded || wait_secs != Some(0),
+        }
+    }
+
+    /// Goes on behind the event that a client saw last: bounds shrink by what it has.
+    pub fn resume(&mut self, last: EventId) {
+        self.start = ReadStart::SeqNum(last.seq_num.saturating_add(1));
+        self.count = self.count.map(|count| count.saturating_sub(last.count));
+        self.bytes = self.bytes.map(|bytes| bytes.saturating_sub(last.bytes));
+    }
+}
+
+/// The bounds of a read session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamingLimits {
+    /// Most records.
+    pub count: u64,
+    /// Most metered bytes.
+    pub bytes: u64,
+    /// How long to wait at the tail, in seconds; `None` for ever.
+    pub wait_secs: Option<u32>,
+    /// Whether a start at the tail is allowed.
+    pub may_start_at_tail: bool,
 }
 
 /// The query of a read with every type checked, but not yet whether the parts go together: that

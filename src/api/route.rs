@@ -10,7 +10,7 @@ use super::negotiate::{MediaType, media_type};
 use super::percent::{Place, decode};
 use super::query::{ListQuery, ReadParams, ReadQuery};
 use super::request::Parts;
-use crate::codec::Format;
+use crate::codec::{BatchForm, Coding, Feed};
 use crate::types::name::NameError;
 use crate::types::{BasinName, PartialStreamConfig, RequestToken, StreamName};
 
@@ -58,23 +58,45 @@ pub enum Operation {
     DeleteStream(StreamPath),
     /// A stream's tail.
     CheckTail(StreamPath),
-    /// Append the batch in the body, which is JSON, and answer in JSON.
+    /// Append the batch in the body.
     Append {
         /// Where to.
         path: StreamPath,
-        /// How record bytes stand in the body.
-        format: Format,
+        /// How the body spells it.
+        form: BatchForm,
+        /// Whether the answer is protobuf; otherwise it is JSON.
+        answer_proto: bool,
         /// Configuration of the stream, should this request create it.
         auto_create: Option<PartialStreamConfig>,
     },
-    /// Read one batch and answer in JSON.
+    /// Append the batches of an S2S session.
+    AppendSession {
+        /// Where to.
+        path: StreamPath,
+        /// How large answers are compressed.
+        coding: Option<Coding>,
+        /// Configuration of the stream, should this request create it.
+        auto_create: Option<PartialStreamConfig>,
+    },
+    /// Read one batch.
     Read {
         /// Where from.
         path: StreamPath,
         /// What to read.
         query: ReadQuery,
-        /// How record bytes stand in the answer.
-        format: Format,
+        /// How the answer spells it.
+        form: BatchForm,
+        /// Configuration of the stream, should this request create it.
+        auto_create: Option<PartialStreamConfig>,
+    },
+    /// Read batch after batch, as S2S messages or as server-sent events.
+    ReadSession {
+        /// Where from.
+        path: StreamPath,
+        /// What to read.
+        query: ReadQuery,
+        /// How the answer spells it.
+        feed: Feed,
         /// Configuration of the stream, should this request create it.
         auto_create: Option<PartialStreamConfig>,
     },
@@ -272,35 +294,55 @@ fn append(path: StreamPath, parts: &Parts<'_>) -> Result<Operation, ApiError> {
     let headers = parts.headers;
     header::check_encryption_key(headers)?;
     let auto_create = header::stream_config(headers)?;
-    match media_type(headers, "content-type") {
-        Some(MediaType::S2s) => return Err(not_implemented("append session")),
-        Some(MediaType::Protobuf) => return Err(not_implemented("append of protobuf")),
-        _ => {}
-    }
-    let format = header::format(headers)?;
-    header::check_json_body(headers)?;
-    if media_type(headers, "accept") == Some(MediaType::Protobuf) {
-        return Err(not_implemented("answer in protobuf"));
-    }
-    Ok(Operation::Append { path, format, auto_create })
+    let form = match media_type(headers, "content-type") {
+        Some(MediaType::S2s) => {
+            header::check_uncoded_body(headers)?;
+            let coding = session_coding(headers);
+            return Ok(Operation::AppendSession { path, coding, auto_create });
+        }
+        Some(MediaType::Protobuf) => {
+            request_coding(headers)?;
+            BatchForm::Proto
+        }
+        _ => {
+            let format = header::format(headers)?;
+            header::check_json_body(headers)?;
+            BatchForm::Json(format)
+        }
+    };
+    let answer_proto = media_type(headers, "accept") == Some(MediaType::Protobuf);
+    Ok(Operation::Append { path, form, answer_proto, auto_create })
 }
 
-/// Only `Content-Type` asks for a session: clients' `Accept` differs (section 1.6).
+/// Only `Content-Type` asks for an S2S session: clients' `Accept` differs (section 1.6).
 fn read(path: StreamPath, parts: &Parts<'_>) -> Result<Operation, ApiError> {
     let headers = parts.headers;
     let params = ReadParams::parse(parts.query)?;
     header::check_encryption_key(headers)?;
     let auto_create = header::stream_config(headers)?;
     if media_type(headers, "content-type") == Some(MediaType::S2s) {
-        params.validate()?;
-        return Err(not_implemented("read session"));
+        let (query, coding) = (params.validate()?, session_coding(headers));
+        return Ok(Operation::ReadSession { path, query, feed: Feed::S2s { coding }, auto_create });
     }
     let format = header::format(headers)?;
-    let query = params.validate()?;
     match media_type(headers, "accept") {
-        Some(MediaType::EventStream) => Err(not_implemented("read as server-sent events")),
-        Some(MediaType::Protobuf) => Err(not_implemented("answer in protobuf")),
-        _ => Ok(Operation::Read { path, query, format, auto_create }),
+        Some(MediaType::EventStream) => {
+            let resumed = header::last_event_id(headers)?;
+            let mut query = params.validate()?;
+            if let Some(id) = resumed {
+                query.resume(id);
+            }
+            let feed = Feed::Sse { format, resumed };
+            Ok(Operation::ReadSession { path, query, feed, auto_create })
+        }
+        Some(MediaType::Protobuf) => {
+            let query = params.validate()?;
+            Ok(Operation::Read { path, query, form: BatchForm::Proto, auto_create })
+        }
+        _ => {
+            let query = params.validate()?;
+            Ok(Operation::Read { path, query, form: BatchForm::Json(format), auto_create })
+        }
     }
 }
 

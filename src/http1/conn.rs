@@ -156,6 +156,12 @@ impl Conn {
         self.buf.filled()
     }
 
+    /// Gives up the connection for what was received and not yet handed on.
+    #[must_use]
+    pub fn into_received(self) -> Vec<u8> {
+        self.buf.filled().to_vec()
+    }
+
     /// The next thing that the received bytes say.
     ///
     /// # Errors

@@ -1,12 +1,91 @@
-//! Moves a TCP connection from one executor to another.
+//! What a TCP connection of the executor does not do by itself: send several buffers at once, and
+//! move to another executor.
 //!
 //! A socket belongs to the rings of the executor that it was accepted on. To move, it is given a
 //! second descriptor, the first is closed with everything that hung on it, and the second is bound
 //! to the executor that it arrives at. The connection itself notices nothing.
 
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
+use futures_util::io::{AsyncRead, AsyncWrite};
 use glommio::net::TcpStream;
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+
+/// A connection that sends what lies in several buffers by one system call.
+#[derive(Debug)]
+pub struct VectoredSocket(TcpStream);
+
+impl VectoredSocket {
+    /// Wraps a connection of the executor that runs.
+    #[must_use]
+    pub fn new(socket: TcpStream) -> Self {
+        Self(socket)
+    }
+
+    /// The connection itself.
+    #[must_use]
+    pub fn into_inner(self) -> TcpStream {
+        self.0
+    }
+
+    /// Closes one direction or both.
+    ///
+    /// * Errors: the peer is gone.
+    pub async fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.0.shutdown(how).await.map_err(Into::into)
+    }
+}
+
+impl AsyncRead for VectoredSocket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for VectoredSocket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        // SAFETY: the descriptor is open as long as the socket lives, which is longer than this.
+        let fd = unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) };
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        match sendmsg(fd, bufs, &mut SendAncillaryBuffer::default(), flags) {
+            Ok(n) => Poll::Ready(Ok(n)),
+            // Tries once more, and waits for room: only the executor can.
+            Err(rustix::io::Errno::AGAIN) => {
+                let first = bufs.iter().find(|buf| !buf.is_empty());
+                Pin::new(&mut self.0).poll_write(cx, first.map_or(&[], |buf| buf))
+            }
+            Err(error) => Poll::Ready(Err(error.into())),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_close(cx)
+    }
+}
 
 /// A connection on its way between two executors.
 #[derive(Debug)]

@@ -30,7 +30,14 @@ impl<I: Io> Engine<I> {
         self.admit(bytes).await?;
         let admitted_us = self.io.now_us();
         self.metrics.append_admitted(admitted_us - start_us);
-        let sequenced = self.sequence(path, &input, auto_create);
+        let sequenced = self
+            .check_room_for(&input)
+            .map_err(Refused::from)
+            .and_then(|()| self.stream_for_append(path, auto_create))
+            .and_then(|stream| {
+                let (ack, ticket) = self.sequence(&stream, &input)?;
+                Ok((stream, ack, ticket))
+            });
         let records = input.records.len() as u64;
         let AppendInput { buf, .. } = input;
         let (stream, ack, ticket) = match sequenced {
@@ -44,7 +51,7 @@ impl<I: Io> Engine<I> {
     }
 
     /// Waits until `bytes` more may be in flight.
-    async fn admit(&self, bytes: u64) -> Result<(), Refusal> {
+    pub(super) async fn admit(&self, bytes: u64) -> Result<(), Refusal> {
         loop {
             self.check_open()?;
             let inflight = self.inflight_bytes.get();
@@ -57,14 +64,18 @@ impl<I: Io> Engine<I> {
     }
 
     /// Judges a batch and hands it to the log, without an await: whole or not at all.
-    fn sequence(
+    ///
+    /// * Shape: the acknowledgement, and the ticket that it waits for.
+    pub(super) fn sequence(
         self: &Rc<Self>,
-        path: &StreamPath,
+        stream: &Rc<Stream>,
         input: &AppendInput,
-        auto_create: &PartialStreamConfig,
-    ) -> Result<(Rc<Stream>, Ack, u64), Refused> {
+    ) -> Result<(Ack, u64), Refused> {
         self.check_room_for(input)?;
-        let stream = self.stream_for_append(path, auto_create)?;
+        if stream.is_deleting() {
+            let refusal = Refusal::StreamDeletionPending(stream.record().name);
+            return Err(Refused { refusal, ticket: stream.last_ticket.get() });
+        }
         let now_ms = self.io.wall_us() / 1000;
         let before = stream.accepted.get();
         let mut timestamps = self.timestamps.borrow_mut();
@@ -76,13 +87,13 @@ impl<I: Io> Engine<I> {
         let place =
             BatchPlace { stream: stream.id, first_seq_num: first.seq_num, arrival_ms: now_ms };
         let note =
-            Note::Batch { stream: Rc::clone(&stream), first, after, bytes: input.metered_bytes };
+            Note::Batch { stream: Rc::clone(stream), first, after, bytes: input.metered_bytes };
         let ticket = self.writer.append_batch(place, input, &timestamps, stream.class(), note);
         stream.accepted.set(after);
         stream.last_ticket.set(ticket);
         self.inflight_bytes.set(self.inflight_bytes.get() + input.metered_bytes);
         let ack = Ack { start: first, end: after.tail, tail: after.tail };
-        Ok((stream, ack, ticket))
+        Ok((ack, ticket))
     }
 
     /// Refuses before any effect when the log might not find room on the disk.

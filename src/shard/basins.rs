@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 
-use super::call::{Answer, Call, CallResult, Page, StreamPath, shard_of};
+use super::call::{Answer, Call, CallResult, Page, StreamPath};
 use super::core::Core;
 use super::engine::Engine;
 use crate::control::{BasinRecord, StreamRecord};
@@ -16,7 +16,7 @@ use crate::types::{BasinName, Refusal};
 impl<I: Io> Core<I> {
     /// Has the owner of a stream do something.
     pub(super) async fn call_owner(self: &Rc<Self>, path: &StreamPath, call: Call) -> CallResult {
-        self.call(shard_of(&path.basin, &path.stream, self.shards), call).await
+        self.call(self.shard_of(path), call).await
     }
 
     /// Streams of a basin, merged over the shards: at most `page.limit`, and whether there is more.

@@ -5,7 +5,7 @@
 
 use crate::api::query::ReadQuery;
 pub use crate::api::route::StreamPath;
-use crate::codec::Format;
+use crate::codec::BatchForm;
 use crate::control::{BasinRecord, Creation, StreamRecord};
 use crate::metrics::{ExecutorSnapshot, Snapshot};
 use crate::types::{
@@ -42,8 +42,8 @@ pub enum Call {
         path: StreamPath,
         /// What to read.
         query: ReadQuery,
-        /// How to spell bytes.
-        format: Format,
+        /// How to spell it.
+        form: BatchForm,
         /// What the request says about a stream that it creates.
         auto_create: PartialStreamConfig,
     },
@@ -100,7 +100,7 @@ pub enum Answer {
     Done,
     /// A batch is durable; its receive buffer comes back to be used again.
     Ack(Ack, Vec<u8>),
-    /// A finished JSON body.
+    /// A finished body.
     Body(Vec<u8>),
     /// A durable tail.
     Tail(StreamPosition),

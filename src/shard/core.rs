@@ -18,8 +18,10 @@ use glommio::sync::Semaphore;
 
 use super::call::{Answer, Call, CallResult, StreamPath, shard_of};
 use super::connection::{ConnectionSettings, serve_from};
+use super::drain::{Drain, Stage};
 use super::engine::Engine;
 use super::lifeline::Lifelines;
+use super::session::{Pipe, RemoteSessions, Told};
 use crate::codec::json::AppendDecoder;
 use crate::http1::Conn;
 use crate::io::Io;
@@ -39,6 +41,9 @@ pub(super) enum Message {
     Opened,
     /// Serve this connection from now on: it appends to a stream of yours.
     Adopt(MovingSocket, Box<Conn>),
+    /// About the session with this number between the two: one of yours on my shards, or one of
+    /// mine on yours, as [`Told`] says.
+    ToSession(u64, Told),
     /// From core 0, at start: everything is open and copied; listen here.
     Listen(SocketAddr),
 }
@@ -69,13 +74,17 @@ pub(super) struct Core<I: Io> {
     /// Settings of its connections.
     pub(super) connection: Rc<ConnectionSettings>,
     /// Whether the server is shutting down.
-    pub draining: Cell<bool>,
+    pub drain: Drain,
     /// Numbers of this core that belong to no shard.
     pub metrics: ExecutorMetrics,
     /// The `date` header's value, for every answer of this second.
     pub date: RefCell<String>,
     /// Decodes appends; what it allocated once serves every connection.
     pub(super) decoder: RefCell<AppendDecoder>,
+    /// Sessions of its connections that other cores serve.
+    pub(super) remote_sessions: RemoteSessions,
+    /// Sessions of other cores' connections that it serves, by core and number.
+    pub(super) served_sessions: RefCell<BTreeMap<(usize, u64), Rc<Pipe>>>,
     /// Changes of basins take turns (used on the core of shard 0).
     pub(super) basin_turn: Semaphore,
     queue: TaskQueueHandle,
@@ -103,10 +112,12 @@ impl<I: Io> Core<I> {
             connection: Rc::new(connection),
             engines,
             lifelines: Rc::default(),
-            draining: Cell::default(),
+            drain: Drain::default(),
             metrics: ExecutorMetrics::default(),
             date: RefCell::default(),
             decoder: RefCell::new(AppendDecoder::new()),
+            remote_sessions: RemoteSessions::default(),
+            served_sessions: RefCell::default(),
             basin_turn: Semaphore::new(1),
             queue,
             links,
@@ -133,11 +144,27 @@ impl<I: Io> Core<I> {
 
     /// The core of a stream's shard, when it is another one.
     pub(super) fn foreign_owner(&self, path: &StreamPath) -> Option<usize> {
-        let shard = shard_of(&path.basin, &path.stream, self.shards);
+        let shard = self.shard_of(path);
         (!self.engines.contains_key(&shard)).then(|| self.core_of(shard))
     }
 
-    fn core_of(&self, shard: u16) -> usize {
+    /// The shard of a stream.
+    pub(super) fn shard_of(&self, path: &StreamPath) -> u16 {
+        shard_of(&path.basin, &path.stream, self.shards)
+    }
+
+    /// A shard, when it is on this core.
+    pub(super) fn engine(&self, shard: u16) -> Option<&Rc<Engine<I>>> {
+        self.engines.get(&shard)
+    }
+
+    /// Tells everything on this core how far the shutdown is.
+    pub(super) fn enter(&self, stage: Stage) {
+        self.drain.enter(stage);
+        self.engines.values().for_each(|engine| engine.drain.enter(stage));
+    }
+
+    pub(super) fn core_of(&self, shard: u16) -> usize {
         usize::from(shard) % self.links.len()
     }
 
@@ -240,6 +267,7 @@ impl<I: Io> Core<I> {
             match message {
                 Message::Call(number, shard, call) => self.serve(from, number, shard, call),
                 Message::Answer(number, result) => self.answered(number, result),
+                Message::ToSession(number, told) => self.told_session(from, number, told),
                 Message::Adopt(socket, conn) => self.adopt(socket, *conn),
                 Message::Opened => {
                     self.opened.set(self.opened.get() + 1);

@@ -26,6 +26,7 @@ use crate::types::refusal::chain;
 use crate::types::{BasinName, LogPos, Refusal, StreamName, StreamPosition};
 
 use super::call::{Answer, Call, CallResult};
+use super::drain::Drain;
 use super::durable::Durable;
 use super::replay::Replay;
 
@@ -81,6 +82,7 @@ pub struct Engine<I: Io> {
     pub(super) timestamps: RefCell<Vec<u64>>,
     pub(super) inflight_bytes: Cell<u64>,
     pub(super) admitted: Notify,
+    pub(super) drain: Drain,
     logged_bytes: Cell<u64>,
     checkpoint_due: Notify,
     durable_end: Cell<(LogPos, Chain)>,
@@ -133,6 +135,7 @@ impl<I: Io> Engine<I> {
             timestamps: RefCell::default(),
             inflight_bytes: Cell::default(),
             admitted: Notify::default(),
+            drain: Drain::default(),
             logged_bytes: Cell::default(),
             checkpoint_due: Notify::default(),
             durable_end: (end, recovered.chain).into(),
@@ -149,8 +152,8 @@ impl<I: Io> Engine<I> {
             Call::Append { path, input, auto_create } => {
                 self.append(&path, input, &auto_create).await
             }
-            Call::Read { path, query, format, auto_create } => {
-                self.read(&path, &query, format, &auto_create).await.map(Answer::Body)
+            Call::Read { path, query, form, auto_create } => {
+                self.read(&path, &query, form, &auto_create).await.map(Answer::Body)
             }
             Call::CheckTail(path) => self.check_tail(&path).await.map(Answer::Tail),
             Call::CreateStream { path, config, creation } => {

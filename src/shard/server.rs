@@ -270,7 +270,7 @@ async fn serve_until_drained(plan: &Plan, core: &Rc<Core<GlommioIo>>) {
         core.lifelines.sweep(clock.now_us());
         clock.sleep_us(SWEEP_US).await;
     }
-    core.draining.set(true);
+    core.enter(Stage::Draining);
     accepting.cancel().await;
     let until_us = clock.now_us() + DRAIN_US;
     while core.lifelines.count() > 0 && clock.now_us() < until_us {

@@ -1,43 +1,30 @@
 //! One HTTP/1.1 connection: bytes in, requests, answers out, in order, until it ends.
 //!
-//! The protocol is `http1`'s, the meaning `api`'s; here are the socket, the deadlines, and the
-//! order of things. A client that goes away changes nothing about what was accepted.
+//! A request is routed as soon as its head is there: one that opens a session is served while its
+//! body arrives, on the core that owns the stream; every other body is received whole first.
 
 use std::net::Shutdown;
 use std::rc::Rc;
 
 use futures_util::io::{AsyncReadExt, AsyncWriteExt};
-use glommio::net::TcpStream;
 
-use super::core::{Core, Message};
-use super::lifeline::{Goodbye, Registered, Waiting};
-use super::respond::{Aside, respond};
+use super::{ConnectionSettings, Routed, answer, patience_us};
 use crate::api::request::{Headers, Parts};
 use crate::api::response::{Header, Response};
-use crate::api::{ApiError, Code, cors, route};
+use crate::api::{ApiError, Code};
 use crate::http1::{
-    CONTINUE, Conn, Event, Framing, HeadRef, Limits, Persistence, Request, Violation,
-    reason_phrase, response_head,
+    CONTINUE, Conn, Event, Framing, HeadRef, Persistence, Request, Violation, reason_phrase,
+    response_head,
 };
 use crate::io::Io;
-use crate::io::socket::MovingSocket;
+use crate::io::socket::VectoredSocket;
+use crate::shard::core::Core;
+use crate::shard::lifeline::{Goodbye, Registered, Waiting};
+use crate::shard::respond::Aside;
+use crate::wire::Body;
 
-/// Bounds of a connection in time and size.
-#[derive(Debug, Clone)]
-pub struct ConnectionSettings {
-    /// Sizes.
-    pub limits: Limits,
-    /// How long a connection may have no request, in microseconds.
-    pub idle_us: u64,
-    /// How long a request may take to arrive, or an answer to be taken, in microseconds, before
-    /// what `PEER_BYTES_PER_SECOND_MIN` adds.
-    pub peer_us: u64,
-    /// Whether cross-origin headers are sent.
-    pub cors: bool,
-}
+mod session;
 
-/// A peer that sends or takes at least this many bytes a second is never too slow.
-const PEER_BYTES_PER_SECOND_MIN: u64 = 16 * 1024;
 /// Most bytes read and thrown away after the last answer, so that it is not lost to a reset.
 const LINGER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Longest time that takes, in microseconds.
@@ -58,12 +45,14 @@ enum End {
 }
 
 /// A connection and what serves it.
-struct Connection<I: Io> {
+struct Connection<'a, I: Io> {
     core: Rc<Core<I>>,
     settings: Rc<ConnectionSettings>,
-    socket: TcpStream,
+    socket: VectoredSocket,
     conn: Conn,
-    line: Registered,
+    line: &'a Registered,
+    /// What the head says whose body is arriving.
+    routed: Option<Routed>,
     out: Vec<u8>,
     /// How many appends in a row went to one other core, and which.
     elsewhere: (u32, usize),
@@ -83,38 +72,39 @@ enum Step {
     Refused(Violation),
 }
 
-/// Serves a connection that was just accepted, until it ends or moves.
-pub(super) async fn serve<I: Io>(core: Rc<Core<I>>, socket: TcpStream) {
-    let conn = Conn::new(core.connection.limits.clone());
-    serve_from(core, socket, conn).await;
-}
-
-/// Serves a connection of which `conn` has received something already, until it ends or moves.
-pub(super) async fn serve_from<I: Io>(core: Rc<Core<I>>, socket: TcpStream, conn: Conn) {
-    let line = core.lifelines.add();
-    core.publish_load();
-    let settings = Rc::clone(&core.connection);
+/// Serves a connection of which `conn` may have received something already, until it ends or
+/// moves: then it returns where to, with what it takes along.
+pub(super) async fn serve<I: Io>(
+    core: &Rc<Core<I>>,
+    socket: VectoredSocket,
+    conn: Conn,
+    line: &Registered,
+) -> Option<(usize, VectoredSocket, Conn)> {
+    let (core, settings) = (Rc::clone(core), Rc::clone(&core.connection));
     let (out, elsewhere, began_us, arrived_bytes) = (Vec::new(), (0, 0), 0, 0);
-    let mut connection =
-        Connection { core, settings, socket, conn, line, out, elsewhere, began_us, arrived_bytes };
-    let end = connection.run().await;
-    if let End::Linger = end {
-        connection.linger().await;
-    }
-    let Connection { core, socket, conn, line, .. } = connection;
-    if let End::Move(to) = end {
-        match MovingSocket::detach(socket) {
-            // When that core is gone, so is the server, and the connection ends.
-            Ok(socket) => drop(core.send(to, Message::Adopt(socket, Box::new(conn))).await),
-            Err(error) => tracing::warn!(%error, "a connection could not move"),
+    let mut connection = Connection {
+        core,
+        settings,
+        socket,
+        conn,
+        line,
+        routed: None,
+        out,
+        elsewhere,
+        began_us,
+        arrived_bytes,
+    };
+    match connection.run().await {
+        End::Done => None,
+        End::Linger => {
+            connection.linger().await;
+            None
         }
+        End::Move(to) => Some((to, connection.socket, connection.conn)),
     }
-    drop(line);
-    core.publish_load();
-    core.metrics.connection_left();
 }
 
-impl<I: Io> Connection<I> {
+impl<I: Io> Connection<'_, I> {
     async fn run(&mut self) -> End {
         loop {
             let step = match self.conn.next_event() {
@@ -143,7 +133,7 @@ impl<I: Io> Connection<I> {
         let idle = self.conn.unread().is_empty();
         if idle {
             (self.began_us, self.arrived_bytes) = (now_us, 0);
-            if self.core.draining.get() {
+            if self.core.drain.is_begun() {
                 return Err(End::Done);
             }
             self.line.wait_for(Waiting::Idle, now_us + self.settings.idle_us);
@@ -170,18 +160,35 @@ impl<I: Io> Connection<I> {
         Ok(())
     }
 
-    /// A head has arrived: the body is wanted, whatever the request is, up to the limit.
+    /// A head has arrived: its body is wanted whole, up to the limit, unless it opens a session.
     async fn begin_body(&mut self) -> Result<(), End> {
+        let head = self.conn.head();
+        let headers = Fields(head);
+        let parts = Parts {
+            method: head.method(),
+            path: head.path(),
+            query: head.query(),
+            headers: &headers,
+        };
+        let routed = Routed::of(&parts, &self.settings);
+        if routed.is_session() {
+            return self.session(routed).await;
+        }
+        self.routed = Some(routed);
         let awaits_continue = self.conn.awaits_continue();
         if let Err(violation) = self.conn.collect_body() {
             return Err(self.refuse(violation).await);
         }
         if awaits_continue {
-            self.out.clear();
-            self.out.extend_from_slice(CONTINUE);
-            self.flush().await?;
+            self.send_continue().await?;
         }
         Ok(())
+    }
+
+    async fn send_continue(&mut self) -> Result<(), End> {
+        self.out.clear();
+        self.out.extend_from_slice(CONTINUE);
+        self.flush().await
     }
 
     /// Answers one request.
@@ -189,33 +196,17 @@ impl<I: Io> Connection<I> {
         self.line.wait_for(Waiting::Answer, 0);
         self.core.metrics.request();
         let head = request.head();
-        let (is_head, keep_alive) = (head.method() == "HEAD", head.keep_alive());
-        let mut persistence = head.persistence();
-        let (operation, extra) = {
-            let headers = Fields(head);
-            let parts = Parts {
-                method: head.method(),
-                path: head.path(),
-                query: head.query(),
-                headers: &headers,
-            };
-            (route(&parts), cors::headers(&parts, self.settings.cors))
-        };
+        let (keep_alive, mut persistence) = (head.keep_alive(), head.persistence());
+        let Some(mut routed) = self.routed.take() else { return Err(End::Done) };
         let mut aside = Aside::default();
-        let result = match operation {
-            Ok(operation) => respond(&self.core, operation, request.into_body(), &mut aside).await,
-            Err(error) => Err(error),
-        };
+        let body = Body::Buf(request.into_body());
+        let response = answer(&self.core, &mut routed, body, &mut aside).await;
         self.conn.recycle(aside.spare);
-        let response = result.unwrap_or_else(|error| {
-            self.core.metrics.refused(error.code_text());
-            error.into_response()
-        });
-        let close = !keep_alive || self.core.draining.get();
+        let close = !keep_alive || self.core.drain.is_begun();
         if close {
             persistence = Persistence::Close;
         }
-        self.spell(&response, &extra, persistence, is_head);
+        self.spell(&response, &routed.extra, persistence, routed.is_head);
         self.flush().await?;
         if close { Err(End::Linger) } else { self.stay_or_move(aside.appended_at) }
     }
@@ -233,7 +224,7 @@ impl<I: Io> Connection<I> {
         let moves = count >= MOVE_AFTER
             && self.conn.unread().is_empty()
             && self.core.may_move_to(core)
-            && !self.core.draining.get();
+            && !self.core.drain.is_begun();
         if moves { Err(End::Move(core)) } else { Ok(()) }
     }
 
@@ -293,8 +284,8 @@ impl<I: Io> Connection<I> {
 
     /// Waits for the peer as long as one may that has `bytes` to send or to take.
     fn wait_for_peer(&self, bytes: u64) {
-        let extra_us = bytes * 1_000_000 / PEER_BYTES_PER_SECOND_MIN;
-        self.line.wait_for(Waiting::Peer, self.began_us + self.settings.peer_us + extra_us);
+        let deadline_us = self.began_us + patience_us(&self.settings, bytes);
+        self.line.wait_for(Waiting::Peer, deadline_us);
     }
 
     /// Lets the peer read the last answer: a socket closed with bytes unread is reset, and a

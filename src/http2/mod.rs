@@ -1,0 +1,80 @@
+//! The server side of HTTP/2 with prior knowledge: the `h2` crate over our sockets.
+//!
+//! This room answers for the crate's set-up: which limits hold, how its bytes reach a socket, how
+//! a body is received whole or sent within the peer's windows. It knows neither routes nor what a
+//! body means, and it has no executor: who drives the connection is the caller.
+//!
+//! Invariants:
+//!
+//! * A connection holds at most [`Limits::window_bytes`] of bodies that nobody has taken yet, and
+//!   each stream at most [`Limits::stream_window_bytes`].
+//! * What is sent waits for the peer's window: no more than [`SEND_BUFFER_BYTES`] of a stream wait
+//!   inside the crate.
+//! * Known floods end the connection: resets, control frames and small frames beyond what the
+//!   crate tolerates are answered with `ENHANCE_YOUR_CALM`.
+//!
+//! Sources: RFC 9113; S2 specification, section 1.1.
+
+#![forbid(unsafe_code)]
+
+mod body;
+mod transport;
+
+pub use body::{Collected, collect, send};
+pub use h2::server::{Connection, Handshake, SendResponse};
+pub use h2::{Error, Reason, RecvStream, SendStream};
+pub use transport::Transport;
+
+use bytes::Bytes;
+
+/// What an HTTP/2 client with prior knowledge sends first.
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Most bytes of one stream that the crate holds for a peer that does not take them.
+pub const SEND_BUFFER_BYTES: usize = 1024 * 1024;
+
+/// What a peer may make us hold, per connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests open at once. Clients put up to 100 on a connection without asking.
+    pub streams_max: u32,
+    /// Bytes of all bodies that may be sent to us before we took them.
+    pub window_bytes: u32,
+    /// The same for one body.
+    pub stream_window_bytes: u32,
+    /// Largest frame that we accept, in bytes. A message within one frame needs not be put
+    /// together.
+    pub frame_bytes_max: u32,
+    /// Largest decoded header list that we accept, in bytes, by the measure of RFC 9113.
+    pub head_bytes_max: u32,
+    /// Streams that the peer reset before we looked at them.
+    pub pending_resets_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            streams_max: 256,
+            window_bytes: 8 * 1024 * 1024,
+            stream_window_bytes: 4 * 1024 * 1024,
+            frame_bytes_max: 256 * 1024,
+            head_bytes_max: 64 * 1024,
+            pending_resets_max: 64,
+        }
+    }
+}
+
+/// Begins a connection; our SETTINGS go out first, whatever the peer does.
+pub fn handshake<S>(transport: Transport<S>, limits: &Limits) -> Handshake<Transport<S>, Bytes>
+where
+    Transport<S>: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    h2::server::Builder::new()
+        .max_concurrent_streams(limits.streams_max)
+        .initial_connection_window_size(limits.window_bytes)
+        .initial_window_size(limits.stream_window_bytes)
+        .max_frame_size(limits.frame_bytes_max)
+        .max_header_list_size(limits.head_bytes_max)
+        .max_pending_accept_reset_streams(limits.pending_resets_max)
+        .max_send_buffer_size(SEND_BUFFER_BYTES)
+        .handshake(transport)
+}

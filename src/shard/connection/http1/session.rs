@@ -1,0 +1,224 @@
+//! A session on an HTTP/1.1 connection: both directions at once, chunked.
+
+use std::io::IoSlice;
+
+use futures_util::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+
+use super::{Connection, End};
+use crate::api::Operation;
+use crate::http1::{
+    Conn, Event, Framing, LAST_CHUNK, Persistence, Version, chunk_head, reason_phrase,
+    response_head,
+};
+use crate::io::Io;
+use crate::io::socket::VectoredSocket;
+use crate::codec::s2s::Deframer;
+use crate::shard::connection::session::{self, Ended, Gone, Inlet, Outlet};
+use crate::shard::connection::{ConnectionSettings, Routed, SessionRequest, patience_us};
+use crate::shard::core::Core;
+use crate::shard::lifeline::{Registered, Waiting};
+
+/// Most bytes of later requests that are kept while a session goes on.
+const AHEAD_BYTES_MAX: usize = 16 * 1024;
+
+impl<I: Io> Connection<'_, I> {
+    /// Serves the session that the head asks for, here if the stream is, otherwise where it is.
+    pub(super) async fn session(&mut self, routed: Routed) -> Result<(), End> {
+        let Routed { operation, extra, is_head, .. } = routed;
+        let Some(request) = operation.ok().and_then(SessionRequest::of) else {
+            return Err(End::Done);
+        };
+        if let Some(core) = self.core.foreign_owner(request.open.path())
+            && !self.core.drain.is_begun()
+        {
+            return Err(End::Move(core));
+        }
+        self.line.wait_for(Waiting::Answer, 0);
+        self.core.metrics.request();
+        let SessionRequest { open, kind } = request;
+        let opened = self.line.guard(session::open(&self.core, open)).await;
+        let session = match opened {
+            Ok(Ok(session)) => session,
+            Ok(Err(error)) => {
+                self.core.metrics.refused(error.code_text());
+                self.spell(&error.into_response(), &extra, Persistence::Close, is_head);
+                self.flush().await?;
+                return Err(End::Linger);
+            }
+            Err(_) => return Err(End::Done),
+        };
+        if self.conn.awaits_continue() {
+            self.send_continue().await?;
+        }
+        let (chunked, keep_alive) = {
+            let request = self.conn.stream_body();
+            let head = request.head();
+            (head.version() == Version::Http11, head.keep_alive())
+        };
+        self.spell_session_head(kind.content_type(), &extra, chunked, keep_alive);
+        self.flush().await?;
+        if is_head {
+            return Err(End::Linger);
+        }
+        let Self { core, conn, socket, line, settings, .. } = self;
+        let (reader, writer) = AsyncReadExt::split(socket);
+        let mut inlet = BodyIn { conn, reader, ended: false };
+        let mut out = BodyOut { core, writer, line, settings, chunked, watch: None };
+        let ended = match kind {
+            super::super::SessionKind::Append { coding } => {
+                line.guard(session::append(core, &session, coding, &mut inlet, &mut out)).await
+            }
+            super::super::SessionKind::Read { feed } => {
+                out.watch = Some(&mut inlet);
+                line.guard(session::read(&session, feed, &mut out)).await
+            }
+        };
+        let whole = inlet.ended && chunked && keep_alive && !core.drain.is_begun();
+        match ended {
+            Ok(Ended::Well) if whole => Ok(()),
+            Ok(Ended::Well | Ended::Refused) => Err(End::Linger),
+            Ok(Ended::Gone) | Err(_) => Err(End::Done),
+        }
+    }
+
+    fn spell_session_head(
+        &mut self,
+        content_type: &'static str,
+        extra: &[crate::api::response::Header],
+        chunked: bool,
+        keep_alive: bool,
+    ) {
+        self.out.clear();
+        let date = self.core.date.borrow();
+        let fixed = [
+            ("content-type", content_type.as_bytes()),
+            ("date", date.as_bytes()),
+            ("cache-control", b"no-cache, no-transform"),
+            ("x-accel-buffering", b"no"),
+        ];
+        let extra = extra.iter().map(|(n, v)| (*n, v.as_bytes()));
+        let headers = fixed.into_iter().chain(extra);
+        let framing = if chunked { Framing::Chunked } else { Framing::UntilClose };
+        let close = !chunked || !keep_alive;
+        let persistence = if close { Persistence::Close } else { Persistence::Implied };
+        response_head(&mut self.out, 200, reason_phrase(200), headers, framing, persistence);
+    }
+}
+
+/// The request's body as it arrives.
+struct BodyIn<'a> {
+    conn: &'a mut Conn,
+    reader: ReadHalf<&'a mut VectoredSocket>,
+    ended: bool,
+}
+
+impl BodyIn<'_> {
+    async fn read(&mut self) -> Result<(), Gone> {
+        match self.reader.read(self.conn.recv_space()).await {
+            Ok(0) => self.conn.received_eof(),
+            Ok(n) => self.conn.received(n),
+            Err(_) => return Err(Gone),
+        }
+        Ok(())
+    }
+
+    /// Receives and drops the body, then waits for the client to go away.
+    async fn gone(&mut self) -> Result<(), Gone> {
+        while !self.ended {
+            match self.conn.next_event() {
+                Ok(Event::Data(_)) => {}
+                Ok(Event::NeedInput) => self.read().await?,
+                Ok(_) => self.ended = true,
+                Err(_) => return Err(Gone),
+            }
+        }
+        // The next request may come already; it is not looked at yet.
+        while self.conn.unread().len() < AHEAD_BYTES_MAX {
+            match self.reader.read(self.conn.recv_space()).await {
+                Ok(n @ 1..) => self.conn.received(n),
+                _ => return Err(Gone),
+            }
+        }
+        std::future::pending().await
+    }
+}
+
+impl Inlet for BodyIn<'_> {
+    async fn receive(&mut self, into: &mut Deframer) -> Result<bool, Gone> {
+        loop {
+            match self.conn.next_event() {
+                Ok(Event::Data(piece)) => {
+                    into.push_slice(piece);
+                    return Ok(true);
+                }
+                Ok(Event::NeedInput) => {}
+                Ok(_) => {
+                    self.ended = true;
+                    return Ok(false);
+                }
+                Err(_) => return Err(Gone),
+            }
+            self.read().await?;
+        }
+    }
+}
+
+/// The response's body.
+struct BodyOut<'a, 'b, I: Io> {
+    core: &'a Core<I>,
+    writer: WriteHalf<&'b mut VectoredSocket>,
+    line: &'a Registered,
+    settings: &'a ConnectionSettings,
+    chunked: bool,
+    /// The other direction, when nobody else looks at it.
+    watch: Option<&'a mut BodyIn<'b>>,
+}
+
+impl<I: Io> BodyOut<'_, '_, I> {
+    /// Sends what lies in several places; the peer has as long as its size deserves.
+    async fn send_all(&mut self, bufs: &mut [IoSlice<'_>]) -> Result<(), Gone> {
+        let len_bytes: usize = bufs.iter().map(|buf| buf.len()).sum();
+        let deadline_us = self.core.now_us() + patience_us(self.settings, len_bytes as u64);
+        self.line.wait_for(Waiting::Peer, deadline_us);
+        let sent = write_all_vectored(&mut self.writer, bufs).await;
+        self.line.wait_for(Waiting::Answer, 0);
+        sent.map_err(|_| Gone)
+    }
+}
+
+impl<I: Io> Outlet for BodyOut<'_, '_, I> {
+    async fn send(&mut self, bytes: Vec<u8>) -> Result<(), Gone> {
+        if !self.chunked {
+            return self.send_all(&mut [IoSlice::new(&bytes)]).await;
+        }
+        let mut head = Vec::with_capacity(12);
+        chunk_head(&mut head, bytes.len());
+        let mut bufs = [IoSlice::new(&head), IoSlice::new(&bytes), IoSlice::new(b"\r\n")];
+        self.send_all(&mut bufs).await
+    }
+
+    async fn end(&mut self) -> Result<(), Gone> {
+        if self.chunked { self.send_all(&mut [IoSlice::new(LAST_CHUNK)]).await } else { Ok(()) }
+    }
+
+    async fn gone(&mut self) {
+        match &mut self.watch {
+            Some(body) => drop(body.gone().await),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+async fn write_all_vectored(
+    writer: &mut (impl AsyncWrite + Unpin),
+    mut bufs: &mut [IoSlice<'_>],
+) -> std::io::Result<()> {
+    while !bufs.is_empty() {
+        let n = writer.write_vectored(bufs).await?;
+        if n == 0 {
+            return Err(std::io::ErrorKind::WriteZero.into());
+        }
+        IoSlice::advance_slices(&mut bufs, n);
+    }
+    Ok(())
+}

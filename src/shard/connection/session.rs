@@ -1,0 +1,288 @@
+//! Sessions as a connection sees them, whatever its protocol: messages in, messages out.
+//!
+//! The response head is sent before anything of the body is looked at. What comes in is decoded
+//! and handed to the stream's shard; what it answers is spelled and sent as it comes, several
+//! answers at once when there are several.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::rc::Rc;
+
+use futures_util::future::{self, Either};
+
+use crate::api::{ApiError, Code};
+use crate::codec::s2s::Deframer;
+use crate::codec::{Coding, DecodeError, Feed, proto, s2s, sse};
+use crate::io::Io;
+use crate::io::notify::Notify;
+use crate::shard::core::Core;
+use crate::shard::drain::Stage;
+use crate::shard::session::{In, Out, PENDING_BATCHES_MAX, PENDING_BYTES_MAX, Session};
+use crate::types::{AppendInput, Refusal};
+
+/// The client went away, or is not worth waiting for any longer.
+#[derive(Debug)]
+pub(super) struct Gone;
+
+/// Where the body of a session's request comes from.
+pub(super) trait Inlet {
+    /// Receives more of the body; `false` when it has ended.
+    async fn receive(&mut self, into: &mut Deframer) -> Result<bool, Gone>;
+}
+
+/// Where the body of a session's response goes.
+pub(super) trait Outlet {
+    /// Sends some bytes of it; returns when the client's side has taken them.
+    async fn send(&mut self, bytes: Vec<u8>) -> Result<(), Gone>;
+
+    /// Ends it.
+    async fn end(&mut self) -> Result<(), Gone>;
+
+    /// Returns when the client goes away.
+    async fn gone(&mut self);
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Well: everything was answered.
+    Well,
+    /// With an error as its last message; the client may still be sending.
+    Refused,
+    /// The client went away.
+    Gone,
+}
+
+/// Opens a session.
+///
+/// * Errors: what to answer instead of a session.
+pub(super) async fn open<I: Io>(
+    core: &Rc<Core<I>>,
+    open: super::super::session::Open,
+) -> Result<Session<I>, ApiError> {
+    if core.drain.is_begun() {
+        return Err(Refusal::Draining.into());
+    }
+    let session = Session::open(core, open).await?;
+    match session.recv().await {
+        Out::Opened => Ok(session),
+        Out::Failed(refusal) => Err(refusal.into()),
+        _ => Err(ApiError::new(Code::Other, "the session did not open")),
+    }
+}
+
+/// The batches of an append session that are not answered yet.
+#[derive(Default)]
+struct Unanswered {
+    sizes: RefCell<VecDeque<u64>>,
+    bytes: Cell<u64>,
+    fewer: Notify,
+    /// Why no more batches are taken; said when those before it are answered.
+    failure: RefCell<Option<ApiError>>,
+}
+
+impl Unanswered {
+    async fn wait_for_room(&self) {
+        while self.sizes.borrow().len() >= PENDING_BATCHES_MAX
+            || self.bytes.get() >= PENDING_BYTES_MAX
+        {
+            self.fewer.notified().await;
+        }
+    }
+
+    fn push(&self, bytes: u64) {
+        self.sizes.borrow_mut().push_back(bytes);
+        self.bytes.set(self.bytes.get() + bytes);
+    }
+
+    fn pop(&self) {
+        if let Some(bytes) = self.sizes.borrow_mut().pop_front() {
+            self.bytes.set(self.bytes.get() - bytes);
+            self.fewer.notify();
+        }
+    }
+}
+
+/// Serves an append session whose response head was sent.
+pub(super) async fn append<I: Io>(
+    core: &Core<I>,
+    session: &Session<I>,
+    coding: Option<Coding>,
+    inlet: &mut impl Inlet,
+    outlet: &mut impl Outlet,
+) -> Ended {
+    let unanswered = Unanswered::default();
+    let intake = pin!(take_in(core, session, &unanswered, inlet));
+    let answers = pin!(answer(core, session, &unanswered, coding, outlet));
+    let ended = match future::select(answers, intake).await {
+        Either::Left((ended, _)) => ended,
+        Either::Right((Err(Gone), _)) => Err(Gone),
+        Either::Right((Ok(()), answers)) => answers.await,
+    };
+    ended.unwrap_or(Ended::Gone)
+}
+
+/// Hands batches to the shard until the body ends, or one cannot be taken.
+async fn take_in<I: Io>(
+    core: &Core<I>,
+    session: &Session<I>,
+    unanswered: &Unanswered,
+    inlet: &mut impl Inlet,
+) -> Result<(), Gone> {
+    let batches = async {
+        let mut deframer = Deframer::new();
+        while let Some(input) = next_batch(&mut deframer, inlet).await? {
+            unanswered.wait_for_room().await;
+            unanswered.push(input.metered_bytes);
+            session.send(In::Batch(input)).await?;
+        }
+        Ok(())
+    };
+    let ending = pin!(core.drain.reached(Stage::Ending));
+    let taken = match future::select(pin!(batches), ending).await {
+        Either::Left((taken, _)) => taken,
+        Either::Right(((), _)) => Err(Stop::Refused(Refusal::Draining.into())),
+    };
+    match taken {
+        Ok(()) => {}
+        Err(Stop::Gone) => return Err(Gone),
+        Err(Stop::Refused(error)) => *unanswered.failure.borrow_mut() = Some(error),
+    }
+    // What the shard says about this is said by its answers.
+    session.send(In::End).await.map_err(|_| Gone)
+}
+
+/// Why no more batches come.
+enum Stop {
+    Gone,
+    Refused(ApiError),
+}
+
+impl From<Gone> for Stop {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal.into())
+    }
+}
+
+async fn next_batch(
+    deframer: &mut Deframer,
+    inlet: &mut impl Inlet,
+) -> Result<Option<AppendInput>, Stop> {
+    let bad_frame = |message: String| Stop::Refused(ApiError::new(Code::BadFrame, message));
+    loop {
+        if let Some(message) = deframer.next().map_err(|e| bad_frame(e.to_string()))? {
+            let decoded = proto::decode_append(message.payload, message.range);
+            return decoded.map(Some).map_err(|error| match error {
+                DecodeError::Invalid(message) => {
+                    Stop::Refused(ApiError::new(Code::Invalid, message))
+                }
+                DecodeError::BadProto(message) | DecodeError::BadJson(message) => {
+                    bad_frame(message)
+                }
+            });
+        }
+        if !inlet.receive(deframer).await? {
+            deframer.finish().map_err(|e| bad_frame(e.to_string()))?;
+            return Ok(None);
+        }
+    }
+}
+
+/// Sends what the shard answers until that ends.
+async fn answer<I: Io>(
+    core: &Core<I>,
+    session: &Session<I>,
+    unanswered: &Unanswered,
+    coding: Option<Coding>,
+    outlet: &mut impl Outlet,
+) -> Result<Ended, Gone> {
+    loop {
+        let mut bytes = Vec::new();
+        let mut next = Some(session.recv().await);
+        let mut end = None;
+        while let Some(out) = next {
+            match out {
+                Out::Ack(ack) => {
+                    unanswered.pop();
+                    let start = s2s::begin(&mut bytes);
+                    proto::encode_ack(&mut bytes, &ack);
+                    s2s::finish(&mut bytes, start, coding, core.drain.is_begun());
+                }
+                Out::Failed(refusal) => end = Some(Err(ApiError::from(refusal))),
+                Out::Done => end = Some(unanswered.failure.take().map_or(Ok(()), Err)),
+                Out::Opened | Out::Bytes(_) => {}
+            }
+            next = if end.is_none() { session.try_recv() } else { None };
+        }
+        if let Some(Err(error)) = &end {
+            push_terminal(&mut bytes, error);
+        }
+        if !bytes.is_empty() {
+            outlet.send(bytes).await?;
+        }
+        if let Some(end) = end {
+            outlet.end().await?;
+            return Ok(if end.is_ok() { Ended::Well } else { Ended::Refused });
+        }
+    }
+}
+
+fn push_terminal(out: &mut Vec<u8>, error: &ApiError) {
+    let response = error.clone().into_response();
+    s2s::push_terminal(out, response.status, &response.body);
+}
+
+/// Serves a read session whose response head was sent.
+pub(super) async fn read<I: Io>(
+    session: &Session<I>,
+    feed: Feed,
+    outlet: &mut impl Outlet,
+) -> Ended {
+    let sent = async {
+        loop {
+            let out = {
+                let gone = pin!(outlet.gone());
+                match future::select(pin!(session.recv()), gone).await {
+                    Either::Left((out, _)) => out,
+                    Either::Right(((), _)) => return Err(Gone),
+                }
+            };
+            match out {
+                Out::Bytes(bytes) => {
+                    let len_bytes = bytes.len();
+                    outlet.send(bytes).await?;
+                    session.taken(len_bytes).await.map_err(|_| Gone)?;
+                }
+                Out::Failed(refusal) => {
+                    let mut last = Vec::new();
+                    let error = ApiError::from(refusal);
+                    match feed {
+                        Feed::S2s { .. } => push_terminal(&mut last, &error),
+                        Feed::Sse { .. } => sse::push_error(&mut last, &error.into_response().body),
+                    }
+                    outlet.send(last).await?;
+                    outlet.end().await?;
+                    return Ok(Ended::Refused);
+                }
+                Out::Done => {
+                    if let Feed::Sse { .. } = feed {
+                        let mut last = Vec::new();
+                        sse::push_done(&mut last);
+                        outlet.send(last).await?;
+                    }
+                    outlet.end().await?;
+                    return Ok(Ended::Well);
+                }
+                Out::Opened | Out::Ack(_) => {}
+            }
+        }
+    };
+    sent.await.unwrap_or(Ended::Gone)
+}

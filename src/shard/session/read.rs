@@ -1,0 +1,282 @@
+//! Read sessions on the shard that owns the stream (S2 specification, sections 5.5 and 7).
+//!
+//! ```text
+//!             more below the tail                    nothing below the tail
+//!   catch up ---------------------> catch up   ... ----------------------> at the tail
+//!      ^                                                                   heartbeat, then live
+//!      +-------- the client did not keep up: no heartbeat until it has ----+   batches
+//! ```
+//!
+//! Catching up and following are the same delivery, from wherever the records are; a client that
+//! falls behind simply comes back to older ones, without a gap or a repetition. A heartbeat
+//! promises that everything below its tail was sent, so one goes out only behind all of that.
+
+use std::ops::ControlFlow;
+use std::pin::pin;
+use std::rc::Rc;
+
+use futures_util::future::{self, Either};
+
+use super::pipe::Pipe;
+use super::{OUTSTANDING_BYTES_MAX, Out};
+use crate::api::query::ReadQuery;
+use crate::api::route::Feed;
+use crate::codec::feed::{FeedEncoder, Stamp};
+use crate::control::Stream;
+use crate::io::Io;
+use crate::shard::call::StreamPath;
+use crate::shard::drain::Stage;
+use crate::shard::engine::Engine;
+use crate::shard::read::{Budget, From, start_of};
+use crate::types::{PartialStreamConfig, Refusal, StreamPosition};
+
+/// Shortest time between two heartbeats, in microseconds.
+const HEARTBEAT_US_MIN: u64 = 5_000_000;
+/// Longest.
+const HEARTBEAT_US_MAX: u64 = 14_500_000;
+
+/// A read session under way.
+struct Reading<'a, I: Io> {
+    engine: &'a Engine<I>,
+    stream: Rc<Stream>,
+    pipe: &'a Pipe,
+    encoder: FeedEncoder,
+    budget: Budget,
+    from: From,
+    /// How long to wait at the tail, in microseconds.
+    wait_us: Option<u64>,
+    /// When that is over.
+    wait_until_us: u64,
+    /// When the next heartbeat is due; 0 when none has been sent since the last catch-up.
+    heartbeat_at_us: u64,
+    /// The client knows that it should reconnect.
+    advised: bool,
+}
+
+/// How a delivery left the read.
+enum Step {
+    /// There may be more.
+    Again,
+    /// Everything durable was sent.
+    AtTail(StreamPosition),
+    /// A bound is reached.
+    Ended,
+}
+
+impl<I: Io> Engine<I> {
+    /// Serves a read session until it ends; `Ok` is its good end.
+    ///
+    /// * Errors: before [`Out::Opened`] the refusal of the request, afterwards what went wrong.
+    pub(super) async fn read_session(
+        self: &Rc<Self>,
+        path: &StreamPath,
+        query: &ReadQuery,
+        feed: Feed,
+        auto_create: &PartialStreamConfig,
+        pipe: &Pipe,
+    ) -> Result<(), Refusal> {
+        let stream = match self.stream_for_read(path, auto_create) {
+            Ok(stream) => stream,
+            Err(refused) => return self.refuse(refused).await,
+        };
+        self.settle(stream.created_ticket).await?;
+        let limits = query.streaming_limits();
+        let mut reading = Reading {
+            engine: self,
+            stream,
+            pipe,
+            encoder: FeedEncoder::new(feed),
+            budget: Budget { count: limits.count, bytes: limits.bytes, until: query.until },
+            from: From::SeqNum(0),
+            wait_us: limits.wait_secs.map(|secs| u64::from(secs) * 1_000_000),
+            wait_until_us: u64::MAX,
+            heartbeat_at_us: 0,
+            advised: false,
+        };
+        if reading.budget.is_spent() {
+            pipe.push_out(Out::Opened);
+            return Ok(());
+        }
+        let tail = reading.stream.durable.get().tail;
+        let start = start_of(query, tail, limits.may_start_at_tail)?;
+        reading.from = start.unwrap_or(From::SeqNum(tail.seq_num));
+        reading.run(limits.may_start_at_tail).await
+    }
+}
+
+impl<I: Io> Reading<'_, I> {
+    async fn run(&mut self, may_start_at_tail: bool) -> Result<(), Refusal> {
+        let by_timestamp = matches!(self.from, From::Timestamp(_));
+        let mut first = Vec::new();
+        let mut step = self.deliver(&mut first).await?;
+        if let Step::AtTail(tail) = step
+            && by_timestamp
+            && first.is_empty()
+            && !may_start_at_tail
+        {
+            return Err(Refusal::Unsatisfiable(tail));
+        }
+        self.pipe.push_out(Out::Opened);
+        self.push(first);
+        loop {
+            step = match step {
+                Step::Ended => return Ok(()),
+                Step::Again => {
+                    if !self.wait_for_room().await? {
+                        return Ok(());
+                    }
+                    let mut batch = Vec::new();
+                    let step = self.deliver(&mut batch).await?;
+                    self.push(batch);
+                    step
+                }
+                Step::AtTail(tail) => match self.stay_at(tail).await? {
+                    true => Step::Again,
+                    false => return Ok(()),
+                },
+            };
+        }
+    }
+
+    /// Spells the next batch into `out`, which stays empty when there is none.
+    async fn deliver(&mut self, out: &mut Vec<u8>) -> Result<Step, Refusal> {
+        let tail = self.stream.durable.get().tail;
+        if self.from == From::SeqNum(tail.seq_num) {
+            return Ok(Step::AtTail(tail));
+        }
+        let (stream, encoder) = (&self.stream, &mut self.encoder);
+        let mut batch = encoder.begin(out);
+        let (mut last_seq_num, mut too_large) = (0, false);
+        let each = |record: &crate::log::entry::Record<'_>| {
+            let fits =
+                batch.record(record.seq_num, record.timestamp, record.headers(), record.body);
+            too_large = !fits;
+            last_seq_num = record.seq_num;
+            if fits { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        let (from, end, budget) = (self.from, tail.seq_num, &mut self.budget);
+        let delivered = self.engine.deliver(stream, from, end, budget, each).await?;
+        self.from = From::SeqNum(delivered.next_seq_num);
+        if delivered.records == 0 {
+            batch.abandon();
+            if too_large {
+                let message = "a record is too large for a message of this protocol";
+                return Err(Refusal::Other(message.to_owned()));
+            }
+        } else {
+            let durable = self.stream.durable.get().tail;
+            let reached = delivered.next_seq_num >= durable.seq_num;
+            let live = self.heartbeat_at_us > 0;
+            let stamp = Stamp {
+                tail: (reached || live).then_some(durable),
+                last_seq_num,
+                records: delivered.records as u64,
+                bytes: delivered.bytes,
+                advise_reconnect: self.engine.drain.is_begun(),
+            };
+            batch.finish(stamp);
+            self.advised |= self.engine.drain.is_begun();
+            self.restart_clocks();
+        }
+        Ok(if delivered.bounded { Step::Ended } else { Step::Again })
+    }
+
+    fn push(&self, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.pipe.push_out(Out::Bytes(bytes));
+        }
+    }
+
+    /// A batch was delivered: the wait begins anew, and so does the time to the next heartbeat.
+    fn restart_clocks(&mut self) {
+        if self.heartbeat_at_us > 0 {
+            let now_us = self.engine.io.now_us();
+            self.heartbeat_at_us = self.next_heartbeat_us(now_us);
+            self.wait_until_us = self.wait_us.map_or(u64::MAX, |wait_us| now_us + wait_us);
+        }
+    }
+
+    fn next_heartbeat_us(&self, now_us: u64) -> u64 {
+        let spread = HEARTBEAT_US_MAX - HEARTBEAT_US_MIN;
+        now_us + HEARTBEAT_US_MIN + self.engine.io.next_u64() % spread
+    }
+
+    /// Waits until the client has taken enough; `false` when it is gone.
+    async fn wait_for_room(&mut self) -> Result<bool, Refusal> {
+        while self.pipe.outstanding_bytes() >= OUTSTANDING_BYTES_MAX {
+            self.check_ending()?;
+            // It did not keep up, and is not at the tail until it is again.
+            self.heartbeat_at_us = 0;
+            if self.pipe.is_closed() {
+                return Ok(false);
+            }
+            let taken = pin!(self.pipe.changed());
+            let ending = pin!(self.engine.drain.reached(Stage::Ending));
+            future::select(taken, ending).await;
+        }
+        self.check_ending()?;
+        self.check_staying().await?;
+        Ok(!self.pipe.is_closed())
+    }
+
+    fn check_ending(&self) -> Result<(), Refusal> {
+        if self.engine.drain.stage() == Stage::Ending { Err(Refusal::Draining) } else { Ok(()) }
+    }
+
+    async fn check_staying(&self) -> Result<(), Refusal> {
+        if !self.stream.is_deleting() {
+            return Ok(());
+        }
+        self.engine.settle(self.stream.last_ticket.get()).await?;
+        Err(Refusal::StreamDeletionPending(self.stream.record().name))
+    }
+
+    /// Stays at the tail until there is more (`true`) or the read ends well (`false`).
+    async fn stay_at(&mut self, tail: StreamPosition) -> Result<bool, Refusal> {
+        if self.wait_us == Some(0) {
+            return Ok(false);
+        }
+        let io = &self.engine.io;
+        if self.heartbeat_at_us == 0 {
+            let now_us = io.now_us();
+            self.wait_until_us = self.wait_us.map_or(u64::MAX, |wait_us| now_us + wait_us);
+            self.send_heartbeat(tail);
+        }
+        loop {
+            self.check_ending()?;
+            self.check_staying().await?;
+            if self.pipe.is_closed() {
+                return Ok(false);
+            }
+            if self.stream.durable.get().tail != tail {
+                return Ok(true);
+            }
+            let draining = self.engine.drain.is_begun();
+            let now_us = io.now_us();
+            if now_us >= self.wait_until_us {
+                return Ok(false);
+            }
+            if now_us >= self.heartbeat_at_us || (draining && !self.advised) {
+                self.send_heartbeat(tail);
+            }
+            let wake_at_us = self.heartbeat_at_us.min(self.wait_until_us);
+            let timer = pin!(io.sleep_us(wake_at_us.saturating_sub(now_us)));
+            let changed = pin!(self.stream.changed.notified());
+            let closed = pin!(self.pipe.changed());
+            let next = if draining { Stage::Ending } else { Stage::Draining };
+            let drained = pin!(self.engine.drain.reached(next));
+            let told = future::select(changed, closed);
+            if let Either::Left(_) = future::select(told, future::select(timer, drained)).await {}
+        }
+    }
+
+    fn send_heartbeat(&mut self, tail: StreamPosition) {
+        let advise_reconnect = self.engine.drain.is_begun();
+        self.advised |= advise_reconnect;
+        let wall_ms = self.engine.io.wall_us() / 1000;
+        let mut out = Vec::new();
+        self.encoder.heartbeat(&mut out, tail, wall_ms, advise_reconnect);
+        self.push(out);
+        self.heartbeat_at_us = self.next_heartbeat_us(self.engine.io.now_us());
+    }
+}
