@@ -5,6 +5,7 @@
 //! is a room of its own.
 //!
 //! * [`json`]: unary appends, acks and read batches as JSON.
+//! * [`proto`]: the same as protobuf.
 //!
 //! Source: S2 specification, sections 4.1 to 4.3, 4.6 and 5.4.
 //!
@@ -12,7 +13,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod error;
 pub mod format;
 pub mod json;
+pub mod proto;
 
+pub use error::DecodeError;
 pub use format::Format;

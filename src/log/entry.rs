@@ -281,7 +281,7 @@ pub struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// Iterates over the headers as (name, value).
-    pub fn headers(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+    pub fn headers(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone + use<'a> {
         let mut lengths = self.header_lengths;
         let mut bytes = self.header_bytes;
         (0..self.header_count).map(move |_| {

@@ -9,7 +9,8 @@ use crate::api::info::{BasinInfo, StreamInfo};
 use crate::api::query::ListQuery;
 use crate::api::response::{JSON, PROMETHEUS, Provision, Response};
 use crate::api::{ApiError, Code, Operation};
-use crate::codec::json::{DecodeError, encode_ack, encode_tail};
+use crate::codec::DecodeError;
+use crate::codec::json::{encode_ack, encode_tail};
 use crate::control::{BasinRecord, Creation, StreamRecord};
 use crate::io::Io;
 use crate::types::{BasinName, PartialStreamConfig, Refusal, RequestToken, StreamName};
@@ -105,6 +106,7 @@ async fn append<I: Io>(
 fn refused_body(error: DecodeError) -> ApiError {
     match error {
         DecodeError::BadJson(message) => ApiError::new(Code::BadJson, message),
+        DecodeError::BadProto(message) => ApiError::new(Code::BadProto, message),
         DecodeError::Invalid(message) => ApiError::new(Code::Invalid, message),
     }
 }

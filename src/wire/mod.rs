@@ -4,4 +4,4 @@ pub mod body;
 pub mod varint;
 
 pub use body::BodyBuf;
-pub use varint::{VARINT_BYTES_MAX, put_varint, take_varint};
+pub use varint::{VARINT_BYTES_MAX, push_varint, put_varint, take_varint, varint_len};

@@ -14,6 +14,21 @@ pub fn put_varint(out: &mut [u8], mut at: usize, mut value: u64) -> usize {
     at + 1
 }
 
+/// Length of `value` as a varint, in bytes: 1 to [`VARINT_BYTES_MAX`].
+#[must_use]
+pub const fn varint_len(value: u64) -> usize {
+    // Seven bits a byte: ceil(bits / 7), where 0 still takes a byte.
+    let bits = 64 - (value | 1).leading_zeros() as usize;
+    bits.div_ceil(7)
+}
+
+/// Appends `value` to `out`.
+pub fn push_varint(out: &mut Vec<u8>, value: u64) {
+    let mut bytes = [0; VARINT_BYTES_MAX];
+    let end = put_varint(&mut bytes, 0, value);
+    out.extend_from_slice(&bytes[..end]);
+}
+
 /// Reads a varint at the front of `bytes`; returns it and the rest, or `None` when `bytes` ends
 /// inside it or it does not fit 64 bits.
 #[must_use]
@@ -43,6 +58,10 @@ mod tests {
                 let mut out = [0; VARINT_BYTES_MAX];
                 let end = put_varint(&mut out, 0, value);
                 assert_eq!(take_varint(&out[..end]), Some((value, &[][..])));
+                assert_eq!(varint_len(value), end, "{value}");
+                let mut pushed = vec![7];
+                push_varint(&mut pushed, value);
+                assert_eq!(pushed[1..], out[..end]);
                 for cut in 0..end {
                     assert_eq!(take_varint(&out[..cut]), None, "{value} cut at {cut}");
                 }

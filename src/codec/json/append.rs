@@ -21,8 +21,7 @@ use simd_json::{Buffers, Tape};
 
 use super::strict;
 use super::tape::{Draft, DraftRecord};
-use crate::codec::Format;
-use crate::types::append::InvalidBatch;
+use crate::codec::{DecodeError, Format};
 use crate::types::{AppendBuilder, AppendInput, HeaderSpan, Span};
 use crate::wire::BodyBuf;
 
@@ -36,23 +35,6 @@ pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 const KEPT_BODY_BYTES: usize = 2 * 1024 * 1024;
 /// Scratch lists that hold more items than this are given back.
 const KEPT_ITEMS: usize = 64 * 1024;
-
-/// Why a body is not an append.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
-    /// 400 `bad_json`: not JSON, or not of the right shape.
-    #[error("{0}")]
-    BadJson(String),
-    /// 422 `invalid`: well-formed, but no batch that any stream could take.
-    #[error("{0}")]
-    Invalid(String),
-}
-
-impl From<InvalidBatch> for DecodeError {
-    fn from(invalid: InvalidBatch) -> Self {
-        Self::Invalid(invalid.to_string())
-    }
-}
 
 /// Decodes append bodies one after another, keeping its scratch memory between them.
 ///

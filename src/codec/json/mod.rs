@@ -12,5 +12,5 @@ mod escape;
 mod strict;
 mod tape;
 
-pub use append::{AppendDecoder, DecodeError};
+pub use append::AppendDecoder;
 pub use encode::{ReadBatchEncoder, encode_ack, encode_tail};

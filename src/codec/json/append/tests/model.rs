@@ -94,6 +94,7 @@ fn verdict_of_decoder(json: &[u8], format: Format) -> Verdict {
         Ok(input) => input,
         Err(DecodeError::BadJson(_)) => return Verdict::BadJson,
         Err(DecodeError::Invalid(_)) => return Verdict::Invalid,
+        Err(other) => panic!("{other:?}"),
     };
     let owned = |(name, value): (&[u8], &[u8])| (name.to_vec(), value.to_vec());
     let plain = |index: usize| -> Plain {
