@@ -10,6 +10,7 @@ pub mod shard;
 
 pub mod api;
 pub mod http1;
+pub mod http2;
 
 pub mod codec;
 pub mod control;

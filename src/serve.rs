@@ -13,6 +13,7 @@ use signal_hook::iterator::Signals;
 use crate::config::Settings;
 use crate::directory::DataDirectory;
 use crate::http1::Limits;
+use crate::http2;
 use crate::log::group::Policy;
 use crate::shard::engine::EngineConfig;
 use crate::shard::server::{ConnectionSettings, Report, Server, ServerSettings};
@@ -130,6 +131,7 @@ fn plan(settings: &Settings, directory: &DataDirectory, cpus: &[usize]) -> Serve
         },
         connection: ConnectionSettings {
             limits: Limits::default(),
+            http2_limits: http2::Limits::default(),
             idle_us: settings.idle_secs * 1_000_000,
             peer_us: settings.peer_secs * 1_000_000,
             cors: settings.cors,

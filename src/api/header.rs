@@ -4,7 +4,7 @@
 //! Values of keys and tokens are never quoted in a message.
 
 use super::error::{ApiError, Code};
-use super::negotiate::{MediaType, media_type};
+use super::negotiate::{MediaType, media_type, request_coding};
 use super::request::{Headers, trim};
 use crate::codec::Format;
 use crate::codec::sse::EventId;
@@ -79,7 +79,7 @@ pub(crate) fn last_event_id(headers: &dyn Headers) -> Result<Option<EventId>, Ap
 }
 
 /// Checks that a body comes without a content coding: none is understood yet.
-pub(crate) fn check_content_encoding(headers: &dyn Headers) -> Result<(), ApiError> {
+pub(crate) fn check_uncoded_body(headers: &dyn Headers) -> Result<(), ApiError> {
     let mut plain = true;
     headers.all("content-encoding", &mut |value| {
         let coding = trim(value);
@@ -95,7 +95,7 @@ pub(crate) fn check_content_encoding(headers: &dyn Headers) -> Result<(), ApiErr
 
 /// Checks that a body can be taken as JSON: uncoded, and declared as JSON.
 pub(crate) fn check_json_body(headers: &dyn Headers) -> Result<(), ApiError> {
-    check_content_encoding(headers)?;
+    request_coding(headers)?;
     if media_type(headers, "content-type") != Some(MediaType::Json) {
         return Err(ApiError::new(Code::BadJson, "content-type must be application/json"));
     }

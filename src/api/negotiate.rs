@@ -46,6 +46,19 @@ fn has_json_suffix(text: &[u8]) -> bool {
         && text[text.len() - SUFFIX.len()..].eq_ignore_ascii_case(SUFFIX)
 }
 
+/// temp
+pub(crate) fn session_coding(_: &dyn Headers) -> Option<crate::codec::Coding> {
+    None
+}
+/// temp
+pub(crate) fn response_coding(_: &dyn Headers) -> Option<crate::codec::Coding> {
+    None
+}
+/// temp
+pub(crate) fn request_coding(_: &dyn Headers) -> Result<Option<crate::codec::Coding>, super::ApiError> {
+    Ok(None)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,6 +8,12 @@ use crate::types::StreamPosition;
 
 /// Media type of JSON bodies, errors included.
 pub const JSON: &str = "application/json";
+/// Media type of protobuf bodies.
+pub const PROTOBUF: &str = "application/protobuf";
+/// Media type of S2S sessions.
+pub const S2S: &str = "s2s/proto";
+/// Media type of server-sent events.
+pub const EVENT_STREAM: &str = "text/event-stream";
 /// Media type of plain text.
 pub const TEXT: &str = "text/plain";
 /// Media type of the Prometheus text exposition.

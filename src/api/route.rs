@@ -6,7 +6,7 @@
 
 use super::error::{ApiError, Code};
 use super::header;
-use super::negotiate::{MediaType, media_type};
+use super::negotiate::{MediaType, media_type, request_coding, session_coding};
 use super::percent::{Place, decode};
 use super::query::{ListQuery, ReadParams, ReadQuery};
 use super::request::Parts;

@@ -13,10 +13,18 @@
 
 #![forbid(unsafe_code)]
 
+pub mod batch;
+pub mod coding;
 pub mod error;
+pub mod feed;
 pub mod format;
 pub mod json;
 pub mod proto;
+pub mod s2s;
+pub mod sse;
 
+pub use batch::{BatchEncoder, BatchForm};
+pub use coding::Coding;
 pub use error::DecodeError;
+pub use feed::Feed;
 pub use format::Format;

@@ -17,7 +17,7 @@ use glommio::channels::shared_channel::{ConnectedReceiver, ConnectedSender};
 use glommio::sync::Semaphore;
 
 use super::call::{Answer, Call, CallResult, StreamPath, shard_of};
-use super::connection::{ConnectionSettings, serve_from};
+use super::connection::{self, ConnectionSettings};
 use super::drain::{Drain, Stage};
 use super::engine::Engine;
 use super::lifeline::Lifelines;
@@ -71,6 +71,8 @@ pub(super) struct Core<I: Io> {
     pub engines: BTreeMap<u16, Rc<Engine<I>>>,
     /// Its connections.
     pub lifelines: Rc<Lifelines>,
+    /// Requests of its HTTP/2 connections.
+    pub(super) streams: Rc<Lifelines>,
     /// Settings of its connections.
     pub(super) connection: Rc<ConnectionSettings>,
     /// Whether the server is shutting down.
@@ -112,6 +114,7 @@ impl<I: Io> Core<I> {
             connection: Rc::new(connection),
             engines,
             lifelines: Rc::default(),
+            streams: Rc::default(),
             drain: Drain::default(),
             metrics: ExecutorMetrics::default(),
             date: RefCell::default(),
@@ -156,6 +159,13 @@ impl<I: Io> Core<I> {
     /// A shard, when it is on this core.
     pub(super) fn engine(&self, shard: u16) -> Option<&Rc<Engine<I>>> {
         self.engines.get(&shard)
+    }
+
+    /// Ends connections and requests whose time is up.
+    pub(super) fn sweep(&self) {
+        let now_us = self.now_us();
+        self.lifelines.sweep(now_us);
+        self.streams.sweep(now_us);
     }
 
     /// Tells everything on this core how far the shutdown is.
@@ -284,8 +294,7 @@ impl<I: Io> Core<I> {
     /// Goes on with a connection that another core accepted.
     fn adopt(self: &Rc<Self>, socket: MovingSocket, conn: Conn) {
         self.metrics.connection_moved_in();
-        let task = serve_from(Rc::clone(self), socket.attach(), conn);
-        spawn(task, self.queue);
+        spawn(connection::adopt(Rc::clone(self), socket, conn), self.queue);
     }
 
     /// Serves a call of another core. Its task outlives nobody's patience: the caller bounds how

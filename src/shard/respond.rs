@@ -7,14 +7,16 @@ use super::core::Core;
 use crate::api::control::{CreateBasin, CreateStream};
 use crate::api::info::{BasinInfo, StreamInfo};
 use crate::api::query::ListQuery;
-use crate::api::response::{JSON, PROMETHEUS, Provision, Response};
+use crate::api::response::{JSON, PROMETHEUS, PROTOBUF, Provision, Response};
 use crate::api::{ApiError, Code, Operation};
-use crate::codec::DecodeError;
 use crate::codec::json::{encode_ack, encode_tail};
+use crate::codec::{BatchForm, DecodeError, proto};
 use crate::control::{BasinRecord, Creation, StreamRecord};
 use crate::io::Io;
-use crate::types::{BasinName, PartialStreamConfig, Refusal, RequestToken, StreamName};
-use crate::wire::BodyBuf;
+use crate::types::{
+    Ack, AppendInput, BasinName, PartialStreamConfig, Refusal, RequestToken, StreamName,
+};
+use crate::wire::Body;
 
 /// What a connection learns beside the answer.
 #[derive(Debug, Default)]
@@ -32,7 +34,7 @@ pub(super) struct Aside {
 pub(super) async fn respond<I: Io>(
     core: &Rc<Core<I>>,
     operation: Operation,
-    body: BodyBuf,
+    body: Body,
     aside: &mut Aside,
 ) -> Result<Response, ApiError> {
     match operation {
@@ -63,19 +65,33 @@ pub(super) async fn respond<I: Io>(
                 other => Err(unexpected(&other)),
             }
         }
-        Operation::Append { path, format, auto_create } => {
-            let decoded = core.decoder.borrow_mut().decode(body, format);
-            let input = decoded.map_err(refused_body)?;
+        Operation::Append { path, form, answer_proto, auto_create } => {
+            let input = decode(core, body, form).map_err(refused_body)?;
             let auto_create = auto_create.unwrap_or_default();
-            append(core, path, input, auto_create, aside).await
+            let ack = append(core, path, input, auto_create, aside).await?;
+            let mut body = Vec::with_capacity(192);
+            Ok(if answer_proto {
+                proto::encode_ack(&mut body, &ack);
+                Response::new(200, PROTOBUF, body)
+            } else {
+                encode_ack(&mut body, &ack);
+                Response::new(200, JSON, body)
+            })
         }
-        Operation::Read { path, query, format, auto_create } => {
+        Operation::Read { path, query, form, auto_create } => {
             let auto_create = auto_create.unwrap_or_default();
-            let call = Call::Read { path: path.clone(), query, format, auto_create };
+            let call = Call::Read { path: path.clone(), query, form, auto_create };
             match core.call_owner(&path, call).await? {
-                Answer::Body(body) => Ok(Response::new(200, JSON, body)),
+                Answer::Body(body) => {
+                    let is_proto = form == BatchForm::Proto;
+                    Ok(Response::new(200, if is_proto { PROTOBUF } else { JSON }, body))
+                }
                 other => Err(unexpected(&other)),
             }
+        }
+        Operation::AppendSession { .. } | Operation::ReadSession { .. } => {
+            debug_assert!(false, "sessions are served by their connections");
+            Err(ApiError::new(Code::Other, "a session is not a request"))
         }
     }
 }
@@ -83,11 +99,11 @@ pub(super) async fn respond<I: Io>(
 async fn append<I: Io>(
     core: &Rc<Core<I>>,
     path: StreamPath,
-    input: crate::types::AppendInput,
+    input: AppendInput,
     auto_create: PartialStreamConfig,
     aside: &mut Aside,
-) -> Result<Response, ApiError> {
-    if core.draining.get() {
+) -> Result<Ack, ApiError> {
+    if core.drain.is_begun() {
         return Err(Refusal::Draining.into());
     }
     aside.appended_at = core.foreign_owner(&path);
@@ -95,11 +111,27 @@ async fn append<I: Io>(
     match core.call_owner(&path, call).await? {
         Answer::Ack(ack, buf) => {
             aside.spare = buf;
-            let mut body = Vec::with_capacity(192);
-            encode_ack(&mut body, &ack);
-            Ok(Response::new(200, JSON, body))
+            Ok(ack)
         }
         other => Err(unexpected(&other)),
+    }
+}
+
+/// Decodes a batch where its bytes are.
+fn decode<I: Io>(core: &Core<I>, body: Body, form: BatchForm) -> Result<AppendInput, DecodeError> {
+    match (form, body) {
+        (BatchForm::Json(format), body) => {
+            core.decoder.borrow_mut().decode(body.into_buf(), format)
+        }
+        (BatchForm::Proto, Body::Shared(bytes)) => {
+            let len_bytes = bytes.len();
+            proto::decode_append(bytes, 0..len_bytes)
+        }
+        (BatchForm::Proto, Body::Buf(body)) => {
+            let len_bytes = body.len();
+            let (buf, start) = body.into_parts();
+            proto::decode_append(buf, start..start + len_bytes)
+        }
     }
 }
 
@@ -112,7 +144,7 @@ fn refused_body(error: DecodeError) -> ApiError {
 }
 
 async fn health<I: Io>(core: &Rc<Core<I>>) -> Result<Response, ApiError> {
-    if core.draining.get() {
+    if core.drain.is_begun() {
         return Ok(Response::text(503, "shutting down"));
     }
     match core.call_all(|| Call::Health).await {
@@ -142,7 +174,7 @@ async fn list_basins<I: Io>(core: &Rc<Core<I>>, query: ListQuery) -> Result<Resp
 async fn create_basin<I: Io>(
     core: &Rc<Core<I>>,
     token: Option<RequestToken>,
-    body: &BodyBuf,
+    body: &Body,
 ) -> Result<Response, ApiError> {
     let request = CreateBasin::parse(body.as_slice())?;
     let creation = creation(token, || request.idempotency_config());
@@ -181,7 +213,7 @@ async fn create_stream<I: Io>(
     core: &Rc<Core<I>>,
     basin: BasinName,
     token: Option<RequestToken>,
-    body: &BodyBuf,
+    body: &Body,
 ) -> Result<Response, ApiError> {
     let request = CreateStream::parse(body.as_slice())?;
     let creation = creation(token, || request.idempotency_config());

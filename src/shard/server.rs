@@ -29,6 +29,7 @@ use glommio::{Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle}
 pub use super::connection::ConnectionSettings;
 use super::connection::serve;
 use super::core::{Core, Links, Message, spawn};
+use super::drain::Stage;
 use super::engine::{Engine, EngineConfig};
 use crate::io::glommio::GlommioIo;
 use crate::io::{Clock, Io};
@@ -42,6 +43,10 @@ const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 const SWEEP_US: u64 = 50_000;
 /// How long requests under way may take once the server drains.
 const DRAIN_US: u64 = 10_000_000;
+/// How long all listeners may take to close.
+const DEAF_US_MAX: u64 = 1_000_000;
+/// How long sessions may go on once the server drains, for their clients to leave by themselves.
+const SESSIONS_US: u64 = 4_000_000;
 /// Memory that each executor's rings register with the kernel, in bytes. Three rings pin it, and
 /// the default limit of locked memory is 8 MiB for all; what does not fit is not registered.
 const IO_MEMORY_BYTES: usize = 512 * 1024;
@@ -93,6 +98,7 @@ impl Server {
     pub fn start(settings: &ServerSettings) -> Result<Self, glommio::GlommioError<()>> {
         let (reporter, reports) = mpsc::channel();
         let drain = Arc::new(AtomicBool::new(false));
+        let deaf = Arc::new(AtomicUsize::new(0));
         let drained = Arc::new(AtomicUsize::new(0));
         let loads: Arc<[_]> = (0..settings.cpus.len()).map(|_| AtomicUsize::new(0)).collect();
         let pulses: Vec<_> = (0..settings.cpus.len()).map(|_| Arc::default()).collect();
@@ -103,6 +109,7 @@ impl Server {
                 settings: settings.clone(),
                 reporter: reporter.clone(),
                 drain: Arc::clone(&drain),
+                deaf: Arc::clone(&deaf),
                 drained: Arc::clone(&drained),
                 loads: Arc::clone(&loads),
                 pulse: Arc::clone(pulse),
@@ -159,6 +166,8 @@ struct Plan {
     settings: ServerSettings,
     reporter: mpsc::Sender<Report>,
     drain: Arc<AtomicBool>,
+    /// How many cores accept no connections any more.
+    deaf: Arc<AtomicUsize>,
     /// How many cores have no connection left.
     drained: Arc<AtomicUsize>,
     /// How many connections each core has.
@@ -267,23 +276,33 @@ async fn serve_until_drained(plan: &Plan, core: &Rc<Core<GlommioIo>>) {
     let clock = core.clock();
     while !plan.drain.load(Ordering::Relaxed) {
         core.tick();
-        core.lifelines.sweep(clock.now_us());
+        core.sweep();
         clock.sleep_us(SWEEP_US).await;
     }
-    core.enter(Stage::Draining);
     accepting.cancel().await;
-    let until_us = clock.now_us() + DRAIN_US;
+    // Who is told to reconnect must not meet a listener of ours that is still open.
+    let all = plan.settings.cpus.len();
+    let begin_us = clock.now_us();
+    plan.deaf.fetch_add(1, Ordering::Relaxed);
+    while plan.deaf.load(Ordering::Relaxed) < all && clock.now_us() < begin_us + DEAF_US_MAX {
+        clock.sleep_us(SWEEP_US / 10).await;
+    }
+    core.enter(Stage::Draining);
+    let until_us = begin_us + DRAIN_US;
     while core.lifelines.count() > 0 && clock.now_us() < until_us {
+        if core.drain.stage() == Stage::Draining && clock.now_us() >= begin_us + SESSIONS_US {
+            core.enter(Stage::Ending);
+        }
         core.lifelines.drain();
-        core.lifelines.sweep(clock.now_us());
+        core.sweep();
         clock.sleep_us(SWEEP_US / 5).await;
     }
     // Until then, requests on the other cores may need the shards of this one.
     plan.drained.fetch_add(1, Ordering::Relaxed);
-    let all = plan.settings.cpus.len();
     while plan.drained.load(Ordering::Relaxed) < all && clock.now_us() < until_us {
         clock.sleep_us(SWEEP_US / 5).await;
     }
+    core.streams.abort();
     core.lifelines.abort();
 }
 

@@ -3,5 +3,5 @@
 pub mod body;
 pub mod varint;
 
-pub use body::BodyBuf;
+pub use body::{Body, BodyBuf};
 pub use varint::{VARINT_BYTES_MAX, push_varint, put_varint, take_varint, varint_len};

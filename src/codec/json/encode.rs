@@ -84,14 +84,15 @@ impl<'out> ReadBatchEncoder<'out> {
         self.out.push(b'}');
     }
 
-    /// Closes the batch.
-    pub fn finish(self, tail: Option<StreamPosition>) {
+    /// Closes the batch; returns what it was written to.
+    pub fn finish(self, tail: Option<StreamPosition>) -> &'out mut Vec<u8> {
         self.out.push(b']');
         if let Some(tail) = tail {
             self.out.extend_from_slice(b",\"tail\":");
             push_position(self.out, tail);
         }
         self.out.push(b'}');
+        self.out
     }
 
     fn headers<'h>(&mut self, headers: impl Iterator<Item = (&'h [u8], &'h [u8])>) {

@@ -75,14 +75,15 @@ impl<'out> ReadBatchEncoder<'out> {
         debug_assert_eq!(self.out.len(), end, "the length announced is the length written");
     }
 
-    /// Closes the batch. A tail is there even when both its numbers are zero.
-    pub fn finish(mut self, tail: Option<StreamPosition>) {
+    /// Closes the batch; returns what it was written to. A tail is there even when both its numbers are zero.
+    pub fn finish(mut self, tail: Option<StreamPosition>) -> &'out mut Vec<u8> {
         if let Some(tail) = tail {
             let StreamPosition { seq_num, timestamp } = tail;
             self.open(key::BATCH_TAIL, integer_bytes(seq_num) + integer_bytes(timestamp));
             self.integer(key::POSITION_SEQ_NUM, seq_num);
             self.integer(key::POSITION_TIMESTAMP, timestamp);
         }
+        self.out
     }
 
     fn open(&mut self, key: u8, len: usize) {

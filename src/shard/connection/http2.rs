@@ -82,36 +82,44 @@ async fn run<I: Io>(core: &Rc<Core<I>>, wire: &mut Wire, streams: &Rc<Streams>, 
         } else {
             line.wait_for(Waiting::Answer, 0);
         }
-        let told = async {
-            if draining {
-                streams.changed.notified().await;
-            } else {
-                future::select(pin!(streams.changed.notified()), pin!(core.drain.begun())).await;
+        let accepted = {
+            let told = pin!(told(core, streams, draining));
+            match future::select(pin!(wire.accept()), told).await {
+                Either::Left((accepted, _)) => Some(accepted),
+                Either::Right(_) => None,
             }
         };
-        match future::select(pin!(wire.accept()), pin!(told)).await {
-            Either::Left((Some(Ok((request, respond))), _)) => {
+        match accepted {
+            Some(Some(Ok((request, respond)))) => {
                 let stream = Stream { core: Rc::clone(core), respond };
                 let counted = Counted::new(streams);
-                spawn(
-                    async move {
-                        stream.serve(request).await;
-                        drop(counted);
-                    },
-                    core.queue(),
-                );
+                let task = async move {
+                    stream.serve(request).await;
+                    drop(counted);
+                };
+                spawn(task, core.queue());
             }
-            Either::Left((Some(Err(error)), _)) => {
+            Some(Some(Err(error))) => {
                 tracing::debug!(%error, "HTTP/2 connection ended");
                 return;
             }
-            Either::Left((None, _)) => return,
-            Either::Right(_) if core.drain.is_begun() && !draining => {
+            Some(None) => return,
+            None if core.drain.is_begun() && !draining => {
                 draining = true;
                 wire.graceful_shutdown();
             }
-            Either::Right(_) => {}
+            None => {}
         }
+    }
+}
+
+/// Waits for the last stream to end, or for the server to drain if it does not yet.
+async fn told<I: Io>(core: &Core<I>, streams: &Streams, draining: bool) {
+    let ended = pin!(streams.changed.notified());
+    if draining {
+        ended.await;
+    } else {
+        future::select(ended, pin!(core.drain.begun())).await;
     }
 }
 

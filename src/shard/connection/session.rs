@@ -213,7 +213,9 @@ async fn answer<I: Io>(
                     unanswered.pop();
                     let start = s2s::begin(&mut bytes);
                     proto::encode_ack(&mut bytes, &ack);
-                    s2s::finish(&mut bytes, start, coding, core.drain.is_begun());
+                    let advised = core.drain.is_begun();
+                    s2s::finish(&mut bytes, start, coding, advised)
+                        .expect("an acknowledgement is short");
                 }
                 Out::Failed(refusal) => end = Some(Err(ApiError::from(refusal))),
                 Out::Done => end = Some(unanswered.failure.take().map_or(Ok(()), Err)),

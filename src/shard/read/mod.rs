@@ -211,9 +211,9 @@ impl<I: Io> Engine<I> {
 }
 
 /// Spells a record into a unary answer, which has room for all that a batch may hold.
-fn spell_into(
-    encoder: &mut BatchEncoder<'_>,
-) -> impl FnMut(&Record<'_>) -> ControlFlow<()> + use<'_, '_> {
+fn spell_into<'e, 'out>(
+    encoder: &'e mut BatchEncoder<'out>,
+) -> impl FnMut(&Record<'_>) -> ControlFlow<()> + use<'e, 'out> {
     |record| {
         encoder.record(record.seq_num, record.timestamp, record.headers(), record.body);
         ControlFlow::Continue(())

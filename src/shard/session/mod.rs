@@ -24,7 +24,7 @@ use super::call::StreamPath;
 use super::core::{Core, Message, spawn};
 use super::engine::Engine;
 use crate::api::query::ReadQuery;
-use crate::api::route::Feed;
+use crate::codec::Feed;
 use crate::io::Io;
 use crate::types::{Ack, AppendInput, PartialStreamConfig, Refusal};
 

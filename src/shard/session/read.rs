@@ -20,10 +20,11 @@ use futures_util::future::{self, Either};
 use super::pipe::Pipe;
 use super::{OUTSTANDING_BYTES_MAX, Out};
 use crate::api::query::ReadQuery;
-use crate::api::route::Feed;
+use crate::codec::Feed;
 use crate::codec::feed::{FeedEncoder, Stamp};
 use crate::control::Stream;
 use crate::io::Io;
+use crate::log::entry::Record;
 use crate::shard::call::StreamPath;
 use crate::shard::drain::Stage;
 use crate::shard::engine::Engine;
@@ -147,7 +148,7 @@ impl<I: Io> Reading<'_, I> {
         let (stream, encoder) = (&self.stream, &mut self.encoder);
         let mut batch = encoder.begin(out);
         let (mut last_seq_num, mut too_large) = (0, false);
-        let each = |record: &crate::log::entry::Record<'_>| {
+        let each = |record: &Record<'_>| {
             let fits =
                 batch.record(record.seq_num, record.timestamp, record.headers(), record.body);
             too_large = !fits;

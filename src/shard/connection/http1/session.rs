@@ -5,7 +5,7 @@ use std::io::IoSlice;
 use futures_util::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 
 use super::{Connection, End};
-use crate::api::Operation;
+use crate::api::response::Header;
 use crate::http1::{
     Conn, Event, Framing, LAST_CHUNK, Persistence, Version, chunk_head, reason_phrase,
     response_head,
@@ -14,7 +14,9 @@ use crate::io::Io;
 use crate::io::socket::VectoredSocket;
 use crate::codec::s2s::Deframer;
 use crate::shard::connection::session::{self, Ended, Gone, Inlet, Outlet};
-use crate::shard::connection::{ConnectionSettings, Routed, SessionRequest, patience_us};
+use crate::shard::connection::{
+    ConnectionSettings, Routed, SessionKind, SessionRequest, patience_us,
+};
 use crate::shard::core::Core;
 use crate::shard::lifeline::{Registered, Waiting};
 
@@ -65,10 +67,10 @@ impl<I: Io> Connection<'_, I> {
         let mut inlet = BodyIn { conn, reader, ended: false };
         let mut out = BodyOut { core, writer, line, settings, chunked, watch: None };
         let ended = match kind {
-            super::super::SessionKind::Append { coding } => {
+            SessionKind::Append { coding } => {
                 line.guard(session::append(core, &session, coding, &mut inlet, &mut out)).await
             }
-            super::super::SessionKind::Read { feed } => {
+            SessionKind::Read { feed } => {
                 out.watch = Some(&mut inlet);
                 line.guard(session::read(&session, feed, &mut out)).await
             }
@@ -84,7 +86,7 @@ impl<I: Io> Connection<'_, I> {
     fn spell_session_head(
         &mut self,
         content_type: &'static str,
-        extra: &[crate::api::response::Header],
+        extra: &[Header],
         chunked: bool,
         keep_alive: bool,
     ) {
@@ -98,7 +100,7 @@ impl<I: Io> Connection<'_, I> {
         ];
         let extra = extra.iter().map(|(n, v)| (*n, v.as_bytes()));
         let headers = fixed.into_iter().chain(extra);
-        let framing = if chunked { Framing::Chunked } else { Framing::UntilClose };
+        let framing = if chunked { Framing::Chunked } else { Framing::None };
         let close = !chunked || !keep_alive;
         let persistence = if close { Persistence::Close } else { Persistence::Implied };
         response_head(&mut self.out, 200, reason_phrase(200), headers, framing, persistence);
