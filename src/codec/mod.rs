@@ -6,17 +6,22 @@
 //!
 //! * [`json`]: unary appends, acks and read batches as JSON.
 //! * [`proto`]: the same as protobuf.
+//! * [`s2s`]: the frames that carry protobuf in a session.
+//! * [`coding`]: zstd and gzip, for whole bodies and for the messages of a session.
 //!
-//! Source: S2 specification, sections 4.1 to 4.3, 4.6 and 5.4.
+//! Source: S2 specification, sections 1.7, 4.1 to 4.3, 4.6, 5.4, 6 and 7.
 //!
 //! [`types`]: crate::types
 
 #![forbid(unsafe_code)]
 
+pub mod coding;
 pub mod error;
 pub mod format;
 pub mod json;
 pub mod proto;
+pub mod s2s;
 
+pub use coding::Coding;
 pub use error::DecodeError;
 pub use format::Format;
