@@ -33,14 +33,21 @@ const ROOMS: &[(&str, &[&str])] = &[
 /// Crates that only the named rooms may name, so that a change of crate stays in one room.
 const CRATES: &[(&str, &[&str])] = &[
     ("base64_simd", &["codec"]),
+    ("bytes", &["codec", "http2", "shard", "types"]),
     ("clap", &["config", "main"]),
     ("crc32c", &["log", "shard", "wire"]),
+    ("flate2", &["codec"]),
     ("glommio", &["inspect", "io", "shard"]),
+    ("h2", &["http2"]),
+    ("http", &["http2"]),
     ("httparse", &["http1"]),
     ("prometheus", &["metrics"]),
+    ("prost", &["codec"]),
     ("signal_hook", &["serve"]),
     ("simd_json", &["codec"]),
+    ("tokio", &["http2"]),
     ("toml", &["config"]),
+    ("zstd", &["codec"]),
 ];
 
 /// Rooms that may hold unsafe code, behind safe types.
