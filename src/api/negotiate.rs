@@ -55,7 +55,9 @@ pub(crate) fn response_coding(_: &dyn Headers) -> Option<crate::codec::Coding> {
     None
 }
 /// temp
-pub(crate) fn request_coding(_: &dyn Headers) -> Result<Option<crate::codec::Coding>, super::ApiError> {
+pub(crate) fn request_coding(
+    _: &dyn Headers,
+) -> Result<Option<crate::codec::Coding>, super::ApiError> {
     Ok(None)
 }
 

@@ -49,8 +49,8 @@ impl BatchEncoder<'_> {
     /// Closes the batch.
     pub fn finish(self, tail: Option<StreamPosition>) {
         match self {
-            Self::Json(encoder) => drop(encoder.finish(tail)),
-            Self::Proto(encoder) => drop(encoder.finish(tail)),
-        }
+            Self::Json(encoder) => encoder.finish(tail),
+            Self::Proto(encoder) => encoder.finish(tail),
+        };
     }
 }

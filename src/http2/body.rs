@@ -51,11 +51,7 @@ async fn next_piece(body: &mut RecvStream) -> Result<Option<Bytes>, Error> {
 /// Sends `data`, waiting for the peer's windows; `end` ends the stream with its last byte.
 ///
 /// * Errors: the stream is gone.
-pub async fn send(
-    stream: &mut SendStream<Bytes>,
-    mut data: Bytes,
-    end: bool,
-) -> Result<(), Error> {
+pub async fn send(stream: &mut SendStream<Bytes>, mut data: Bytes, end: bool) -> Result<(), Error> {
     while !data.is_empty() {
         stream.reserve_capacity(data.len());
         let mut room = stream.capacity();

@@ -201,7 +201,8 @@ impl<I: Io> Stream<I> {
         if empty {
             return Ok(());
         }
-        let deadline_us = self.core.now_us() + patience_us(&self.core.connection, body.len() as u64);
+        let deadline_us =
+            self.core.now_us() + patience_us(&self.core.connection, body.len() as u64);
         line.wait_for(Waiting::Peer, deadline_us);
         send(&mut stream, body.into(), true).await
     }
@@ -267,8 +268,7 @@ impl<I: Io> Stream<I> {
         let ended = match kind {
             SessionKind::Append { coding } => {
                 let mut inlet = BodyIn { body };
-                let ended =
-                    session::append(&core, &session, coding, &mut inlet, &mut outlet).await;
+                let ended = session::append(&core, &session, coding, &mut inlet, &mut outlet).await;
                 // The body is kept until the response has ended: dropping it earlier would reset
                 // the stream.
                 drop(inlet);

@@ -217,9 +217,8 @@ impl<I: Io> Core<I> {
                 self.served_sessions.borrow_mut().insert(key, Rc::clone(&pipe));
                 match self.engine(shard) {
                     Some(engine) => start(engine, *open, &pipe, self),
-                    None => pipe.push_out(Out::Failed(Refusal::Other(
-                        "the shard is not here".to_owned(),
-                    ))),
+                    None => pipe
+                        .push_out(Out::Failed(Refusal::Other("the shard is not here".to_owned()))),
                 }
                 let core = Rc::clone(self);
                 spawn(async move { core.forward(key, &pipe).await }, self.queue());

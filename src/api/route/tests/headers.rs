@@ -128,10 +128,10 @@ fn formats_are_checked_where_they_matter() {
         ("json-binsafe", Format::Base64),
     ] {
         let [append, read] = both_modes(("s2-format", value));
-        let expected = Operation::Append { path: path("s"), format, auto_create: None };
-        assert_eq!(append, Ok(expected), "{value}");
+        let form = BatchForm::Json(format);
+        assert_eq!(append, Ok(append_of(form, false)), "{value}");
         let query = from_tail();
-        let expected = Operation::Read { path: path("s"), query, format, auto_create: None };
+        let expected = Operation::Read { path: path("s"), query, form, auto_create: None };
         assert_eq!(read, Ok(expected), "{value}");
     }
     for value in ["hex", "", "BASE64"] {
@@ -147,8 +147,7 @@ fn formats_are_checked_where_they_matter() {
             [("POST", "application/protobuf"), ("POST", "s2s/proto"), ("GET", "s2s/proto")]
         {
             let headers = [BASIN, bad, ("content-type", content_type)];
-            let ignored = Some(Code::NotImplemented);
-            assert_eq!(code(method, RECORDS, &headers), ignored, "{method} {content_type}");
+            assert_eq!(code(method, RECORDS, &headers), None, "{method} {content_type}");
         }
     }
 }
@@ -206,6 +205,66 @@ fn invalid_stream_configs_in_headers_are_bad_header_and_named() {
         let tail = ask("GET", "/v1/streams/s/records/tail", &headers);
         assert!(tail.is_ok(), "a tail check does not use it");
     }
+}
+
+#[test]
+fn content_type_and_accept_choose_the_mode() {
+    let proto = ("content-type", "application/x-protobuf");
+    let session = ("content-type", "s2s/proto");
+    let (wants_proto, wants_events) =
+        (("accept", "application/protobuf"), ("accept", "text/event-stream"));
+    let json = BatchForm::Json(Format::Raw);
+    let read =
+        |form| Operation::Read { path: path("s"), query: from_tail(), form, auto_create: None };
+    let fed = |feed| Operation::ReadSession {
+        path: path("s"),
+        query: from_tail(),
+        feed,
+        auto_create: None,
+    };
+    let appended = Operation::AppendSession { path: path("s"), coding: None, auto_create: None };
+    let s2s = Feed::S2s { coding: None };
+    let sse = Feed::Sse { format: Format::Raw, resumed: None };
+    let cases: [(&str, List<'_>, Operation); 10] = [
+        ("POST", &[BASIN, proto], append_of(BatchForm::Proto, false)),
+        ("POST", &[BASIN, proto, wants_proto], append_of(BatchForm::Proto, true)),
+        ("POST", &[BASIN, JSON, wants_proto], append_of(json, true)),
+        ("POST", &[BASIN, JSON, wants_events], append_of(json, false)),
+        ("POST", &[BASIN, session, wants_proto], appended),
+        ("GET", &[BASIN, wants_proto], read(BatchForm::Proto)),
+        ("GET", &[BASIN, proto], read(json)),
+        ("GET", &[BASIN, session, wants_proto], fed(s2s)),
+        ("GET", &[BASIN, session, wants_events], fed(s2s)),
+        ("GET", &[BASIN, wants_events], fed(sse)),
+    ];
+    for (method, headers, operation) in cases {
+        assert_eq!(ask(method, RECORDS, headers), Ok(operation), "{method} {headers:?}");
+    }
+}
+
+#[test]
+fn a_resumed_event_stream_goes_on_behind_its_last_event() {
+    let resumed = |target: &str, id: &str| {
+        ask("GET", target, &[BASIN, ("accept", "text/event-stream"), ("last-event-id", id)])
+    };
+    let target = "/v1/streams/s/records?seq_num=0&count=2&bytes=100&wait=3";
+    let Ok(Operation::ReadSession { query, .. }) = resumed(target, " 4,1,70 ") else {
+        panic!("it resumes")
+    };
+    let expected =
+        ReadQuery { start: ReadStart::SeqNum(5), count: Some(1), bytes: Some(30), ..query };
+    assert_eq!((query, query.wait_secs), (expected, Some(3)));
+    let most = "18446744073709551615,18446744073709551615,18446744073709551615";
+    let Ok(Operation::ReadSession { query, .. }) = resumed(target, most) else {
+        panic!("it resumes")
+    };
+    assert_eq!((query.count, query.bytes), (Some(0), Some(0)));
+    for id in ["", "1", "1,2", "1,2,3,4", "-1,2,3", "a,b,c", "1,,3", "18446744073709551616,0,0"] {
+        let error = resumed(RECORDS, id).expect_err(id);
+        assert_eq!(error.code(), Some(Code::BadHeader), "{id}");
+    }
+    let ignored = ask("GET", RECORDS, &[BASIN, ("last-event-id", "nonsense")]);
+    assert!(ignored.is_ok(), "it means nothing outside an event stream");
 }
 
 #[test]

@@ -34,10 +34,13 @@ fn a_tail_is_a_position_in_an_object() {
 
 #[test]
 fn an_empty_batch_has_records_and_no_tail() {
-    let empty = text(|out| ReadBatchEncoder::new(out, Format::Raw).finish(None));
+    let empty = text(|out| {
+        ReadBatchEncoder::new(out, Format::Raw).finish(None);
+    });
     assert_eq!(empty, r#"{"records":[]}"#);
-    let caught_up =
-        text(|out| ReadBatchEncoder::new(out, Format::Raw).finish(Some(position(3, 4))));
+    let caught_up = text(|out| {
+        ReadBatchEncoder::new(out, Format::Raw).finish(Some(position(3, 4)));
+    });
     assert_eq!(caught_up, r#"{"records":[],"tail":{"seq_num":3,"timestamp":4}}"#);
 }
 

@@ -23,10 +23,19 @@ fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 
 #[test]
 fn the_heartbeats_of_the_specification() {
-    let heartbeat = |tail| written(|out| ReadBatchEncoder::new(out).finish(Some(tail)));
+    let heartbeat = |tail| {
+        written(|out| {
+            ReadBatchEncoder::new(out).finish(Some(tail));
+        })
+    };
     assert_eq!(heartbeat(position(5, 1000)), b"\x12\x05\x08\x05\x10\xE8\x07");
     assert_eq!(heartbeat(position(0, 0)), b"\x12\x00");
-    assert_eq!(written(|out| ReadBatchEncoder::new(out).finish(None)), b"");
+    assert_eq!(
+        written(|out| {
+            ReadBatchEncoder::new(out).finish(None);
+        }),
+        b""
+    );
 }
 
 #[test]

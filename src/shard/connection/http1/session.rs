@@ -6,13 +6,13 @@ use futures_util::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteH
 
 use super::{Connection, End};
 use crate::api::response::Header;
+use crate::codec::s2s::Deframer;
 use crate::http1::{
     Conn, Event, Framing, LAST_CHUNK, Persistence, Version, chunk_head, reason_phrase,
     response_head,
 };
 use crate::io::Io;
 use crate::io::socket::VectoredSocket;
-use crate::codec::s2s::Deframer;
 use crate::shard::connection::session::{self, Ended, Gone, Inlet, Outlet};
 use crate::shard::connection::{
     ConnectionSettings, Routed, SessionKind, SessionRequest, patience_us,
