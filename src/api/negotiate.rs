@@ -154,11 +154,9 @@ impl Accepted {
 fn is_zero_weight(parameter: &[u8]) -> bool {
     let Some((b'q' | b'Q', rest)) = parameter.split_first() else { return false };
     let Some(weight) = trim(rest).strip_prefix(b"=").map(trim) else { return false };
-    match weight.strip_prefix(b"0") {
-        Some(b"") => true,
-        Some([b'.', zeros @ ..]) => zeros.iter().all(|b| *b == b'0'),
-        _ => false,
-    }
+    // Digits that are all zero, with a point among them or not.
+    let is_zero = |b: &u8| matches!(b, b'0' | b'.');
+    weight.first() == Some(&b'0') && weight.iter().all(is_zero)
 }
 
 #[cfg(test)]
@@ -261,7 +259,7 @@ mod tests {
     #[test]
     fn answers_are_coded_as_the_client_accepts() {
         // Values; coding of a unary answer; coding of a session's messages.
-        let cases: [(&[&str], Option<Coding>, Option<Coding>); 34] = [
+        let cases: [(&[&str], Option<Coding>, Option<Coding>); 36] = [
             (&[], None, None),
             (&[""], None, None),
             (&["identity"], None, None),
@@ -284,7 +282,9 @@ mod tests {
             (&["gzip;q=0"], None, None),
             (&["gzip;q=0", "zstd;q=0.0"], None, None),
             (&["gzip;q=0.01"], GZIP, GZIP),
-            (&["gzip;q=00"], GZIP, GZIP),
+            (&["gzip;q=00"], None, None),
+            (&["gzip;q="], GZIP, GZIP),
+            (&["gzip;q=0.001"], GZIP, GZIP),
             (&["gzip;q=x"], GZIP, GZIP),
             (&["gzip;q"], GZIP, GZIP),
             (&["gzip;quality=0"], GZIP, GZIP),
