@@ -68,7 +68,7 @@ impl FeedEncoder {
                 Form::S2s { start, coding, body: ProtoBatch::new(out), body_bytes: 0 }
             }
             Feed::Sse { format, .. } => {
-                out.extend_from_slice(b"event: batch\ndata: ");
+                sse::begin_batch(out);
                 Form::Sse { body: JsonBatch::new(out, format) }
             }
         };
@@ -121,7 +121,9 @@ impl FeedBatch<'_> {
             Form::S2s { body: batch, body_bytes, .. } => {
                 let headers_of = headers.clone();
                 let bytes = encoded_record_bytes(seq_num, timestamp, headers_of, body.len());
-                if *body_bytes + bytes + TAIL_BYTES_MAX > s2s::BODY_BYTES_MAX {
+                // The first record has the room of the tail too: it cannot go anywhere else.
+                let tail_bytes = if *body_bytes == 0 { 0 } else { TAIL_BYTES_MAX };
+                if *body_bytes + bytes + tail_bytes > s2s::BODY_BYTES_MAX {
                     return false;
                 }
                 *body_bytes += bytes;
@@ -134,14 +136,16 @@ impl FeedBatch<'_> {
 
     /// Closes the batch.
     pub fn finish(self, stamp: Stamp) {
-        self.delivered.advance(stamp.last_seq_num, stamp.records, stamp.bytes);
+        let Stamp { tail, last_seq_num, records, bytes, .. } = stamp;
+        *self.delivered = self.delivered.advance(last_seq_num, records, bytes);
         match self.form {
-            Form::S2s { start, coding, body, .. } => {
-                let out = body.finish(stamp.tail);
+            Form::S2s { start, coding, body, body_bytes } => {
+                let has_room = body_bytes + TAIL_BYTES_MAX <= s2s::BODY_BYTES_MAX;
+                let out = body.finish(tail.filter(|_| has_room));
                 s2s::finish(out, start, coding, stamp.advise_reconnect)
                     .expect("records are counted before they are appended");
             }
-            Form::Sse { body } => sse::end_batch(body.finish(stamp.tail), *self.delivered),
+            Form::Sse { body } => sse::finish_batch(body.finish(tail), *self.delivered),
         }
     }
 

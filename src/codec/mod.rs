@@ -7,6 +7,7 @@
 //! * [`json`]: unary appends, acks and read batches as JSON.
 //! * [`proto`]: the same as protobuf.
 //! * [`s2s`]: the frames that carry protobuf in a session.
+//! * [`sse`]: server-sent events, with JSON inside.
 //! * [`coding`]: zstd and gzip, for whole bodies and for the messages of a session.
 //!
 //! Source: S2 specification, sections 1.7, 4.1 to 4.3, 4.6, 5.4, 6 and 7.

@@ -29,7 +29,7 @@ pub fn encode_tail(out: &mut Vec<u8>, tail: StreamPosition) {
     out.push(b'}');
 }
 
-fn push_position(out: &mut Vec<u8>, position: StreamPosition) {
+pub(in crate::codec) fn push_position(out: &mut Vec<u8>, position: StreamPosition) {
     out.extend_from_slice(b"{\"seq_num\":");
     push_integer(out, position.seq_num);
     out.extend_from_slice(b",\"timestamp\":");
@@ -37,7 +37,7 @@ fn push_position(out: &mut Vec<u8>, position: StreamPosition) {
     out.push(b'}');
 }
 
-fn push_integer(out: &mut Vec<u8>, number: u64) {
+pub(in crate::codec) fn push_integer(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 

@@ -75,7 +75,8 @@ impl<'out> ReadBatchEncoder<'out> {
         debug_assert_eq!(self.out.len(), end, "the length announced is the length written");
     }
 
-    /// Closes the batch; returns what it was written to. A tail is there even when both its numbers are zero.
+    /// Closes the batch; returns what it was written to. A tail is there even when both its
+    /// numbers are zero.
     pub fn finish(mut self, tail: Option<StreamPosition>) -> &'out mut Vec<u8> {
         if let Some(tail) = tail {
             let StreamPosition { seq_num, timestamp } = tail;

@@ -91,3 +91,14 @@ fn a_frame_holds_what_the_protocol_allows_and_not_a_byte_more() {
     assert_eq!(refused, Err(FrameTooLong { body_bytes: BODY_BYTES_MAX + 1 }));
     assert_eq!(out, b"before");
 }
+
+/// A legal record of nothing but the shortest headers comes as near to a frame as records come:
+/// it fits while its sequence number is below 2^21 and no tail goes with it.
+#[test]
+fn the_fattest_legal_record_fits_a_frame_but_for_large_sequence_numbers() {
+    let headers = std::iter::repeat_n((&b"n"[..], &b"v"[..]), (1_048_576 - 8) / 4);
+    let now_ms = 1_800_000_000_000;
+    let bytes = |seq_num| proto::encoded_record_bytes(seq_num, now_ms, headers.clone(), 0);
+    assert_eq!(bytes((1 << 21) - 1), BODY_BYTES_MAX);
+    assert_eq!(bytes(1 << 21), BODY_BYTES_MAX + 1);
+}

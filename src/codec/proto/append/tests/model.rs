@@ -94,7 +94,7 @@ fn fieldish() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn valid_messages_read_as_prost_reads_them(message in any_message()) {
