@@ -91,3 +91,16 @@ pub(crate) fn check_json_body(headers: &dyn Headers) -> Result<(), ApiError> {
     }
     Ok(())
 }
+
+/// Whether a request with an optional JSON body has one that counts: without a `content-type` it
+/// has none.
+///
+/// * Errors: a body declared as anything but JSON, as [`check_json_body`].
+pub(crate) fn has_json_body(headers: &dyn Headers) -> Result<bool, ApiError> {
+    if headers.first("content-type").is_none() {
+        check_content_encoding(headers)?;
+        return Ok(false);
+    }
+    check_json_body(headers)?;
+    Ok(true)
+}

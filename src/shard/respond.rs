@@ -1,5 +1,7 @@
 //! From an operation to its answer: the one place that knows both the API and the cores.
 
+mod control;
+
 use std::rc::Rc;
 
 use super::call::{Answer, Call, Page, StreamPath};
@@ -7,8 +9,8 @@ use super::core::Core;
 use crate::api::control::{CreateBasin, CreateStream};
 use crate::api::info::{BasinInfo, StreamInfo};
 use crate::api::query::ListQuery;
-use crate::api::response::{JSON, PROMETHEUS, Provision, Response};
-use crate::api::{ApiError, Code, Operation};
+use crate::api::response::{JSON, PROMETHEUS, Response};
+use crate::api::{ApiError, Code, Operation, location};
 use crate::codec::json::{DecodeError, encode_ack, encode_tail};
 use crate::control::{BasinRecord, Creation, StreamRecord};
 use crate::io::Io;
@@ -41,6 +43,12 @@ pub(super) async fn respond<I: Io>(
         Operation::ListBasins(query) => list_basins(core, query).await,
         Operation::CreateBasin { token } => create_basin(core, token, &body).await,
         Operation::GetBasin(basin) => get_basin(core, basin).await,
+        Operation::EnsureBasin { basin, has_body } => {
+            control::ensure_basin(core, basin, control::counting(&body, has_body)).await
+        }
+        Operation::ReconfigureBasin(basin) => {
+            control::reconfigure_basin(core, basin, body.as_slice()).await
+        }
         Operation::DeleteBasin(basin) => {
             core.call(0, Call::MarkBasinDeleted(basin)).await?;
             Ok(Response::empty(202))
@@ -48,6 +56,15 @@ pub(super) async fn respond<I: Io>(
         Operation::ListStreams { basin, query } => list_streams(core, &basin, query).await,
         Operation::CreateStream { basin, token } => create_stream(core, basin, token, &body).await,
         Operation::GetStream(path) => get_stream(core, &path).await,
+        Operation::EnsureStream { path, has_body } => {
+            control::ensure_stream(core, path, control::counting(&body, has_body)).await
+        }
+        Operation::ReconfigureStream(path) => {
+            control::reconfigure_stream(core, path, body.as_slice()).await
+        }
+        Operation::ListLocations => Ok(location::list()),
+        Operation::GetDefaultLocation => Ok(location::get_default()),
+        Operation::SetDefaultLocation => location::set_default(body.as_slice()),
         Operation::DeleteStream(path) => {
             core.call_owner(&path, Call::DeleteStream(path.clone())).await?;
             Ok(Response::empty(202))
@@ -146,9 +163,9 @@ async fn create_basin<I: Io>(
     let creation = creation(token, || request.idempotency_config());
     let call = Call::CreateBasin { basin: request.basin, config: request.config, creation };
     match core.call(0, call).await? {
-        Answer::Basin(record, created) => {
+        Answer::Basin(record, provision) => {
             let name = basin_name(&record)?;
-            Ok(basin_info(&name, &record).provisioned(provision(created)))
+            Ok(basin_info(&name, &record).provisioned(provision))
         }
         other => Err(unexpected(&other)),
     }
@@ -186,9 +203,9 @@ async fn create_stream<I: Io>(
     let path = StreamPath { basin, stream: request.stream };
     let call = Call::CreateStream { path: path.clone(), config: request.config, creation };
     match core.call_owner(&path, call).await? {
-        Answer::Stream(record, created) => {
+        Answer::Stream(record, provision) => {
             let name = stream_name(&record)?;
-            Ok(stream_info(&name, &record).provisioned(provision(created)))
+            Ok(stream_info(&name, &record).created(provision))
         }
         other => Err(unexpected(&other)),
     }
@@ -208,10 +225,6 @@ fn page(query: ListQuery) -> Page {
 fn creation(token: Option<RequestToken>, requested: impl FnOnce() -> String) -> Option<Creation> {
     let token = token?;
     Some(Creation { token: token.as_str().to_owned(), requested: requested() })
-}
-
-fn provision(created: bool) -> Provision {
-    if created { Provision::Created } else { Provision::Noop }
 }
 
 fn basin_name(record: &BasinRecord) -> Result<BasinName, ApiError> {

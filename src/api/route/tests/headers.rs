@@ -45,6 +45,11 @@ fn request_tokens_count_only_where_something_is_created() {
             ("GET", "/v1/basins"),
             ("GET", "/v1/streams"),
             ("DELETE", "/v1/streams/s"),
+            ("PUT", "/v1/streams/s"),
+            ("PATCH", "/v1/streams/s"),
+            ("PUT", "/v1/basins/test-basin-1"),
+            ("PATCH", "/v1/basins/test-basin-1"),
+            ("PUT", "/v1/locations/default"),
             ("POST", RECORDS),
             ("GET", RECORDS),
         ] {
@@ -69,6 +74,35 @@ fn bodies_must_be_declared_as_json() {
         let headers = [BASIN, ("content-type", value)];
         assert_eq!(code("POST", "/v1/basins", &headers), Some(Code::BadJson), "{value}");
     }
+}
+
+#[test]
+fn an_optional_body_counts_when_it_is_declared_as_json() {
+    let has_body = |target: &str, headers: List<'_>| match ask("PUT", target, headers) {
+        Ok(Operation::EnsureBasin { has_body, .. } | Operation::EnsureStream { has_body, .. }) => {
+            Ok(has_body)
+        }
+        Ok(other) => panic!("{other:?}"),
+        Err(error) => Err(error.code()),
+    };
+    let coding = ("content-encoding", "br");
+    for target in ["/v1/basins/test-basin-1", "/v1/streams/s"] {
+        assert_eq!(has_body(target, &[BASIN]), Ok(false), "{target}");
+        let unsupported = Err(Some(Code::UnsupportedMediaType));
+        assert_eq!(has_body(target, &[BASIN, coding]), unsupported, "{target}");
+        assert_eq!(has_body(target, &[BASIN, coding, JSON]), unsupported, "{target}");
+        for value in ["application/json", "application/x+json; charset=utf-8"] {
+            let headers = [BASIN, ("content-type", value)];
+            assert_eq!(has_body(target, &headers), Ok(true), "{target} {value}");
+        }
+        for value in ["", "text/plain", "application/protobuf", "s2s/proto", "*/*"] {
+            let headers = [BASIN, ("content-type", value)];
+            assert_eq!(has_body(target, &headers), Err(Some(Code::BadJson)), "{target} {value}");
+        }
+        // A PATCH without a body says nothing.
+        assert_eq!(code("PATCH", target, &[BASIN]), Some(Code::BadJson), "{target}");
+    }
+    assert_eq!(code("PUT", "/v1/locations/default", &[]), Some(Code::BadJson));
 }
 
 #[test]
