@@ -319,7 +319,8 @@ impl<I: Io> Engine<I> {
         let catalog = self.catalog.borrow();
         let durable = self.durable.reached();
         let mut builder = CheckpointBuilder::default();
-        // Only in shard 0. Copies are handed out anew at start: a saved one would outlive its basin.
+        // Empty but in shard 0. Copies are handed out anew at start, never saved: a saved one would
+        // outlive its basin.
         for record in self.registry.borrow().durable(durable) {
             builder.push(Kind::Basin, &json(record));
         }

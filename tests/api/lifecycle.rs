@@ -164,7 +164,7 @@ fn changes_of_a_basin_race_with_its_deletion() {
                             2 => client.delete(path),
                             _ => client.append("s", &batch(&["a"])),
                         };
-                        if !matches!(answer.status, 200 | 201 | 202) {
+                        if !matches!(answer.status, 200..=202) {
                             let stream_gone = STREAM_GONE.iter().chain(&BASIN_GONE);
                             answer.refused_as(&stream_gone.copied().collect::<Vec<_>>());
                         }

@@ -1,7 +1,12 @@
 //! A shard on a simulated disk: what is logged, what waits, what a crash leaves.
 
-use futures_util::FutureExt;
+use std::collections::BTreeMap;
 
+use futures_util::FutureExt;
+use futures_util::future::{self, Either};
+use proptest::prelude::*;
+
+use crate::io::Clock;
 use crate::io::sim::{SimIo, SimRuntime};
 use crate::log::group::Policy;
 use crate::log::segment::LogFacts;
@@ -263,4 +268,110 @@ fn the_streams_of_a_deleted_basin_go_in_few_groups() {
         shard.handle(Call::ForgetBasin(basin())).await.expect("forgotten");
         assert_eq!(shard.registry.borrow().get(&basin()), None);
     });
+}
+
+/// What a client may ask of a stream, with a retention age.
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    Create(u64),
+    Ensure(u64),
+    Patch(u64),
+    Reset,
+    Delete,
+}
+
+impl Asked {
+    fn call(self, stream: &str) -> Call {
+        let path = path(stream);
+        let config = |secs| PartialStreamConfig {
+            retention: Some(Retention::AgeSecs(secs)),
+            ..PartialStreamConfig::default()
+        };
+        match self {
+            Self::Create(secs) => Call::CreateStream { path, config: config(secs), creation: None },
+            Self::Ensure(secs) => Call::EnsureStream { path, config: config(secs) },
+            Self::Patch(secs) => patch(stream, age(secs)),
+            Self::Reset => {
+                let reset = StreamConfigPatch { retention: Change::Clear, ..<_>::default() };
+                patch(stream, reset)
+            }
+            Self::Delete => Call::DeleteStream(path),
+        }
+    }
+
+    /// What becomes of a stream's age.
+    fn apply(self, age: Option<u64>) -> Option<u64> {
+        match (self, age) {
+            (Self::Create(secs), None) | (Self::Ensure(secs), _) | (Self::Patch(secs), Some(_)) => {
+                Some(secs)
+            }
+            (Self::Reset, Some(_)) => Some(604_800),
+            (Self::Delete, _) => None,
+            (_, age) => age,
+        }
+    }
+}
+
+fn any_asked() -> impl Strategy<Value = (usize, Asked)> {
+    let secs = 1_u64..4;
+    let asked = prop_oneof![
+        secs.clone().prop_map(Asked::Create),
+        secs.clone().prop_map(Asked::Ensure),
+        secs.prop_map(Asked::Patch),
+        Just(Asked::Reset),
+        Just(Asked::Delete),
+    ];
+    (0_usize..3, asked)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever was answered is there after a crash; what was under way is there or is not.
+    #[test]
+    fn a_crash_takes_nothing_that_was_answered(
+        asked in prop::collection::vec(any_asked(), 0..12),
+        checkpoint_after in 0_usize..12,
+        under_way in any_asked(),
+        seed in any::<u64>(),
+    ) {
+        const NAMES: [&str; 3] = ["a", "b", "c"];
+        let io = SimIo::new(seed);
+        let mut model = BTreeMap::new();
+        live(&io, async |shard| {
+            create_basin(&shard).await;
+            for (index, (stream, asked)) in asked.iter().enumerate() {
+                let name = NAMES[*stream];
+                let before = model.get(name).copied().flatten();
+                let done = shard.handle(asked.call(name)).await.is_ok();
+                let creates_again = matches!(asked, Asked::Create(_)) && before.is_some();
+                let needs_one = !matches!(asked, Asked::Create(_) | Asked::Ensure(_));
+                let refused = creates_again || (needs_one && before.is_none());
+                assert_eq!(done, !refused, "{asked:?} of {before:?}");
+                model.insert(name, asked.apply(before));
+                if index == checkpoint_after {
+                    shard.checkpoint().await.expect("written");
+                }
+            }
+            let (name, asked) = (NAMES[under_way.0], under_way.1);
+            let answer = Box::pin(shard.handle(asked.call(name)));
+            let crash = Box::pin(shard.io.sleep_us(seed % 600));
+            if let Either::Left(_) = future::select(answer, crash).await {
+                let before = model.get(name).copied().flatten();
+                model.insert(name, asked.apply(before));
+            }
+        });
+        live(&io.crash(seed), async |shard| {
+            for (index, name) in NAMES.into_iter().enumerate() {
+                let answered = model.get(name).copied().flatten();
+                let found = match retention(&shard, name).await {
+                    Ok(Retention::AgeSecs(secs)) => Some(secs),
+                    Ok(Retention::Infinite) => panic!("nobody asked for it"),
+                    Err(_) => None,
+                };
+                let may_be = index == under_way.0 && found == under_way.1.apply(answered);
+                assert!(found == answered || may_be, "{name}: {found:?}, not {answered:?}");
+            }
+        });
+    }
 }
