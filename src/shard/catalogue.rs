@@ -127,8 +127,10 @@ impl<I: Io> Engine<I> {
             Ok(made) => made,
             Err(refused) => return self.refuse(refused).await,
         };
+        // As it is now: what happens to it meanwhile may not be durable when this is answered.
+        let record = stream.record();
         self.settle(stream.created_ticket).await?;
-        Ok(Answer::Stream(stream.record(), provision))
+        Ok(Answer::Stream(record, provision))
     }
 
     fn make_stream(
