@@ -10,6 +10,7 @@ use super::negotiate::{MediaType, media_type};
 use super::percent::{Place, decode};
 use super::query::{ListQuery, ReadParams, ReadQuery};
 use super::request::Parts;
+use super::usage::{UsageParams, UsageScope};
 use crate::codec::Format;
 use crate::types::name::NameError;
 use crate::types::{BasinName, PartialStreamConfig, RequestToken, StreamName};
@@ -78,6 +79,13 @@ pub enum Operation {
         /// Configuration of the stream, should this request create it.
         auto_create: Option<PartialStreamConfig>,
     },
+    /// What was used.
+    Usage {
+        /// By whom.
+        scope: UsageScope,
+        /// Of what, and when; still to be judged against the time.
+        params: UsageParams,
+    },
 }
 
 /// A stream and the basin it is in.
@@ -116,7 +124,7 @@ pub fn route(parts: &Parts<'_>) -> Result<Operation, ApiError> {
             if method == Method::Post { append(path, parts) } else { read(path, parts) }
         }
         Resource::AccessTokens | Resource::AccessToken => Err(not_implemented("access tokens")),
-        Resource::Usage => Err(not_implemented("usage metrics")),
+        Resource::Usage(raw) => usage(raw, parts),
         Resource::Locations | Resource::DefaultLocation => Err(not_implemented("locations")),
     }
 }
@@ -167,7 +175,8 @@ enum Resource<'a> {
     Tail(&'a str),
     AccessTokens,
     AccessToken,
-    Usage,
+    /// The basin, and the stream in it.
+    Usage(Option<(&'a str, Option<&'a str>)>),
     Locations,
     DefaultLocation,
 }
@@ -196,7 +205,9 @@ impl<'a> Resource<'a> {
             ["v1", "streams", stream, "records", "tail"] => Some(Self::Tail(stream)),
             ["v1", "access-tokens"] => Some(Self::AccessTokens),
             ["v1", "access-tokens", _] => Some(Self::AccessToken),
-            ["v1", "metrics"] | ["v1", "metrics", _] | ["v1", "metrics", _, _] => Some(Self::Usage),
+            ["v1", "metrics"] => Some(Self::Usage(None)),
+            ["v1", "metrics", basin] => Some(Self::Usage(Some((basin, None)))),
+            ["v1", "metrics", basin, stream] => Some(Self::Usage(Some((basin, Some(stream))))),
             ["v1", "locations"] => Some(Self::Locations),
             ["v1", "locations", "default"] => Some(Self::DefaultLocation),
             _ => None,
@@ -209,7 +220,9 @@ impl<'a> Resource<'a> {
         match self {
             Self::Basins | Self::Streams | Self::Records(_) | Self::AccessTokens => &[Get, Post],
             Self::Basin(_) | Self::Stream(_) => &[Get, Put, Patch, Delete],
-            Self::Health | Self::Metrics | Self::Tail(_) | Self::Usage | Self::Locations => &[Get],
+            Self::Health | Self::Metrics | Self::Tail(_) | Self::Usage(_) | Self::Locations => {
+                &[Get]
+            }
             Self::AccessToken => &[Delete],
             Self::DefaultLocation => &[Get, Put],
         }
@@ -302,6 +315,22 @@ fn read(path: StreamPath, parts: &Parts<'_>) -> Result<Operation, ApiError> {
         Some(MediaType::Protobuf) => Err(not_implemented("answer in protobuf")),
         _ => Ok(Operation::Read { path, query, format, auto_create }),
     }
+}
+
+/// Names are judged before the query.
+fn usage(raw: Option<(&str, Option<&str>)>, parts: &Parts<'_>) -> Result<Operation, ApiError> {
+    let basin = |raw| name_in_path("basin", raw, BasinName::new);
+    let scope = match raw {
+        None => UsageScope::Account,
+        Some((raw, None)) => UsageScope::Basin(basin(raw)?),
+        Some((raw, Some(stream))) => {
+            let basin = basin(raw)?;
+            let stream = name_in_path("stream", stream, StreamName::new)?;
+            UsageScope::Stream(StreamPath { basin, stream })
+        }
+    };
+    let params = UsageParams::parse(&scope, parts.query)?;
+    Ok(Operation::Usage { scope, params })
 }
 
 /// The stream that `raw` names in the basin of the header, which is judged first.

@@ -1,7 +1,8 @@
 //! One stream in memory: what it is, what was accepted, what is durable.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 
+use super::counted::Counted;
 use super::record::StreamRecord;
 use crate::io::notify::Notify;
 use crate::log::format::{FormatError, u32_at, u64_at};
@@ -32,6 +33,7 @@ pub struct Stream {
     pub created_ticket: u64,
     /// Its durable tail moved, or it is being deleted.
     pub changed: Notify,
+    pub(super) counted: Counted,
 }
 
 impl Stream {
@@ -49,6 +51,7 @@ impl Stream {
             last_ticket: created_ticket.into(),
             created_ticket,
             changed: Notify::default(),
+            counted: Counted::default(),
         }
     }
 
@@ -56,6 +59,10 @@ impl Stream {
     #[must_use]
     pub fn record(&self) -> StreamRecord {
         self.record.borrow().clone()
+    }
+
+    pub(super) fn record_ref(&self) -> Ref<'_, StreamRecord> {
+        self.record.borrow()
     }
 
     /// Replaces its metadata.

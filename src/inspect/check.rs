@@ -14,6 +14,7 @@ use crate::log::scan::Visitor;
 use crate::stream::State;
 use crate::types::limits::BATCH_RECORDS_MAX;
 use crate::types::{FencingToken, LogPos, StreamId, StreamPosition};
+use crate::usage::Saved;
 
 /// What the log has said of a stream so far.
 #[derive(Debug, Default)]
@@ -278,6 +279,11 @@ impl<'a> Checker<'a> {
             }
             Kind::BasinGone => {
                 if serde_json::from_slice::<Gone>(entry.metadata()).is_err() {
+                    self.note(pos, Fault::Metadata);
+                }
+            }
+            Kind::Usage => {
+                if Saved::parse(entry.metadata()).is_err() {
                     self.note(pos, Fault::Metadata);
                 }
             }

@@ -10,6 +10,7 @@ use crate::log::format::FormatError;
 use crate::log::scan::Visitor;
 use crate::log::segment::LogFacts;
 use crate::types::LogPos;
+use crate::usage::Saved as Usage;
 
 /// A stream in a checkpoint.
 #[derive(Debug, Default)]
@@ -39,6 +40,9 @@ impl Visitor for Saved {
                 let state = SavedState::parse(entry.metadata())?;
                 let id = state.id.0;
                 self.streams.entry(id).or_default().state = Some(state);
+            }
+            Kind::Usage => {
+                Usage::parse(entry.metadata()).map_err(|_| FormatError::Entry("usage counters"))?;
             }
             Kind::Basin | Kind::BasinGone | Kind::StreamGone | Kind::Batch | Kind::Part => {}
         }

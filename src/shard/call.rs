@@ -5,6 +5,7 @@
 
 use crate::api::query::ReadQuery;
 pub use crate::api::route::StreamPath;
+pub use crate::api::usage::UsageScope;
 use crate::codec::Format;
 use crate::control::{BasinRecord, Creation, StreamRecord};
 use crate::metrics::{ExecutorSnapshot, Snapshot};
@@ -12,6 +13,7 @@ use crate::types::{
     Ack, AppendInput, BasinConfig, BasinName, PartialStreamConfig, Refusal, StreamConfig,
     StreamName, StreamPosition,
 };
+use crate::usage::{Part, Query};
 
 /// A page of a listing.
 #[derive(Debug, Clone)]
@@ -85,6 +87,8 @@ pub enum Call {
     DeleteStreamsOf(BasinName),
     /// Forget a basin whose streams are gone; shard 0 logs it.
     ForgetBasin(BasinName),
+    /// What was used, as far as this shard knows.
+    Usage(UsageScope, Query),
     /// Numbers of the shard for the metrics.
     Metrics,
     /// Numbers of the shard's core for the metrics.
@@ -114,6 +118,8 @@ pub enum Answer {
     Basin(BasinRecord, bool),
     /// Basins, sorted.
     Basins(Vec<BasinRecord>),
+    /// What was used, as far as a shard knows.
+    Usage(Part),
     /// Numbers of a shard for the metrics.
     Metrics(Box<Snapshot>),
     /// Numbers of a core for the metrics.

@@ -5,6 +5,7 @@
 //!   the deadlines.
 //! * `call` is what crosses from core to core; `engine` does it on a shard, with `append`, `read`,
 //!   `catalogue` and `basins` beside it.
+//! * `usage` counts what is done and answers what was, for the metrics endpoints.
 //! * `durable` is what every answer waits for, `replay` rebuilds a shard when it is opened.
 
 #![forbid(unsafe_code)]
@@ -22,3 +23,4 @@ mod read;
 mod replay;
 mod respond;
 pub mod server;
+mod usage;

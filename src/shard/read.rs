@@ -72,6 +72,7 @@ impl<I: Io> Engine<I> {
             Err(refused) => return self.refuse(refused).await,
         };
         self.settle(stream.created_ticket).await?;
+        self.count_read(&stream, false);
         let limits = query.unary_limits();
         let mut body = Vec::new();
         if limits.count == 0 || limits.bytes == 0 {
@@ -170,6 +171,7 @@ impl<I: Io> Engine<I> {
         })?;
         encoder.finish(tail.filter(|_| delivered.records > 0));
         self.metrics.records_read(delivered.records as u64, bytes_read);
+        self.count_bytes_read(stream, bytes_read);
         Ok(delivered)
     }
 

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::call::{Answer, Call, Page, StreamPath};
 use super::core::Core;
+use super::usage::Tally;
 use crate::api::control::{CreateBasin, CreateStream};
 use crate::api::info::{BasinInfo, StreamInfo};
 use crate::api::query::ListQuery;
@@ -34,7 +35,22 @@ pub(super) async fn respond<I: Io>(
     body: BodyBuf,
     aside: &mut Aside,
 ) -> Result<Response, ApiError> {
+    let tally = Tally::of(&operation);
+    let answered = answer(core, operation, body, aside).await;
+    if answered.is_ok() {
+        core.count(tally);
+    }
+    answered
+}
+
+async fn answer<I: Io>(
+    core: &Rc<Core<I>>,
+    operation: Operation,
+    body: BodyBuf,
+    aside: &mut Aside,
+) -> Result<Response, ApiError> {
     match operation {
+        Operation::Usage { scope, params } => core.usage(scope, params).await,
         Operation::Options => Ok(Response::empty(200)),
         Operation::Health => health(core).await,
         Operation::Metrics => metrics(core).await,
