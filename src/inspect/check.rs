@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::command_of;
 use super::fault::{Fault, Problems};
-use super::saved::{Newest, SavedStream, stream_record};
+use super::saved::{Newest, SavedStream, check_usage, stream_record};
 use super::start::Place;
 use super::walk::Follower;
 use crate::control::Gone;
@@ -14,7 +14,6 @@ use crate::log::scan::Visitor;
 use crate::stream::State;
 use crate::types::limits::BATCH_RECORDS_MAX;
 use crate::types::{FencingToken, LogPos, StreamId, StreamPosition};
-use crate::usage::Saved;
 
 /// What the log has said of a stream so far.
 #[derive(Debug, Default)]
@@ -283,7 +282,7 @@ impl<'a> Checker<'a> {
                 }
             }
             Kind::Usage => {
-                if Saved::parse(entry.metadata()).is_err() {
+                if check_usage(entry).is_err() {
                     self.note(pos, Fault::Metadata);
                 }
             }
