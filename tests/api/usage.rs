@@ -231,6 +231,52 @@ fn a_bucket_is_answered_by_minute_hour_and_day() {
 }
 
 #[test]
+fn every_operation_counts_where_it_belongs_and_only_when_it_succeeds() {
+    let mut client = fresh_basin();
+    let basin_path = format!("/v1/basins/{}", client.basin());
+    client.create_stream("s");
+    client.post("/v1/streams", &json!({ "stream": "s" })).status(409);
+    client.get("/v1/streams").status(200);
+    client.get("/v1/streams?limit=x").status(400);
+    client.get(&basin_path).status(200);
+    client.tail("s").status(200);
+    client.tail("none").status(404);
+    client.config("s");
+    client.delete("/v1/streams/s").status(202);
+    client.delete("/v1/streams/none").status(404);
+    stored(&mut client, Some("s"));
+    let mut found = sums(&mut client, "basin-ops");
+    found.sort();
+    let expected = [
+        ("check-tail", 1),
+        ("create-stream", 1),
+        ("delete-stream", 1),
+        ("get-basin-config", 1),
+        ("get-stream-config", 1),
+        ("list-streams", 1),
+        ("stream-metrics", 1),
+    ];
+    assert_eq!(found, named(&expected));
+
+    // Other tests use the same account.
+    let target = format!("/v1/metrics?set=account-ops&{}", today());
+    let count = |client: &mut Client, name: &str| {
+        let found = metrics(client, &target);
+        let of_name = found.into_iter().find(|(_, metric)| metric["name"] == json!(name));
+        let points = of_name.map(|(_, metric)| metric["values"].as_array().cloned());
+        let numbers = points.flatten().into_iter().flatten().map(|point| point[1].as_u64());
+        numbers.map(|number| number.expect("a count")).sum::<u64>()
+    };
+    client.get("/v1/basins").status(200);
+    for name in ["create-basin", "list-basins", "account-metrics"] {
+        assert!(count(&mut client, name) > 0, "{name}");
+    }
+    let before = count(&mut client, "delete-basin");
+    client.delete(&basin_path).status(202);
+    assert!(count(&mut client, "delete-basin") > before);
+}
+
+#[test]
 fn counters_survive_an_orderly_end() {
     let Some(mut server) = Server::start_with(2, &[("THALWEG_USAGE_FLUSH_MS", "3600000")]) else {
         return;
