@@ -70,10 +70,9 @@ impl Book {
     pub fn stored_changed(&self, at_s: u64, before: u64, after: u64) {
         let mut pages = self.0.borrow_mut();
         pages.stored_bytes = pages.stored_bytes.saturating_sub(before).saturating_add(after);
-        let hour = bucket(at_s, HOUR_S);
-        // What is stored now is what was stored last, wherever the clock was set to.
-        let hour = pages.storage.newest().map_or(hour, |(newest, _)| hour.max(newest));
-        let bytes = pages.stored_bytes;
+        let (hour, bytes) = (bucket(at_s, HOUR_S), pages.stored_bytes);
+        // What later hours said carries on from here: the clock was ahead, or this came late.
+        pages.storage.forget_after(hour);
         pages.storage.set(hour, bytes);
     }
 

@@ -48,10 +48,6 @@ impl Series {
         &mut self.0[at].1
     }
 
-    pub(super) fn newest(&self) -> Option<(u32, u64)> {
-        self.0.back().copied()
-    }
-
     /// The last bucket before `bucket`.
     pub(super) fn before(&self, bucket: u32) -> Option<(u32, u64)> {
         let at = self.0.partition_point(|(b, _)| *b < bucket);
@@ -70,6 +66,13 @@ impl Series {
         self.0.drain(..old);
         if self.0.capacity() > 64 && self.0.len() < self.0.capacity() / 4 {
             self.0.shrink_to_fit();
+        }
+    }
+
+    /// Forgets buckets after `last`.
+    pub(super) fn forget_after(&mut self, last: u32) {
+        while self.0.back().is_some_and(|(bucket, _)| *bucket > last) {
+            self.0.pop_back();
         }
     }
 

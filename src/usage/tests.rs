@@ -252,7 +252,7 @@ fn a_clock_set_back_loses_nothing() {
     let expected = [(0, 2), (540, 1), (600, 2), (660, 2), (7_200, 1)];
     assert_eq!(points(&ledger, &minutes, "express"), expected);
     let storage = query(Set::BasinStorage, DAY_S, DAY_S + 8_000, Interval::Hour);
-    assert_eq!(points(&ledger, &storage, "storage"), [(0, 6), (3_600, 6), (7_200, 8)]);
+    assert_eq!(points(&ledger, &storage, "storage"), [(0, 8), (3_600, 8), (7_200, 8)]);
 }
 
 #[test]
@@ -450,9 +450,12 @@ proptest! {
         let whole: Vec<_> = model.iter().map(|(b, v)| (*b, *v)).collect();
         prop_assert_eq!(series.range(0..u32::MAX).collect::<Vec<_>>(), whole.clone());
         prop_assert_eq!(Series::decode(&series.encode(0)), Some(whole.clone()));
-        prop_assert_eq!(series.newest(), whole.last().copied());
         let before = model.range(..first).next_back().map(|(b, v)| (*b, *v));
         prop_assert_eq!(series.before(first), before);
+        let mut front = series.clone();
+        front.forget_after(first);
+        let rest: Vec<_> = model.range(..=first).map(|(b, v)| (*b, *v)).collect();
+        prop_assert_eq!(front.range(0..u32::MAX).collect::<Vec<_>>(), rest);
         series.forget_before(first);
         let rest: Vec<_> = model.range(first..).map(|(b, v)| (*b, *v)).collect();
         prop_assert_eq!(series.range(0..u32::MAX).collect::<Vec<_>>(), rest);
