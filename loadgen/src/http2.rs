@@ -19,6 +19,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::connection::{Answer, Connection, Failure};
+use crate::prompt::Prompt;
 
 /// What a server may send ahead, per stream and per connection: as the official clients do.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
@@ -42,7 +43,7 @@ impl Live {
             .initial_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .enable_push(false)
-            .handshake(stream)
+            .handshake(Prompt(stream))
             .await
             .map_err(io_error)?;
         let is_ended = Rc::new(Cell::new(false));

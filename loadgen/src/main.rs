@@ -35,6 +35,7 @@ mod judge;
 mod lane;
 mod outcome;
 mod plot;
+mod prompt;
 mod proto;
 mod readback;
 mod reader;
