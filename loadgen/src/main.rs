@@ -9,8 +9,8 @@
 //!
 //! It shares no code with the server, so that a codec bug cannot hide on both sides.
 //!
-//! Exit codes: 0 all well; 1 verification or a reader found a fault; 2 wrong usage; 3 latency figures refused,
-//! because the generator itself was too slow; 4 the run failed.
+//! Exit codes: 0 all well; 1 verification or a reader found a fault; 2 wrong usage; 3 latency
+//! figures refused, because the generator itself was too slow; 4 the run failed.
 
 #![forbid(unsafe_code)]
 
