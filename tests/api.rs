@@ -19,6 +19,8 @@ mod commands;
 mod concurrent;
 #[path = "api/conditions.rs"]
 mod conditions;
+#[path = "api/ensure.rs"]
+mod ensure;
 #[path = "api/follow.rs"]
 mod follow;
 #[path = "api/format.rs"]
@@ -27,6 +29,10 @@ mod format;
 mod framing;
 #[path = "api/http.rs"]
 mod http;
+#[path = "api/lifecycle.rs"]
+mod lifecycle;
+#[path = "api/locations.rs"]
+mod locations;
 #[path = "api/log.rs"]
 mod log;
 #[path = "api/moving.rs"]
@@ -35,8 +41,12 @@ mod moving;
 mod ops;
 #[path = "api/order.rs"]
 mod order;
+#[path = "api/precedence.rs"]
+mod precedence;
 #[path = "api/read.rs"]
 mod read;
+#[path = "api/reconfigure.rs"]
+mod reconfigure;
 #[path = "api/restart.rs"]
 mod restart;
 #[path = "api/streams.rs"]

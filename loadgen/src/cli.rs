@@ -21,6 +21,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Append records at a fixed rate (open loop) or as fast as answers come (closed loop).
     Append(Box<AppendArgs>),
+    /// Append, and measure how long records take to reach readers that follow the streams.
+    Tail(Box<TailArgs>),
     /// Read back everything that earlier runs journalled, and compare.
     Verify(VerifyArgs),
     /// Measure direct write + sync of the bare disk: the yardstick for an acknowledgement.
@@ -68,17 +70,29 @@ pub(crate) struct AppendArgs {
     /// Appends per second in total, `k` for thousands; `max` is a closed loop.
     #[arg(long, default_value = "1k", value_parser = Rate::parse, value_name = "R|max")]
     pub(crate) rate: Rate,
-    /// Connections; each has one append in flight.
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    /// What appends look like: unary with a JSON or protobuf body, or batches in S2S sessions.
+    #[arg(long, value_enum, default_value_t = Protocol::Json)]
+    pub(crate) protocol: Protocol,
+    /// HTTP version of the load; setting up and reading back always use HTTP/1.1.
+    #[arg(long, value_enum, default_value_t = HttpVersion::One)]
+    pub(crate) http: HttpVersion,
+    /// Connections that append. With S2S each carries a session; over HTTP/2 several, when there
+    /// are more streams than connections.
+    #[arg(long, visible_alias = "writers", default_value_t = 16,
+          value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) connections: u32,
+    /// Appends in flight: on each HTTP/2 connection, or in each S2S session.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) depth: u32,
     /// Streams, created as `loadgen-<seed>-<i>`; connections serve them round robin.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) streams: u32,
-    /// Body bytes of a generated record.
-    #[arg(long, default_value_t = 256, value_parser = parse_record_bytes)]
+    /// Body bytes of a generated record, also as `64KiB`.
+    #[arg(long, default_value = "256", value_parser = parse_record_bytes, value_name = "BYTES")]
     pub(crate) record_bytes: usize,
     /// Records per append.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    #[arg(long, visible_alias = "batch-records", default_value_t = 1,
+          value_parser = clap::value_parser!(u16).range(1..=1_000))]
     pub(crate) records_per_batch: u16,
     /// Measured time, after the warm-up [default: 10s, or 1h with --input].
     #[arg(long, value_parser = parse_duration, value_name = "D")]
@@ -89,7 +103,7 @@ pub(crate) struct AppendArgs {
     /// Storage class of the streams.
     #[arg(long, value_enum, default_value_t = StorageClass::Express)]
     pub(crate) storage_class: StorageClass,
-    /// Representation of record bodies.
+    /// Representation of record bodies in JSON, for appending and reading back.
     #[arg(long, value_enum, default_value_t = Format::Raw)]
     pub(crate) format: Format,
     /// Decides stream names and record contents.
@@ -123,10 +137,30 @@ impl AppendArgs {
         self.duration.unwrap_or(Duration::from_secs(fallback))
     }
 
+    /// Parallel writers of the load: each takes appends, one after the other or, when it is a
+    /// session, several at a time. Requests in flight on one HTTP/2 connection are writers too.
+    pub(crate) fn writers(&self) -> u32 {
+        match (self.protocol, self.http) {
+            (Protocol::S2s, _) => self.connections.max(self.streams),
+            (_, HttpVersion::One) => self.connections,
+            (_, HttpVersion::Two) => self.connections.saturating_mul(self.depth),
+        }
+    }
+
     /// True when the fate of each append must be remembered.
     pub(crate) fn is_tracked(&self) -> bool {
         self.verify || self.journal.is_some()
     }
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TailArgs {
+    #[command(flatten)]
+    pub(crate) load: AppendArgs,
+    /// Readers, each an S2S read session on a connection of its own that follows one stream; they
+    /// are dealt over the streams in turn.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) readers: u32,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -162,6 +196,49 @@ impl Rate {
             return Err("want 0.001 to 10000k appends per second".to_owned());
         }
         Ok(Self::PerSecond(rate))
+    }
+}
+
+/// How appends are put on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Protocol {
+    /// A request per append, JSON body.
+    Json,
+    /// A request per append, protobuf body.
+    Proto,
+    /// Sessions: batches framed in one long request, acknowledgements in its answer.
+    S2s,
+}
+
+impl Protocol {
+    /// The name on the command line and in results.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Proto => "proto",
+            Self::S2s => "s2s",
+        }
+    }
+}
+
+/// HTTP version of the load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HttpVersion {
+    /// HTTP/1.1.
+    #[value(name = "1")]
+    One,
+    /// HTTP/2 with prior knowledge.
+    #[value(name = "2")]
+    Two,
+}
+
+impl HttpVersion {
+    /// The name for people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::One => "HTTP/1.1",
+            Self::Two => "HTTP/2",
+        }
     }
 }
 
@@ -220,8 +297,14 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
+/// Parses `1024`, `64KiB` or `1MiB`.
 fn parse_record_bytes(text: &str) -> Result<usize, String> {
-    let bytes: usize = text.parse().map_err(|_| "want a number of bytes")?;
+    let (digits, scale) = [("KiB", 1 << 10), ("MiB", 1 << 20)]
+        .into_iter()
+        .find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, scale)))
+        .unwrap_or((text, 1));
+    let number: usize = digits.parse().map_err(|_| "want a number of bytes, KiB or MiB")?;
+    let bytes = number.saturating_mul(scale);
     if !(IDENTITY_BYTES..=1_048_568).contains(&bytes) {
         return Err(format!("want {IDENTITY_BYTES} (a record's identity) to 1048568"));
     }
@@ -257,6 +340,16 @@ mod tests {
         }
         for text in ["", "5", "s", "-1s", "1d", "1 s", "nans", "infs", "1000h"] {
             assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_may_have_a_unit() {
+        for (text, bytes) in [("23", 23), ("64KiB", 65_536), ("1KiB", 1_024)] {
+            assert_eq!(parse_record_bytes(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "KiB", "1KB", "1MiB", "22", "-1", "1.5KiB", "99999999999999999MiB"] {
+            assert!(parse_record_bytes(text).is_err(), "{text}");
         }
     }
 

@@ -10,8 +10,8 @@ use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
 use crate::clock::SECOND_NS;
+use crate::context::Window;
 use crate::journal::{Fact, Writer};
-use crate::lane::Window;
 use crate::stats::{CpuUse, Stats};
 use crate::worker::{Ended, Interval, Message};
 
@@ -74,7 +74,8 @@ impl Collector {
         IntervalLogWriterBuilder::new()
             .add_comment("[Histogram log format version 1.3]")
             .add_comment(about)
-            .add_comment("Nanoseconds from intended send to answer; Tag=service from actual send")
+            .add_comment("Nanoseconds from intended send to answer; Tag=service from actual send;")
+            .add_comment("Tag=delivery from intended send to a reader; Tag=delivery-from-ack from the answer")
             .with_start_time(SystemTime::now() + delay)
             .begin_log_with(&mut log, &mut V2DeflateSerializer::new())?;
         log.extend_from_slice(
@@ -188,7 +189,10 @@ impl Collector {
     fn second(&mut self, number: u64, stats: &Stats) -> Result<()> {
         let start_ns = self.window.start_ns + number * SECOND_NS;
         progress(number, stats);
-        if stats.latency.is_empty() {
+        let delivery = &stats.delivery;
+        // Where there are readers, their latency is what matters.
+        let main = if delivery.latency.is_empty() { &stats.latency } else { &delivery.latency };
+        if main.is_empty() {
             return Ok(());
         }
         // A measured time that begins in mid-second still begins at 0.
@@ -197,16 +201,22 @@ impl Collector {
         let log = &mut self.collected.log;
         let mut serializer = V2DeflateSerializer::new();
         let mut writer = IntervalLogWriterBuilder::new().begin_log_with(log, &mut serializer)?;
-        for (histogram, tag) in [(&stats.latency, None), (&stats.service, Tag::new("service"))] {
+        let histograms = [
+            (&stats.latency, None),
+            (&stats.service, Tag::new("service")),
+            (&delivery.latency, Tag::new("delivery")),
+            (&delivery.from_ack, Tag::new("delivery-from-ack")),
+        ];
+        for (histogram, tag) in histograms.into_iter().filter(|(one, _)| !one.is_empty()) {
             writer
                 .write_histogram(histogram, from, length, tag)
                 .map_err(|error| anyhow!("interval log: {error}"))?;
         }
         self.collected.seconds.push(Second {
             at_s: (from_ns + SECOND_NS / 2) as f64 / 1e9,
-            p50_ns: stats.latency.value_at_quantile(0.5),
-            p99_ns: stats.latency.value_at_quantile(0.99),
-            max_ns: stats.latency.max(),
+            p50_ns: main.value_at_quantile(0.5),
+            p99_ns: main.value_at_quantile(0.99),
+            max_ns: main.max(),
         });
         Ok(())
     }

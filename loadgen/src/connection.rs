@@ -36,6 +36,17 @@ pub(crate) enum Failure {
     Timeout,
     /// The answer was not HTTP as we know it.
     Protocol(&'static str),
+    /// The server said that it did not act on the request.
+    Unprocessed(&'static str),
+    /// The server ended the request over HTTP/2, how and why.
+    Reset(&'static str, h2::Reason),
+}
+
+impl Failure {
+    /// True when the server cannot have acted on the request.
+    pub(crate) fn is_clean(&self) -> bool {
+        matches!(self, Self::NotSent(_) | Self::Unprocessed(_))
+    }
 }
 
 impl std::fmt::Display for Failure {
@@ -45,6 +56,8 @@ impl std::fmt::Display for Failure {
             Self::Lost(error) => write!(f, "connection lost: {}", error.kind()),
             Self::Timeout => write!(f, "timeout"),
             Self::Protocol(what) => write!(f, "bad HTTP: {what}"),
+            Self::Unprocessed(what) => write!(f, "not processed: {what}"),
+            Self::Reset(what, reason) => write!(f, "{what}: {reason:?}"),
         }
     }
 }
@@ -58,7 +71,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// False when the server will close the connection.
     pub(crate) is_reusable: bool,
-    body: Range<usize>,
+    /// Where the body lies in the bytes received.
+    pub(crate) body: Range<usize>,
 }
 
 /// An open connection with its buffers.
@@ -115,6 +129,11 @@ impl Connection {
         }
     }
 
+    /// The bare socket, for those who speak otherwise; nothing must be in flight.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// The body of the last answer.
     pub(crate) fn body(&self, answer: &Answer) -> &[u8] {
         &self.received[answer.body.clone()]
@@ -149,8 +168,26 @@ async fn round_trip(
     }
 }
 
+/// Status and length of the head in `bytes` once it is complete. An answer of 200 must be chunked:
+/// a session has no length.
+pub(crate) fn session_head(bytes: &[u8]) -> Result<Option<(u16, usize)>, &'static str> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut head = httparse::Response::new(&mut headers);
+    let httparse::Status::Complete(len) = head.parse(bytes).map_err(|_| "malformed head")? else {
+        return Ok(None);
+    };
+    let status = head.code.ok_or("no status")?;
+    if status == 200 {
+        let framing = Framing::of(head.version, status, head.headers)?;
+        if !matches!(framing.body, Body::Chunked) {
+            return Err("session without chunks");
+        }
+    }
+    Ok(Some((status, len)))
+}
+
 /// The answer in `bytes` once it is complete. A chunked body is joined in place.
-fn parse(bytes: &mut Vec<u8>) -> Result<Option<Answer>, &'static str> {
+pub(crate) fn parse(bytes: &mut Vec<u8>) -> Result<Option<Answer>, &'static str> {
     if bytes.is_empty() {
         return Ok(None);
     }

@@ -81,6 +81,8 @@ impl Desk {
     }
 
     /// Waits until connection `connection`, free since `now_ns`, has something to send.
+    ///
+    /// Cancel: [`Desk::withdraw`] must follow, or what is handed to the connection is lost.
     pub(crate) async fn take(&self, connection: usize, now_ns: u64) -> Call {
         {
             let mut state = self.state.borrow_mut();
@@ -108,6 +110,16 @@ impl Desk {
             }
         })
         .await
+    }
+
+    /// Takes back the offer of a connection whose [`Desk::take`] was cancelled; returns what it was
+    /// told before it could.
+    pub(crate) fn withdraw(&self, connection: usize) -> Option<Call> {
+        let mut state = self.state.borrow_mut();
+        state.free.retain(|free| *free != connection);
+        let seat = &mut state.seats[connection];
+        seat.waker = None;
+        seat.call.take()
     }
 
     /// Matches due appends with free connections until all are sent or the desk is closed.
@@ -214,6 +226,33 @@ mod tests {
             };
             // Polled first, the dispatcher already waits for a free connection.
             tokio::join!(desk.dispatch(clock), lane).0.unwrap();
+        });
+    }
+
+    #[test]
+    fn a_cancelled_wait_gives_back_what_it_was_handed() {
+        run(async {
+            let clock = Clock::start();
+            let desk = Desk::new(Schedule::new(1_000.0, 0, 3_000_000, 0, 1), 2);
+            let cancel = |connection| {
+                let mut take = Box::pin(desk.take(connection, 0));
+                let mut context = std::task::Context::from_waker(Waker::noop());
+                // Both find the desk with something due later and nobody ahead of them.
+                assert!(take.as_mut().poll(&mut context).is_pending());
+            };
+            assert_eq!(desk.take(0, 0).await, Call::Send { due_ns: 0 });
+            cancel(0);
+            assert_eq!(desk.withdraw(0), None, "nothing was due yet");
+            cancel(1);
+            let lane = async {
+                while desk.state.borrow().seats[1].call.is_none() {
+                    tokio::task::yield_now().await;
+                }
+                assert_eq!(desk.withdraw(1), Some(Call::Send { due_ns: 1_000_000 }));
+                assert_eq!(desk.take(0, clock.now_ns()).await, Call::Send { due_ns: 2_000_000 });
+            };
+            tokio::join!(desk.dispatch(clock), lane).0.unwrap();
+            assert_eq!(desk.withdraw(1), None, "no longer among the free");
         });
     }
 

@@ -1,36 +1,52 @@
 //! Load generator and verifier for servers that speak the S2 durable-streams API.
 //!
-//! * `loadgen append` sends unary appends, in open loop by default, and reports throughput, errors
-//!   and latency counted from the *intended* send time.
+//! * `loadgen append` appends, in open loop by default, by unary requests or in sessions, and reports
+//!   throughput, errors and latency counted from the *intended* send time.
+//! * `loadgen tail` does the same while readers follow the streams, and reports how long records
+//!   take to reach them; it checks that they get every record once, in order.
 //! * `loadgen verify` reads back what earlier runs journalled and compares numbers, order, bytes.
 //! * `loadgen disk` measures direct write + sync of the bare disk, for comparison.
 //!
 //! It shares no code with the server, so that a codec bug cannot hide on both sides.
 //!
-//! Exit codes: 0 all well; 1 verification found a fault; 2 wrong usage; 3 latency figures refused,
+//! Exit codes: 0 all well; 1 verification or a reader found a fault; 2 wrong usage; 3 latency figures refused,
 //! because the generator itself was too slow; 4 the run failed.
 
 #![forbid(unsafe_code)]
 
+mod board;
 mod cli;
 mod client;
 mod clock;
 mod collect;
 mod connection;
+mod context;
+mod deliveries;
 mod desk;
 mod disk;
+mod duplex;
 mod environment;
+mod feed;
+mod follower;
+mod http2;
 mod input;
 mod journal;
 mod judge;
 mod lane;
+mod outcome;
 mod plot;
+mod prompt;
+mod proto;
 mod readback;
+mod reader;
 mod record;
 mod report;
 mod request;
+mod routes;
 mod run;
+mod s2s;
 mod schedule;
+mod session;
 mod setup;
 mod stats;
 mod trust;
@@ -47,7 +63,7 @@ use crate::cli::{Cli, Command};
 pub(crate) enum Exit {
     /// All well.
     Good,
-    /// Acknowledged data is missing, doubled, torn or changed.
+    /// Acknowledged data is missing, doubled, torn or changed, or a reader was given it so.
     Wrong,
     /// The generator was too slow for its own latency figures.
     Untrusted,
@@ -65,7 +81,8 @@ impl From<Exit> for ExitCode {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Append(args) => run::append(&args),
+        Command::Append(args) => run::load(&args, 0),
+        Command::Tail(args) => run::load(&args.load, args.readers),
         Command::Verify(args) => readback::verify_journals(&args),
         Command::Disk(args) => disk::run(&args).map(|()| Exit::Good),
     };

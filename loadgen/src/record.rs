@@ -14,6 +14,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Length of an encoded identity.
 pub(crate) const IDENTITY_BYTES: usize = 23;
+/// Length of an encoded time, behind the identity in records that carry one.
+pub(crate) const STAMP_BYTES: usize = 11;
 /// Record header that carries the identity of a line from a file.
 pub(crate) const IDENTITY_HEADER: &str = "loadgen";
 
@@ -115,6 +117,25 @@ fn digit(byte: u8) -> Option<u8> {
     }
 }
 
+/// A time of the run's clock, six bits a character.
+pub(crate) fn encode_stamp(ns: u64) -> [u8; STAMP_BYTES] {
+    let mut text = [0; STAMP_BYTES];
+    for (i, char) in text.iter_mut().rev().enumerate() {
+        *char = ALPHABET[usize::try_from(ns >> (6 * i) & 63).expect("six bits")];
+    }
+    text
+}
+
+/// Reads the time behind the identity of a record's body.
+pub(crate) fn decode_stamp(body: &[u8]) -> Option<u64> {
+    let text = body.get(IDENTITY_BYTES..IDENTITY_BYTES + STAMP_BYTES)?;
+    let mut ns = 0_u64;
+    for &char in text {
+        ns = ns.checked_mul(64)? | u64::from(digit(char)?);
+    }
+    Some(ns)
+}
+
 /// Hash of an append's bodies, fed one by one. It covers order and boundaries.
 pub(crate) fn chain_hash(so_far: u64, body: &[u8]) -> u64 {
     xxh3_64_with_seed(body, so_far ^ body.len() as u64)
@@ -196,6 +217,17 @@ mod tests {
         let mut too_large = good;
         too_large[0] = b'_';
         assert_eq!(Identity::decode(&too_large), None, "run above 32 bits");
+    }
+
+    #[test]
+    fn stamps_survive_the_round_trip_and_nothing_else_is_one() {
+        let body = |stamp: &[u8]| [&[b'A'; IDENTITY_BYTES], stamp].concat();
+        for ns in [0, 1, 63, 64, 1_000_000_007, u64::MAX] {
+            assert_eq!(decode_stamp(&body(&encode_stamp(ns))), Some(ns));
+        }
+        assert_eq!(decode_stamp(&body(&[b'A'; STAMP_BYTES - 1])), None, "short");
+        assert_eq!(decode_stamp(&body(&[b' '; STAMP_BYTES])), None, "blank");
+        assert_eq!(decode_stamp(&body(&[b'_'; STAMP_BYTES])), None, "above 64 bits");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::collect::Collected;
 use crate::environment::Environment;
 use crate::judge::Verdict;
 use crate::stats::CpuUse;
-use crate::{plot, trust};
+use crate::{deliveries, plot, trust};
 
 /// The quantiles shown, with their names in text and in JSON.
 const QUANTILES: [(f64, &str, &str); 6] = [
@@ -27,6 +27,8 @@ const QUANTILES: [(f64, &str, &str); 6] = [
 /// Everything about one run.
 pub(crate) struct Report<'a> {
     pub(crate) args: &'a AppendArgs,
+    /// Readers that followed the streams; 0 when only appends were measured.
+    pub(crate) readers: u32,
     pub(crate) run: u32,
     pub(crate) environment: Environment,
     pub(crate) collected: Collected,
@@ -55,7 +57,16 @@ impl Report<'_> {
                 "overload    some appends never found a free connection; their latency is a lower bound"
             );
         }
+        if self.readers > 0 {
+            let Collected { total, measured, .. } = &self.collected;
+            deliveries::print(&total.delivery, *measured, self.objections.is_empty());
+        }
         self.print_latency();
+    }
+
+    /// True when no reader found a fault.
+    pub(crate) fn is_well_delivered(&self) -> bool {
+        self.collected.total.delivery.faults.is_none()
     }
 
     fn print_latency(&self) {
@@ -112,10 +123,17 @@ impl Report<'_> {
         let total = &self.collected.total;
         let mut series =
             vec![plot::Series { name: "from intended send", histogram: &total.latency }];
-        if self.args.rate == Rate::Max {
-            series[0].name = "from actual send";
-        } else {
+        let is_open = self.args.rate != Rate::Max;
+        if self.readers > 0 {
+            // No more than three lines: the two that matter, and the append they began with.
+            let delivery = &total.delivery;
+            series[0].name = if is_open { "send to answer" } else { "actual send to answer" };
+            series.insert(0, plot::Series { name: "send to reader", histogram: &delivery.latency });
+            series.push(plot::Series { name: "answer to reader", histogram: &delivery.from_ack });
+        } else if is_open {
             series.push(plot::Series { name: "from actual send", histogram: &total.service });
+        } else {
+            series[0].name = "from actual send";
         }
         plot::render(&plot::Plot {
             title: &self.title(),
@@ -138,7 +156,19 @@ impl Report<'_> {
         let class = args.storage_class.name();
         let connections = counted(args.connections, "connection");
         let streams = counted(args.streams, "stream");
-        format!("append: {pace}, {content}, {connections}, {streams}, {class}")
+        let (protocol, http) = (args.protocol.name(), args.http.name());
+        let depth = match args.depth {
+            1 => String::new(),
+            depth => format!(", depth {depth}"),
+        };
+        let (command, readers) = match self.readers {
+            0 => ("append", String::new()),
+            readers => ("tail", format!(", {}", counted(readers, "reader"))),
+        };
+        format!(
+            "{command}: {pace}, {content}, {protocol} over {http}{depth}, {connections}, \
+             {streams}{readers}, {class}"
+        )
     }
 
     /// Appends, records and MiB per second of measured time.
@@ -164,7 +194,7 @@ impl Report<'_> {
         let shown = |histogram| if is_shown { quantiles_json(histogram) } else { Value::Null };
         let [appends, records, mib] = self.throughput();
         let failure = collected.failure.as_ref().map(|error| format!("{error:#}"));
-        json!({
+        let mut value = json!({
             "loop": if is_open { "open" } else { "closed" },
             "settings": self.settings(),
             "environment": self.environment,
@@ -190,7 +220,11 @@ impl Report<'_> {
             "latency_doubtful": if is_open && is_shown { self.doubtful() } else { Vec::new() },
             "verify": self.verdict.as_ref().map(verdict_json),
             "failure": failure,
-        })
+        });
+        if self.readers > 0 {
+            value["delivery"] = deliveries::json(&total.delivery, collected.measured, is_shown);
+        }
+        value
     }
 
     fn settings(&self) -> Value {
@@ -199,6 +233,10 @@ impl Report<'_> {
             "url": format!("http://{}", args.target.url.authority),
             "basin": args.basin,
             "rate": match args.rate { Rate::Max => json!("max"), Rate::PerSecond(rate) => json!(rate) },
+            "protocol": args.protocol.name(),
+            "http": args.http.name(),
+            "depth": args.depth,
+            "readers": self.readers,
             "connections": args.connections,
             "streams": args.streams,
             "threads": args.threads,
@@ -236,7 +274,7 @@ fn verdict_json(verdict: &Verdict) -> Value {
     })
 }
 
-fn quantiles_json(histogram: &Histogram<u64>) -> Value {
+pub(crate) fn quantiles_json(histogram: &Histogram<u64>) -> Value {
     if histogram.is_empty() {
         return Value::Null;
     }
@@ -248,7 +286,7 @@ fn quantiles_json(histogram: &Histogram<u64>) -> Value {
     Value::Object(members)
 }
 
-fn quantiles_text(histogram: &Histogram<u64>) -> String {
+pub(crate) fn quantiles_text(histogram: &Histogram<u64>) -> String {
     if histogram.is_empty() {
         return "nothing measured".to_owned();
     }

@@ -1,50 +1,106 @@
-//! Builds append requests in place: one buffer per connection, reused, sent in one write.
+//! Builds appends in place: one buffer per writer, reused, sent in one write.
 //!
-//! The body is written first, behind room for a head; the head, whose only varying part is the
-//! content length, is then laid right in front of it. So nothing is copied twice.
+//! The payload is written first, behind room for what goes in front of it: the head of a request,
+//! of a chunk or of a frame, whose only varying part is a length. So nothing is copied twice.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::{Buf, Bytes};
 
-use crate::cli::Format;
-use crate::record::{BatchId, IDENTITY_BYTES, IDENTITY_HEADER, Identity, Pool, chain_hash};
+use crate::cli::{AppendArgs, Format, HttpVersion, Protocol};
+use crate::proto::{push_varint, varint_len};
+use crate::record::{
+    BatchId, IDENTITY_BYTES, IDENTITY_HEADER, Identity, Pool, STAMP_BYTES, chain_hash, encode_stamp,
+};
+use crate::s2s::{FRAME_HEAD_BYTES, frame_head};
 
 /// Room for `content-length`'s digits and the end of the head.
 const LENGTH_ROOM: usize = 24;
+/// Room for a chunk's size, six hexadecimal digits, and the end of its line.
+const CHUNK_HEAD_ROOM: usize = 8;
 
-/// The constant parts of all requests to one stream.
+/// How records are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Notation {
+    Json(Format),
+    Proto,
+}
+
+/// What goes around the records.
 #[derive(Debug)]
-pub(crate) struct Heads {
-    heads: Vec<Vec<u8>>,
+enum Wrapping {
+    /// A whole HTTP/1.1 request; the constant parts of its head by stream.
+    Request { heads: Vec<Vec<u8>> },
+    /// Nothing: the body of an HTTP/2 request.
+    Bare,
+    /// A frame of a session over HTTP/2.
+    Frame,
+    /// A frame in a chunk of its own, for a session over HTTP/1.1.
+    Chunk,
+}
+
+/// The form of all appends of a run.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    notation: Notation,
+    wrapping: Wrapping,
+    /// Bytes kept free in front of the payload.
     room: usize,
 }
 
-impl Heads {
+impl Layout {
     /// `headers` are complete lines, as [`crate::client::common_headers`] makes them.
-    pub(crate) fn new(streams: &[String], headers: &str, format: Format) -> Self {
-        let format = format.name();
-        let heads: Vec<_> = streams
-            .iter()
-            .map(|stream| {
-                format!(
-                    "POST /v1/streams/{stream}/records HTTP/1.1\r\n{headers}\
-                     content-type: application/json\r\naccept: application/json\r\n\
-                     s2-format: {format}\r\ncontent-length: "
-                )
-                .into_bytes()
-            })
-            .collect();
-        let room = heads.iter().map(Vec::len).max().unwrap_or(0) + LENGTH_ROOM;
-        Self { heads, room }
+    pub(crate) fn new(streams: &[String], headers: &str, args: &AppendArgs) -> Self {
+        let notation = match args.protocol {
+            Protocol::Json => Notation::Json(args.format),
+            Protocol::Proto | Protocol::S2s => Notation::Proto,
+        };
+        let (wrapping, room) = match (args.protocol, args.http) {
+            (Protocol::S2s, HttpVersion::One) => {
+                (Wrapping::Chunk, CHUNK_HEAD_ROOM + FRAME_HEAD_BYTES)
+            }
+            (Protocol::S2s, HttpVersion::Two) => (Wrapping::Frame, FRAME_HEAD_BYTES),
+            (_, HttpVersion::Two) => (Wrapping::Bare, 0),
+            (protocol, HttpVersion::One) => {
+                let kinds = kind_headers(protocol, args.format);
+                let heads: Vec<_> = streams
+                    .iter()
+                    .map(|stream| {
+                        let path = format!("/v1/streams/{stream}/records");
+                        format!("POST {path} HTTP/1.1\r\n{headers}{kinds}content-length: ")
+                            .into_bytes()
+                    })
+                    .collect();
+                let room = heads.iter().map(Vec::len).max().unwrap_or(0) + LENGTH_ROOM;
+                (Wrapping::Request { heads }, room)
+            }
+        };
+        Self { notation, wrapping, room }
+    }
+}
+
+/// The headers that say what an append and its answer look like, each line with its end.
+pub(crate) fn kind_headers(protocol: Protocol, format: Format) -> String {
+    match protocol {
+        Protocol::Json => format!(
+            "content-type: application/json\r\naccept: application/json\r\ns2-format: {}\r\n",
+            format.name()
+        ),
+        Protocol::Proto => {
+            "content-type: application/protobuf\r\naccept: application/protobuf\r\n".to_owned()
+        }
+        Protocol::S2s => "content-type: s2s/proto\r\naccept: application/protobuf\r\n".to_owned(),
     }
 }
 
 /// What the records of one append are made of.
 pub(crate) enum Bodies<'a> {
-    /// Generated records of this many bytes each.
-    Generated { pool: &'a Pool, count: u16, len: usize },
+    /// Generated records of this many bytes each; with `is_stamped` there is a place for
+    /// [`Encoder::stamp`] in each.
+    Generated { pool: &'a Pool, count: u16, len: usize, is_stamped: bool },
     /// The given bodies; `identity_header` adds the header that verification needs.
     Given { bodies: &'a [Vec<u8>], identity_header: bool },
 }
@@ -60,32 +116,45 @@ pub(crate) struct Encoded {
     pub(crate) hash: u64,
 }
 
-/// The reusable buffer of one connection.
+/// The reusable buffer of one writer.
 pub(crate) struct Encoder {
-    heads: Arc<Heads>,
-    format: Format,
+    layout: Arc<Layout>,
     is_hashing: bool,
     buffer: Vec<u8>,
     start: usize,
     body: Vec<u8>,
+    /// Bodies in the buffer that wait for their stamp.
+    unstamped: Vec<Range<usize>>,
 }
 
 impl Encoder {
     /// `is_hashing` pays for [`Encoded::hash`].
-    pub(crate) fn new(heads: Arc<Heads>, format: Format, is_hashing: bool) -> Self {
-        Self { heads, format, is_hashing, buffer: Vec::new(), start: 0, body: Vec::new() }
+    pub(crate) fn new(layout: Arc<Layout>, is_hashing: bool) -> Self {
+        let (buffer, body, unstamped) = (Vec::new(), Vec::new(), Vec::new());
+        Self { layout, is_hashing, buffer, start: 0, body, unstamped }
     }
 
-    /// The request made by the last [`Encoder::encode`].
+    /// The bytes made by the last [`Encoder::encode`].
     pub(crate) fn request(&self) -> &[u8] {
         &self.buffer[self.start..]
     }
 
-    /// Makes the request that appends `bodies` to `stream`.
+    /// The bytes made by the last [`Encoder::encode`], given away without a copy.
+    pub(crate) fn take_request(&mut self) -> Bytes {
+        let next = Vec::with_capacity(self.buffer.len());
+        let mut bytes = Bytes::from(std::mem::replace(&mut self.buffer, next));
+        bytes.advance(self.start);
+        bytes
+    }
+
+    /// Makes the append of `bodies` to `stream`.
     pub(crate) fn encode(&mut self, id: BatchId, stream: u32, bodies: &Bodies<'_>) -> Encoded {
-        let room = self.heads.room;
-        self.buffer.resize(room, 0);
-        self.buffer.extend_from_slice(b"{\"records\":[");
+        self.unstamped.clear();
+        self.buffer.resize(self.layout.room, 0);
+        let notation = self.layout.notation;
+        if notation != Notation::Proto {
+            self.buffer.extend_from_slice(b"{\"records\":[");
+        }
         let size = match bodies {
             Bodies::Generated { count, .. } => *count,
             Bodies::Given { bodies, .. } => u16::try_from(bodies.len()).expect("at most 1000"),
@@ -93,19 +162,75 @@ impl Encoder {
         let mut encoded = Encoded { count: size, body_bytes: 0, hash: 0 };
         for index in 0..size {
             let identity = Identity { id, stream, index, size };
-            self.buffer.extend_from_slice(if index == 0 { b"{" } else { b",{" });
-            let len = self.encode_record(&identity, bodies, &mut encoded.hash);
+            let len = match notation {
+                Notation::Json(format) => {
+                    self.buffer.extend_from_slice(if index == 0 { b"{" } else { b",{" });
+                    let len = self.json_record(format, &identity, bodies, &mut encoded.hash);
+                    self.buffer.push(b'}');
+                    len
+                }
+                Notation::Proto => self.proto_record(&identity, bodies, &mut encoded.hash),
+            };
             encoded.body_bytes += len as u64;
-            self.buffer.push(b'}');
         }
-        self.buffer.extend_from_slice(b"]}");
-        self.lay_head(stream);
+        if notation != Notation::Proto {
+            self.buffer.extend_from_slice(b"]}");
+        }
+        self.wrap(stream);
         encoded
     }
 
+    /// Writes `due_ns` into each record of the append just made, and returns the hash of the bodies
+    /// as they are now. Does nothing to records that were not made for it.
+    pub(crate) fn stamp(&mut self, due_ns: u64, encoded: &mut Encoded) {
+        if self.unstamped.is_empty() {
+            return;
+        }
+        let stamp = encode_stamp(due_ns);
+        encoded.hash = 0;
+        for body in &self.unstamped {
+            let at = body.start + IDENTITY_BYTES;
+            self.buffer[at..at + STAMP_BYTES].copy_from_slice(&stamp);
+            if self.is_hashing {
+                encoded.hash = chain_hash(encoded.hash, &self.buffer[body.clone()]);
+            }
+        }
+    }
+
+    /// Writes a generated body as it is; returns its length.
+    fn generated_body(
+        &mut self,
+        identity: &Identity,
+        bodies: (&Pool, usize, bool),
+        hash: &mut u64,
+    ) -> usize {
+        let (pool, len, is_stamped) = bodies;
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(&identity.encode());
+        self.buffer.extend_from_slice(pool.filling(identity, len - IDENTITY_BYTES));
+        if is_stamped {
+            self.unstamped.push(start..self.buffer.len());
+        } else if self.is_hashing {
+            *hash = chain_hash(*hash, &self.buffer[start..]);
+        }
+        len
+    }
+
     /// Writes one record's members; returns the length of its body.
-    fn encode_record(&mut self, identity: &Identity, bodies: &Bodies<'_>, hash: &mut u64) -> usize {
+    fn json_record(
+        &mut self,
+        format: Format,
+        identity: &Identity,
+        bodies: &Bodies<'_>,
+        hash: &mut u64,
+    ) -> usize {
         match bodies {
+            Bodies::Generated { pool, len, is_stamped, .. } if format == Format::Raw => {
+                self.buffer.extend_from_slice(b"\"body\":\"");
+                self.generated_body(identity, (pool, *len, *is_stamped), hash);
+                self.buffer.push(b'"');
+                *len
+            }
             Bodies::Generated { pool, len, .. } => {
                 self.body.clear();
                 self.body.extend_from_slice(&identity.encode());
@@ -114,23 +239,20 @@ impl Encoder {
                     *hash = chain_hash(*hash, &self.body);
                 }
                 self.buffer.extend_from_slice(b"\"body\":\"");
-                match self.format {
-                    Format::Raw => self.buffer.extend_from_slice(&self.body),
-                    Format::Base64 => push_base64(&mut self.buffer, &self.body),
-                }
+                push_base64(&mut self.buffer, &self.body);
                 self.buffer.push(b'"');
                 *len
             }
             Bodies::Given { bodies, identity_header } => {
                 let body = &bodies[usize::from(identity.index)];
                 if *identity_header {
-                    self.push_identity_header(identity);
+                    self.json_identity_header(format, identity);
                 }
                 if self.is_hashing {
                     *hash = chain_hash(*hash, body);
                 }
                 self.buffer.extend_from_slice(b"\"body\":");
-                match self.format {
+                match format {
                     Format::Raw => {
                         let text = std::str::from_utf8(body).expect("checked when read");
                         serde_json::to_writer(&mut self.buffer, text).expect("a Vec takes all");
@@ -146,38 +268,96 @@ impl Encoder {
         }
     }
 
-    fn push_identity_header(&mut self, identity: &Identity) {
+    fn json_identity_header(&mut self, format: Format, identity: &Identity) {
         let (name, value) = (IDENTITY_HEADER.as_bytes(), identity.encode());
         self.buffer.extend_from_slice(b"\"headers\":[[\"");
-        match self.format {
+        match format {
             Format::Raw => self.buffer.extend_from_slice(name),
             Format::Base64 => push_base64(&mut self.buffer, name),
         }
         self.buffer.extend_from_slice(b"\",\"");
-        match self.format {
+        match format {
             Format::Raw => self.buffer.extend_from_slice(&value),
             Format::Base64 => push_base64(&mut self.buffer, &value),
         }
         self.buffer.extend_from_slice(b"\"]],");
     }
 
-    fn lay_head(&mut self, stream: u32) {
-        let room = self.heads.room;
-        let head = &self.heads.heads[stream as usize];
-        let mut end = [0; LENGTH_ROOM];
-        let end = {
-            use std::io::Write;
-            let mut cursor = &mut end[..];
-            let length = self.buffer.len() - room;
-            write!(cursor, "{length}\r\n\r\n").expect("20 digits and 4 more fit");
-            let left = cursor.len();
-            &end[..LENGTH_ROOM - left]
+    /// Writes one `AppendRecord` as a member of `AppendInput`; returns the length of its body.
+    fn proto_record(&mut self, identity: &Identity, bodies: &Bodies<'_>, hash: &mut u64) -> usize {
+        let (len, has_header) = match bodies {
+            Bodies::Generated { len, .. } => (*len, false),
+            Bodies::Given { bodies, identity_header } => {
+                (bodies[usize::from(identity.index)].len(), *identity_header)
+            }
         };
-        let head_start = room - end.len() - head.len();
-        self.buffer[head_start..room - end.len()].copy_from_slice(head);
-        self.buffer[room - end.len()..room].copy_from_slice(end);
-        self.start = head_start;
+        // The header's two fields, each with tag and length; then the same around both.
+        let header_len = 2 + IDENTITY_HEADER.len() + 2 + IDENTITY_BYTES;
+        let header_field_len = if has_header { 2 + header_len } else { 0 };
+        push_field(&mut self.buffer, 1, header_field_len + 1 + varint_len(len) + len);
+        if has_header {
+            push_field(&mut self.buffer, 2, header_len);
+            push_field(&mut self.buffer, 1, IDENTITY_HEADER.len());
+            self.buffer.extend_from_slice(IDENTITY_HEADER.as_bytes());
+            push_field(&mut self.buffer, 2, IDENTITY_BYTES);
+            self.buffer.extend_from_slice(&identity.encode());
+        }
+        push_field(&mut self.buffer, 3, len);
+        match bodies {
+            Bodies::Generated { pool, len, is_stamped, .. } => {
+                self.generated_body(identity, (pool, *len, *is_stamped), hash)
+            }
+            Bodies::Given { bodies, .. } => {
+                let body = &bodies[usize::from(identity.index)];
+                if self.is_hashing {
+                    *hash = chain_hash(*hash, body);
+                }
+                self.buffer.extend_from_slice(body);
+                body.len()
+            }
+        }
     }
+
+    /// Lays what belongs there in front of the payload, and behind it.
+    fn wrap(&mut self, stream: u32) {
+        use std::io::Write;
+
+        let layout = Arc::clone(&self.layout);
+        let payload = self.buffer.len() - layout.room;
+        self.start = layout.room;
+        let mut line = [0; LENGTH_ROOM];
+        let mut rest = &mut line[..];
+        match &layout.wrapping {
+            Wrapping::Bare => {}
+            Wrapping::Frame => self.lay(&frame_head(payload)),
+            Wrapping::Chunk => {
+                self.lay(&frame_head(payload));
+                write!(rest, "{:x}\r\n", payload + FRAME_HEAD_BYTES).expect("six digits fit");
+                let left = rest.len();
+                self.lay(&line[..LENGTH_ROOM - left]);
+                self.buffer.extend_from_slice(b"\r\n");
+            }
+            Wrapping::Request { heads } => {
+                write!(rest, "{payload}\r\n\r\n").expect("20 digits and 4 more fit");
+                let left = rest.len();
+                self.lay(&line[..LENGTH_ROOM - left]);
+                self.lay(&heads[stream as usize]);
+            }
+        }
+    }
+
+    /// Copies `bytes` right before what is there already.
+    fn lay(&mut self, bytes: &[u8]) {
+        let end = self.start;
+        self.start -= bytes.len();
+        self.buffer[self.start..end].copy_from_slice(bytes);
+    }
+}
+
+/// Writes the key of a length-delimited protobuf field, and its length.
+fn push_field(buffer: &mut Vec<u8>, number: u8, len: usize) {
+    buffer.push(number << 3 | 2);
+    push_varint(buffer, len as u64);
 }
 
 fn push_base64(buffer: &mut Vec<u8>, bytes: &[u8]) {
@@ -187,66 +367,5 @@ fn push_base64(buffer: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    const ID: BatchId = BatchId { run: 1, writer: 2, batch: 3 };
-
-    fn encode(format: Format, bodies: &Bodies<'_>) -> (Value, Encoded) {
-        let names = ["s0".to_owned(), "stream-1".to_owned()];
-        let heads = Arc::new(Heads::new(&names, "host: h\r\n", format));
-        let mut encoder = Encoder::new(heads, format, true);
-        for stream in [1, 0] {
-            encoder.encode(ID, stream, &Bodies::Given { bodies: &[], identity_header: false });
-            let encoded = encoder.encode(ID, stream, bodies);
-            let text = String::from_utf8(encoder.request().to_vec()).unwrap();
-            let (head, body) = text.split_once("\r\n\r\n").unwrap();
-            assert!(head.starts_with(&format!("POST /v1/streams/{}/", names[stream as usize])));
-            assert!(head.ends_with(&format!("content-length: {}", body.len())), "{head}");
-            if stream == 0 {
-                return (serde_json::from_str(body).unwrap(), encoded);
-            }
-        }
-        unreachable!("stream 0 returns");
-    }
-
-    #[test]
-    fn generated_records_begin_with_their_identity() {
-        let pool = Pool::new(9, 40);
-        for format in [Format::Raw, Format::Base64] {
-            let (body, encoded) =
-                encode(format, &Bodies::Generated { pool: &pool, count: 2, len: 40 });
-            assert_eq!((encoded.count, encoded.body_bytes), (2, 80));
-            let mut hash = 0;
-            for index in 0..2_u16 {
-                let text = body["records"][usize::from(index)]["body"].as_str().unwrap();
-                let bytes = match format {
-                    Format::Raw => text.as_bytes().to_vec(),
-                    Format::Base64 => STANDARD.decode(text).unwrap(),
-                };
-                assert_eq!(bytes.len(), 40);
-                let identity = Identity { id: ID, stream: 0, index, size: 2 };
-                assert_eq!(Identity::decode(&bytes), Some(identity));
-                hash = chain_hash(hash, &bytes);
-            }
-            assert_eq!(hash, encoded.hash);
-        }
-    }
-
-    #[test]
-    fn lines_are_escaped_and_carry_their_identity_only_when_tracked() {
-        let bodies = [b"say \"hi\"\t\xc3\xa9".to_vec(), Vec::new()];
-        let plain = Bodies::Given { bodies: &bodies, identity_header: false };
-        let (body, _) = encode(Format::Raw, &plain);
-        assert_eq!(body, json!({"records": [{"body": "say \"hi\"\t\u{e9}"}, {"body": ""}]}));
-
-        let tracked = Bodies::Given { bodies: &bodies, identity_header: true };
-        let (body, _) = encode(Format::Raw, &tracked);
-        let header = &body["records"][1]["headers"][0];
-        assert_eq!(header[0], "loadgen");
-        let identity = Identity::decode(header[1].as_str().unwrap().as_bytes());
-        assert_eq!(identity, Some(Identity { id: ID, stream: 0, index: 1, size: 2 }));
-    }
-}
+#[path = "request_tests.rs"]
+mod tests;

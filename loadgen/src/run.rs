@@ -1,5 +1,6 @@
-//! The `append` subcommand from beginning to end.
+//! The `append` and `tail` subcommands from beginning to end.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, channel};
@@ -8,17 +9,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 
 use crate::Exit;
-use crate::cli::{AppendArgs, Format, Rate};
+use crate::board::Board;
+use crate::cli::{AppendArgs, Format, HttpVersion, Protocol, Rate};
 use crate::client::common_headers;
 use crate::clock::{Clock, ns};
 use crate::collect::{Collected, Collector};
+use crate::context::{Plan, Window};
 use crate::environment::Environment;
 use crate::input::Input;
 use crate::journal::{Header, Writer};
-use crate::lane::{Plan, Window};
-use crate::record::Pool;
+use crate::record::{IDENTITY_BYTES, Pool, STAMP_BYTES};
 use crate::report::Report;
-use crate::request::Heads;
+use crate::request::Layout;
+use crate::routes::Routes;
 use crate::setup::{self, Streams};
 use crate::worker::{self, Ended, Message};
 use crate::{readback, trust};
@@ -31,40 +34,37 @@ const START_DELAY: Duration = Duration::from_millis(20);
 /// Longest wait for all connections, and for the threads to end beyond their own bounds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Loads, reports, verifies.
-pub(crate) fn append(args: &AppendArgs) -> Result<Exit> {
+/// Writers whose records are as many as an identity can name.
+const WRITERS_MAX: u32 = 1 << 18;
+/// Writers that readers can keep apart, at 32 KiB of memory each.
+const WRITERS_FOLLOWED_MAX: u32 = 1 << 12;
+
+/// Loads, with so many readers following, reports, verifies.
+pub(crate) fn load(args: &AppendArgs, readers: u32) -> Result<Exit> {
     check(args)?;
+    if readers > 0 {
+        check_tail(args)?;
+    }
     let environment = Environment::read();
     let run = args.run.unwrap_or_else(run_from_clock);
     let addresses = args.target.url.resolve()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let streams = runtime.block_on(setup::prepare(args))?;
+    let with_tails = args.is_tracked() || readers > 0;
+    let streams = runtime.block_on(setup::prepare(args, with_tails))?;
     let journal = match &args.journal {
         Some(path) => Some(Writer::create(path, &journal_header(args, run, &streams))?),
         None => None,
     };
-    let headers = common_headers(&args.target, Some(&args.basin));
-    let input = match &args.input {
-        Some(path) => Some(Input::open(path, args.streams, args.format == Format::Raw)?),
-        None => None,
-    };
-    let plan = Arc::new(Plan {
-        args: args.clone(),
-        run,
-        addresses,
-        heads: Arc::new(Heads::new(&streams.names, &headers, args.format)),
-        pool: Pool::new(args.seed, args.record_bytes),
-        input,
-        is_aborted: AtomicBool::new(false),
-    });
-    let mut collected = load(&plan, journal, &environment)?;
+    let plan = Arc::new(plan(args, readers, run, addresses, &streams)?);
+    let mut collected = drive(&plan, journal, &environment)?;
     let facts = std::mem::take(&mut collected.facts);
 
     let objections = match args.rate {
         Rate::PerSecond(_) => trust::objections(&collected.total, collected.busiest),
         Rate::Max => Vec::new(),
     };
-    let mut report = Report { args, run, environment, collected, objections, verdict: None };
+    let mut report =
+        Report { args, readers, run, environment, collected, objections, verdict: None };
     report.print();
     if args.verify {
         let claims = claims(args, streams, facts);
@@ -75,12 +75,39 @@ pub(crate) fn append(args: &AppendArgs) -> Result<Exit> {
     }
     let verified = report.verdict.as_ref().map_or(Exit::Good, readback::print);
     match report.collected.failure {
-        _ if verified == Exit::Wrong => Ok(Exit::Wrong),
+        _ if verified == Exit::Wrong || !report.is_well_delivered() => Ok(Exit::Wrong),
         Some(failure) => Err(failure),
         None if report.collected.total.acked_ever == 0 => bail!("no append was acknowledged"),
         None if !report.objections.is_empty() => Ok(Exit::Untrusted),
         None => Ok(Exit::Good),
     }
+}
+
+fn plan(
+    args: &AppendArgs,
+    readers: u32,
+    run: u32,
+    addresses: Vec<SocketAddr>,
+    streams: &Streams,
+) -> Result<Plan> {
+    let headers = common_headers(&args.target, Some(&args.basin));
+    let input = match &args.input {
+        Some(path) => Some(Input::open(path, args.streams, args.format == Format::Raw)?),
+        None => None,
+    };
+    Ok(Plan {
+        args: args.clone(),
+        run,
+        addresses,
+        routes: Routes::new(&streams.names, &headers, args),
+        layout: Arc::new(Layout::new(&streams.names, &headers, args)),
+        pool: Pool::new(args.seed, args.record_bytes),
+        input,
+        readers,
+        tails: streams.tails.clone(),
+        board: (readers > 0).then(|| Board::new(args.writers(), &streams.tails)),
+        is_aborted: AtomicBool::new(false),
+    })
 }
 
 fn check(args: &AppendArgs) -> Result<()> {
@@ -95,6 +122,38 @@ fn check(args: &AppendArgs) -> Result<()> {
     }
     if args.measured().is_zero() {
         bail!("--duration must not be 0");
+    }
+    if args.http == HttpVersion::One {
+        match args.protocol {
+            Protocol::S2s if args.connections < args.streams => {
+                bail!("over HTTP/1.1 each of {} streams needs a connection", args.streams);
+            }
+            Protocol::Json | Protocol::Proto if args.depth > 1 => {
+                bail!("--depth needs --http 2 or --protocol s2s");
+            }
+            _ => {}
+        }
+    }
+    if args.writers() > WRITERS_MAX {
+        bail!("{} appends in flight exceed the limit of {WRITERS_MAX}", args.writers());
+    }
+    Ok(())
+}
+
+/// What only matters when readers follow.
+fn check_tail(args: &AppendArgs) -> Result<()> {
+    if args.input.is_some() {
+        bail!("lines of a file do not carry the time that readers need");
+    }
+    if args.protocol == Protocol::Json && args.format != Format::Raw {
+        bail!("tail needs --format raw");
+    }
+    let least = IDENTITY_BYTES + STAMP_BYTES;
+    if args.record_bytes < least {
+        bail!("tail needs records of at least {least} bytes");
+    }
+    if args.writers() > WRITERS_FOLLOWED_MAX {
+        bail!("{} writers exceed tail's limit of {WRITERS_FOLLOWED_MAX}", args.writers());
     }
     Ok(())
 }
@@ -137,7 +196,11 @@ fn claims(
 }
 
 /// Starts the threads together and gathers what they measure.
-fn load(plan: &Arc<Plan>, journal: Option<Writer>, environment: &Environment) -> Result<Collected> {
+fn drive(
+    plan: &Arc<Plan>,
+    journal: Option<Writer>,
+    environment: &Environment,
+) -> Result<Collected> {
     let args = &plan.args;
     let clock = Clock::start();
     let (message_sender, messages) = channel();
@@ -160,10 +223,12 @@ fn load(plan: &Arc<Plan>, journal: Option<Writer>, environment: &Environment) ->
     for starter in starters {
         starter.send(window).context("a load thread ended early")?;
     }
-    let about = format!("loadgen append, run {}, {}", plan.run, environment.line());
+    let command = if plan.readers > 0 { "tail" } else { "append" };
+    let about = format!("loadgen {command}, run {}, {}", plan.run, environment.line());
     let streams = args.streams as usize;
     let collector = Collector::new(window, threads.len(), streams, journal, args.verify, &about)?;
-    let bound_ns = window.drain_ns - start_ns + timeout_ns;
+    // After the last answer, readers may wait once more for what it acknowledged.
+    let bound_ns = window.drain_ns - start_ns + 2 * timeout_ns;
     let collected = collector.run(&messages, Duration::from_nanos(bound_ns) + PATIENCE)?;
     for thread in threads {
         if thread.join().is_err() {

@@ -22,7 +22,8 @@ pub(crate) fn stream_name(seed: u64, index: u32) -> String {
 }
 
 /// Makes sure that basin and streams exist with the storage class asked for.
-pub(crate) async fn prepare(args: &AppendArgs) -> Result<Streams> {
+/// `with_tails` asks where they end, too.
+pub(crate) async fn prepare(args: &AppendArgs, with_tails: bool) -> Result<Streams> {
     let mut client = Client::new(&args.target)?;
     let body = json!({ "basin": args.basin }).to_string();
     let account = common_headers(&args.target, None);
@@ -40,7 +41,7 @@ pub(crate) async fn prepare(args: &AppendArgs) -> Result<Streams> {
         if !is_new {
             check_class(&mut client, &headers, &name, args).await?;
         }
-        if args.is_tracked() {
+        if with_tails {
             streams.tails.push(tail(&mut client, &headers, &name).await?);
         }
         streams.names.push(name);

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 
 use crate::clock::SECOND_NS;
+use crate::follower::Faults;
 use crate::journal::Fact;
 
 /// An empty histogram of the common shape.
@@ -42,6 +43,8 @@ pub(crate) struct Stats {
     pub(crate) unsent: u64,
     /// Errors by kind, warm-up and drain included.
     pub(crate) errors: BTreeMap<String, u64>,
+    /// What readers measured.
+    pub(crate) delivery: Delivery,
     /// Fates to remember, with their stream; only when asked for.
     pub(crate) facts: Vec<(u32, Fact)>,
 }
@@ -62,6 +65,7 @@ impl Stats {
             indeterminate: 0,
             unsent: 0,
             errors: BTreeMap::new(),
+            delivery: Delivery::new(),
             facts: Vec::new(),
         }
     }
@@ -85,6 +89,7 @@ impl Stats {
         self.acked_ever += other.acked_ever;
         self.indeterminate += other.indeterminate;
         self.unsent += other.unsent;
+        self.delivery.add(&other.delivery);
         for (kind, count) in &other.errors {
             *self.errors.entry(kind.clone()).or_default() += count;
         }
@@ -93,6 +98,61 @@ impl Stats {
     /// Sum of all errors.
     pub(crate) fn error_count(&self) -> u64 {
         self.errors.values().sum()
+    }
+}
+
+/// What readers measured, each record counted once per reader.
+pub(crate) struct Delivery {
+    /// From when its append was due to a record's arrival.
+    pub(crate) latency: Histogram<u64>,
+    /// From its append's acknowledgement to a record's arrival; 0 for those that came first.
+    pub(crate) from_ack: Histogram<u64>,
+    /// Records that arrived before the end of the measured time.
+    pub(crate) records: u64,
+    /// Their bodies' bytes.
+    pub(crate) body_bytes: u64,
+    /// Records that arrived, warm-up and drain included.
+    pub(crate) records_ever: u64,
+    /// Records measured that arrived before their writer had the acknowledgement.
+    pub(crate) early: u64,
+    /// Records measured that arrived too late after their acknowledgement to know when that was.
+    pub(crate) forgotten: u64,
+    /// Records of other runs.
+    pub(crate) foreign: u64,
+    /// Empty batches that named the tail.
+    pub(crate) heartbeats: u64,
+    /// What must not be, warm-up and drain included.
+    pub(crate) faults: Faults,
+}
+
+impl Delivery {
+    fn new() -> Self {
+        Self {
+            latency: histogram(),
+            from_ack: histogram(),
+            records: 0,
+            body_bytes: 0,
+            records_ever: 0,
+            early: 0,
+            forgotten: 0,
+            foreign: 0,
+            heartbeats: 0,
+            faults: Faults::default(),
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        let same = "all histograms share their bounds";
+        self.latency.add(&other.latency).expect(same);
+        self.from_ack.add(&other.from_ack).expect(same);
+        self.records += other.records;
+        self.body_bytes += other.body_bytes;
+        self.records_ever += other.records_ever;
+        self.early += other.early;
+        self.forgotten += other.forgotten;
+        self.foreign += other.foreign;
+        self.heartbeats += other.heartbeats;
+        self.faults += &other.faults;
     }
 }
 

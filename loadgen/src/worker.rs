@@ -11,11 +11,15 @@ use anyhow::{Context as _, Result};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::sleep_until;
 
-use crate::cli::Rate;
+use crate::cli::{HttpVersion, Protocol, Rate};
 use crate::clock::{Clock, PreciseTimer, SECOND_NS};
+use crate::context::{Context, Plan, Window};
 use crate::desk::Desk;
-use crate::lane::{Context, Lane, Plan, Window};
+use crate::http2::Hub;
+use crate::lane::Lane;
+use crate::reader::Reader;
 use crate::schedule::Schedule;
+use crate::session::Session;
 use crate::stats::{CpuUse, Stats};
 
 /// Gap between two self-tests of the thread's own lateness.
@@ -85,10 +89,10 @@ fn run(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
     local.block_on(&runtime, async {
-        let mut lanes = Vec::new();
-        let writers = (thread..plan.args.connections).step_by(plan.args.threads as usize);
-        for (local, writer) in writers.enumerate() {
-            lanes.push(Lane::open(plan, local, writer).await?);
+        let writers = open_writers(plan, thread).await?;
+        let mut readers = Vec::new();
+        for reader in (thread..plan.readers).step_by(plan.args.threads as usize) {
+            readers.push(Reader::open(plan, reader).await?);
         }
         messages.send(Message::Ready)?;
         let window = windows.recv().context("the run was called off")?;
@@ -98,7 +102,7 @@ fn run(
                 let Window { start_ns, end_ns, .. } = window;
                 let threads = plan.args.threads;
                 let schedule = Schedule::new(rate, start_ns, end_ns, thread, threads);
-                Some(Desk::new(schedule, lanes.len()))
+                Some(Desk::new(schedule, writers.len()))
             }
         };
         let context = Rc::new(Context {
@@ -109,12 +113,49 @@ fn run(
             stats: RefCell::new(Stats::new()),
             is_input_over: Cell::new(false),
         });
-        Ok(drive(lanes, &context, thread as usize, messages).await)
+        Ok(drive((writers, readers), &context, thread as usize, messages).await)
     })
 }
 
+/// One that appends.
+enum Writer {
+    Unary(Box<Lane>),
+    Session(Box<Session>),
+}
+
+impl Writer {
+    async fn run(self, context: &Context) -> Result<()> {
+        match self {
+            Self::Unary(lane) => lane.run(context).await,
+            Self::Session(session) => session.run(context).await,
+        }
+    }
+}
+
+/// The writers of thread `thread`, on its share of the connections.
+async fn open_writers(plan: &Plan, thread: u32) -> Result<Vec<Writer>> {
+    let args = &plan.args;
+    let mut writers = Vec::new();
+    for connection in (thread..args.connections).step_by(args.threads as usize) {
+        let hub = (args.http == HttpVersion::Two).then(|| Rc::new(Hub::new()));
+        // Numbered so that the writers of a connection are spread over the streams.
+        for writer in (connection..args.writers()).step_by(args.connections as usize) {
+            let (local, hub) = (writers.len(), hub.clone());
+            writers.push(match args.protocol {
+                Protocol::S2s => {
+                    Writer::Session(Box::new(Session::open(plan, local, writer, hub).await?))
+                }
+                Protocol::Json | Protocol::Proto => {
+                    Writer::Unary(Box::new(Lane::open(plan, local, writer, hub).await?))
+                }
+            });
+        }
+    }
+    Ok(writers)
+}
+
 async fn drive(
-    lanes: Vec<Lane>,
+    (writers, readers): (Vec<Writer>, Vec<Reader>),
     context: &Rc<Context>,
     thread: usize,
     messages: &Sender<Message>,
@@ -143,22 +184,24 @@ async fn drive(
         // Without a schedule nothing else would hold the first appends back.
         sleep_until(context.clock.instant(context.window.start_ns).into()).await;
     }
-    let mut running = JoinSet::new();
-    for lane in lanes {
+    let mut reading = JoinSet::new();
+    for reader in readers {
+        reading.spawn_local(reader.run(Rc::clone(context)));
+    }
+    let mut writing = JoinSet::new();
+    for writer in writers {
         let context = Rc::clone(context);
-        running.spawn_local(async move { lane.run(&context).await });
-    }
-    let mut result = Ok(());
-    while let Some(joined) = running.join_next().await {
-        if let Err(error) = joined.unwrap_or_else(|error| Err(error.into())) {
-            context.plan.is_aborted.store(true, Ordering::Relaxed);
-            if let Some(desk) = &context.desk {
-                desk.close();
+        writing.spawn_local(async move {
+            let result = writer.run(&context).await;
+            if let Some(board) = &context.plan.board {
+                board.writer_ended();
             }
-            result = result.and(Err(error));
-        }
+            result
+        });
     }
+    let mut result = join(&mut writing, context).await;
     let at_ns = context.clock.now_ns();
+    result = result.and(join(&mut reading, context).await);
     let is_input_over = context.is_input_over.get();
     charge_unsent(context, at_ns);
     if cpu.get().is_none_or(|cpu: CpuUse| cpu.wall_ns == 0) {
@@ -178,6 +221,21 @@ async fn drive(
     Ended { thread, cpu: cpu.get(), at_ns, is_input_over, result }
 }
 
+/// Waits for all; the first that fails calls the others off.
+async fn join(tasks: &mut JoinSet<Result<()>>, context: &Context) -> Result<()> {
+    let mut result = Ok(());
+    while let Some(joined) = tasks.join_next().await {
+        if let Err(error) = joined.unwrap_or_else(|error| Err(error.into())) {
+            context.plan.is_aborted.store(true, Ordering::Relaxed);
+            if let Some(desk) = &context.desk {
+                desk.close();
+            }
+            result = result.and(Err(error));
+        }
+    }
+    result
+}
+
 /// Charges what never found a free connection with the time it waited, a lower bound.
 fn charge_unsent(context: &Context, now_ns: u64) {
     let Some(desk) = &context.desk else { return };
@@ -186,12 +244,8 @@ fn charge_unsent(context: &Context, now_ns: u64) {
         // The file ended before the schedule did: those appends do not exist.
         return;
     }
-    let stats = &mut *context.stats.borrow_mut();
     for due_ns in desk.unserved().into_iter().filter(|due_ns| *due_ns <= now_ns) {
-        stats.unsent += 1;
-        if context.window.measures(due_ns) {
-            stats.latency.saturating_record(now_ns - due_ns);
-        }
+        context.unsent(due_ns, now_ns);
     }
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod fake;
+mod sessions;
 
 use std::fs;
 use std::path::PathBuf;

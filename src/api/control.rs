@@ -1,26 +1,36 @@
-//! Bodies of requests that create basins and streams (S2 specification, section 3.5).
+//! Bodies of requests that create and change basins and streams (S2 specification, sections 3.5
+//! and 3.7).
 //!
 //! Decoding comes first and fails with 400 `bad_json`; what is well-formed but invalid fails with
-//! 422 `invalid`. [`route`](super::route::route) has checked before that the body is declared as
-//! JSON.
+//! 422 `invalid`; what must not be promised yet, because it is not done, with 501
+//! `not_implemented`. [`route`](super::route::route) has checked before that the body is declared
+//! as JSON.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 
 use super::error::{ApiError, Code};
-use super::info::LOCATION_NAME;
-use crate::types::json::from_slice;
-use crate::types::{BasinConfig, BasinName, PartialStreamConfig, StreamName};
-
-/// Longest location name, in characters.
-const LOCATION_CHARS_MAX: usize = 64;
+use super::location;
+use crate::types::config::Change;
+use crate::types::json::{from_slice, from_slice_or_null};
+use crate::types::{
+    BasinConfig, BasinConfigPatch, BasinName, Cipher, PartialStreamConfig, StreamConfigPatch,
+    StreamName,
+};
 
 /// A basin to create.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreateBasin {
     /// Its name.
     pub basin: BasinName,
+    /// Its configuration.
+    pub config: BasinConfig,
+}
+
+/// A basin that is to be as described, whether or not it is there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EnsureBasin {
     /// Its configuration.
     pub config: BasinConfig,
 }
@@ -45,6 +55,13 @@ struct BasinForm<'a> {
 }
 
 #[derive(Deserialize)]
+struct EnsureBasinForm<'a> {
+    config: Option<BasinConfig>,
+    #[serde(borrow, alias = "scope")]
+    location: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
 struct StreamForm<'a> {
     #[serde(borrow)]
     stream: Cow<'a, str>,
@@ -59,16 +76,7 @@ impl CreateBasin {
     pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
         let form: BasinForm<'_> = from_slice(body).map_err(bad_json)?;
         let basin = BasinName::new(&form.basin).map_err(bad_json)?;
-        let known = form.location.as_deref().map(is_our_location).transpose()?;
-        let config = form.config.unwrap_or_default();
-        config.validate()?;
-        if known == Some(false) {
-            let message = format!("unknown location: the only one is {LOCATION_NAME}");
-            return Err(ApiError::new(Code::Invalid, message));
-        }
-        if config.stream_cipher.is_some() {
-            return Err(ApiError::new(Code::NotImplemented, "stream ciphers: not implemented"));
-        }
+        let config = judged(form.config, form.location.as_deref())?;
         Ok(Self { basin, config })
     }
 
@@ -77,6 +85,71 @@ impl CreateBasin {
     pub fn idempotency_config(&self) -> String {
         canonical(&self.config)
     }
+}
+
+impl EnsureBasin {
+    /// Reads and judges a request body; an empty one and `null` ask for the defaults.
+    ///
+    /// * Errors: as [`CreateBasin::parse`].
+    pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let Some(form) = optional::<EnsureBasinForm<'_>>(body)? else {
+            return Ok(Self::default());
+        };
+        Ok(Self { config: judged(form.config, form.location.as_deref())? })
+    }
+}
+
+/// Judges what a request says about a basin, once its name is known to be legal.
+fn judged(config: Option<BasinConfig>, location: Option<&str>) -> Result<BasinConfig, ApiError> {
+    let location = location::Requested::parse(location)?;
+    let config = config.unwrap_or_default();
+    config.validate()?;
+    location.check()?;
+    check_cipher(config.stream_cipher)?;
+    Ok(config)
+}
+
+fn check_cipher(cipher: Option<Cipher>) -> Result<(), ApiError> {
+    match cipher {
+        None => Ok(()),
+        Some(_) => Err(ApiError::new(Code::NotImplemented, "stream ciphers: not implemented")),
+    }
+}
+
+/// Reads and judges the body of a PUT of a stream: a bare configuration; an empty body and `null`
+/// ask for the defaults.
+///
+/// * Errors: 400 `bad_json`; 422 `invalid` for a retention age of 0.
+pub fn ensure_stream(body: &[u8]) -> Result<PartialStreamConfig, ApiError> {
+    let config: PartialStreamConfig = optional(body)?.unwrap_or_default();
+    config.validate()?;
+    Ok(config)
+}
+
+/// Reads and judges the body of a PATCH of a basin.
+///
+/// * Errors: as [`CreateBasin::parse`].
+pub fn reconfigure_basin(body: &[u8]) -> Result<BasinConfigPatch, ApiError> {
+    let patch: BasinConfigPatch = from_slice(body).map_err(bad_json)?;
+    patch.validate()?;
+    if let Change::Set(cipher) = patch.stream_cipher {
+        check_cipher(Some(cipher))?;
+    }
+    Ok(patch)
+}
+
+/// Reads and judges the body of a PATCH of a stream.
+///
+/// * Errors: 400 `bad_json`; 422 `invalid` for a retention age of 0.
+pub fn reconfigure_stream(body: &[u8]) -> Result<StreamConfigPatch, ApiError> {
+    let patch: StreamConfigPatch = from_slice(body).map_err(bad_json)?;
+    patch.validate()?;
+    Ok(patch)
+}
+
+/// An object that need not be there.
+fn optional<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<Option<T>, ApiError> {
+    if body.is_empty() { Ok(None) } else { from_slice_or_null(body).map_err(bad_json) }
 }
 
 impl CreateStream {
@@ -107,16 +180,6 @@ fn canonical(config: &impl serde::Serialize) -> String {
 
 fn bad_json(problem: impl std::fmt::Display) -> ApiError {
     ApiError::new(Code::BadJson, problem.to_string())
-}
-
-/// Whether the location is ours; 400 `bad_json` when it is not a location name at all.
-fn is_our_location(name: &str) -> Result<bool, ApiError> {
-    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b':' | b'-' | b'.');
-    if !(1..=LOCATION_CHARS_MAX).contains(&name.len()) || !name.bytes().all(legal) {
-        let message = "location must be 1 to 64 ASCII letters, digits, colons, hyphens or dots";
-        return Err(bad_json(message));
-    }
-    Ok(name == LOCATION_NAME)
 }
 
 #[cfg(test)]

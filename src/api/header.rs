@@ -4,7 +4,7 @@
 //! Values of keys and tokens are never quoted in a message.
 
 use super::error::{ApiError, Code};
-use super::negotiate::{MediaType, media_type, request_coding};
+use super::negotiate::{MediaType, media_type, request_coding, unsupported_coding};
 use super::request::{Headers, trim};
 use crate::codec::Format;
 use crate::codec::sse::EventId;
@@ -78,26 +78,32 @@ pub(crate) fn last_event_id(headers: &dyn Headers) -> Result<Option<EventId>, Ap
     Ok(Some(id))
 }
 
-/// Checks that a body comes without a content coding: none is understood yet.
+/// Checks that a session comes without a content coding: its messages have their own.
 pub(crate) fn check_uncoded_body(headers: &dyn Headers) -> Result<(), ApiError> {
-    let mut plain = true;
-    headers.all("content-encoding", &mut |value| {
-        let coding = trim(value);
-        plain &= coding.is_empty() || coding.eq_ignore_ascii_case(b"identity");
-    });
-    if plain {
-        return Ok(());
+    match request_coding(headers)? {
+        None => Ok(()),
+        Some(_) => Err(unsupported_coding("identity")),
     }
-    let message = "the only content coding understood is identity";
-    let error = ApiError::new(Code::UnsupportedMediaType, message);
-    Err(error.with_header("accept-encoding", "identity"))
 }
 
-/// Checks that a body can be taken as JSON: uncoded, and declared as JSON.
+/// Checks that a body can be taken as JSON: declared so, and coded as we understand it or not.
 pub(crate) fn check_json_body(headers: &dyn Headers) -> Result<(), ApiError> {
     request_coding(headers)?;
     if media_type(headers, "content-type") != Some(MediaType::Json) {
         return Err(ApiError::new(Code::BadJson, "content-type must be application/json"));
     }
     Ok(())
+}
+
+/// Whether a request with an optional JSON body has one that counts: without a `content-type` it
+/// has none.
+///
+/// * Errors: a body declared as anything but JSON, as [`check_json_body`].
+pub(crate) fn has_json_body(headers: &dyn Headers) -> Result<bool, ApiError> {
+    if headers.first("content-type").is_none() {
+        request_coding(headers)?;
+        return Ok(false);
+    }
+    check_json_body(headers)?;
+    Ok(true)
 }

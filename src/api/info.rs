@@ -3,11 +3,9 @@
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+use super::location::LOCATION_NAME;
 use super::response::{Provision, Response};
 use crate::types::{BasinName, Cipher, StreamName};
-
-/// The one location that a single-site server has; every basin is there.
-pub const LOCATION_NAME: &str = "local";
 
 /// A basin as listings and creation show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,14 +32,10 @@ pub struct StreamInfo<'a> {
 }
 
 impl BasinInfo<'_> {
-    /// The answer to a create request: 201 for a new basin, 200 for a replay.
+    /// The answer to POST and PUT: 201 for a new basin, 200 for one that was there.
     #[must_use]
     pub fn provisioned(&self, provision: Provision) -> Response {
-        let status = match provision {
-            Provision::Created => 201,
-            Provision::Noop => 200,
-        };
-        Response::json(status, self).with_provision(provision)
+        Response::json(status_of(provision), self).with_provision(provision)
     }
 
     /// A page of basins; `has_more` says whether at least one more matches.
@@ -57,10 +51,16 @@ impl BasinInfo<'_> {
 }
 
 impl StreamInfo<'_> {
-    /// The answer to a create request: 201, for a replay too.
+    /// The answer to POST: 201, for a replay too.
     #[must_use]
-    pub fn provisioned(&self, provision: Provision) -> Response {
+    pub fn created(&self, provision: Provision) -> Response {
         Response::json(201, self).with_provision(provision)
+    }
+
+    /// The answer to PUT: 201 for a new stream, 200 for one that was there.
+    #[must_use]
+    pub fn ensured(&self, provision: Provision) -> Response {
+        Response::json(status_of(provision), self).with_provision(provision)
     }
 
     /// A page of streams; `has_more` says whether at least one more matches.
@@ -72,6 +72,13 @@ impl StreamInfo<'_> {
             has_more: bool,
         }
         Response::json(200, &Page { streams, has_more })
+    }
+}
+
+fn status_of(provision: Provision) -> u16 {
+    match provision {
+        Provision::Created => 201,
+        Provision::Updated | Provision::Noop => 200,
     }
 }
 
@@ -155,9 +162,11 @@ mod tests {
         let created = info.provisioned(Provision::Created);
         assert_eq!((created.status, body(&created)), (201, active));
         assert_eq!(created.headers, [("s2-provision-result", "created".into())]);
-        let replayed = info.provisioned(Provision::Noop);
-        assert_eq!((replayed.status, body(&replayed)), (200, active));
-        assert_eq!(replayed.headers, [("s2-provision-result", "noop".into())]);
+        for (provision, text) in [(Provision::Noop, "noop"), (Provision::Updated, "updated")] {
+            let existing = info.provisioned(provision);
+            assert_eq!((existing.status, body(&existing)), (200, active));
+            assert_eq!(existing.headers, [("s2-provision-result", text.into())]);
+        }
 
         let deleting = BasinInfo { deleted_at_us: Some(1), ..info };
         let page = BasinInfo::page(&[info, deleting], true);
@@ -172,8 +181,14 @@ mod tests {
         let info = StreamInfo { name: &name, created_at_us: 0, deleted_at_us: None, cipher: None };
         let plain = r#"{"name":"日本/x y","created_at":"1970-01-01T00:00:00.000000Z","deleted_at":null,"cipher":null}"#;
         for provision in [Provision::Created, Provision::Noop] {
-            let response = info.provisioned(provision);
+            let response = info.created(provision);
             assert_eq!((response.status, body(&response)), (201, plain));
+        }
+        for (provision, status) in
+            [(Provision::Created, 201), (Provision::Updated, 200), (Provision::Noop, 200)]
+        {
+            let response = info.ensured(provision);
+            assert_eq!((response.status, body(&response)), (status, plain));
         }
         let other = StreamInfo { deleted_at_us: Some(1), cipher: Some(Cipher::Aegis256), ..info };
         let shown = r#"{"name":"日本/x y","created_at":"1970-01-01T00:00:00.000000Z","deleted_at":"1970-01-01T00:00:00.000001Z","cipher":"aegis-256"}"#;

@@ -26,6 +26,7 @@ pub mod cors;
 pub mod error;
 mod header;
 pub mod info;
+pub mod location;
 pub mod negotiate;
 mod percent;
 pub mod query;

@@ -68,9 +68,14 @@ pub fn request_coding(headers: &dyn Headers) -> Result<Option<Coding>, ApiError>
     if is_understood {
         return Ok(coding);
     }
-    let message = "content-encoding must be one of zstd, gzip and identity";
+    Err(unsupported_coding("zstd,gzip"))
+}
+
+/// 415, saying which codings a body may have.
+pub(crate) fn unsupported_coding(understood: &'static str) -> ApiError {
+    let message = format!("content-encoding must be one of {understood}, or absent");
     let error = ApiError::new(Code::UnsupportedMediaType, message);
-    Err(error.with_header("accept-encoding", "zstd,gzip"))
+    error.with_header("accept-encoding", understood)
 }
 
 /// How to code the body of a unary answer: zstd before gzip, whatever their weights, as far as

@@ -43,7 +43,9 @@ pub struct Response {
 pub enum Provision {
     /// It is new.
     Created,
-    /// It was there already, from the same request sent before.
+    /// It was there already, and its configuration is another now.
+    Updated,
+    /// It was there already, just as it was asked for; nothing was written.
     Noop,
 }
 
@@ -96,6 +98,7 @@ impl Response {
     pub fn with_provision(self, provision: Provision) -> Self {
         let text = match provision {
             Provision::Created => "created",
+            Provision::Updated => "updated",
             Provision::Noop => "noop",
         };
         self.with_header("s2-provision-result", text)
@@ -133,7 +136,11 @@ mod tests {
 
     #[test]
     fn the_provision_result_is_a_header() {
-        for (provision, text) in [(Provision::Created, "created"), (Provision::Noop, "noop")] {
+        for (provision, text) in [
+            (Provision::Created, "created"),
+            (Provision::Updated, "updated"),
+            (Provision::Noop, "noop"),
+        ] {
             let response = Response::text(201, "x").with_provision(provision);
             assert_eq!(response.headers, [("s2-provision-result", text.into())]);
         }

@@ -35,6 +35,17 @@ pub enum Operation {
     },
     /// A basin's configuration.
     GetBasin(BasinName),
+    /// Create a basin, or replace the configuration of the one that is there
+    /// ([`control::EnsureBasin`](super::control::EnsureBasin)).
+    EnsureBasin {
+        /// Its name.
+        basin: BasinName,
+        /// Whether the body counts: without a `content-type` it does not.
+        has_body: bool,
+    },
+    /// Change a basin's configuration
+    /// ([`control::reconfigure_basin`](super::control::reconfigure_basin)).
+    ReconfigureBasin(BasinName),
     /// Delete a basin.
     DeleteBasin(BasinName),
     /// A page of a basin's streams.
@@ -54,8 +65,26 @@ pub enum Operation {
     },
     /// A stream's configuration.
     GetStream(StreamPath),
+    /// Create a stream, or replace the configuration of the one that is there
+    /// ([`control::ensure_stream`](super::control::ensure_stream)).
+    EnsureStream {
+        /// Which one.
+        path: StreamPath,
+        /// Whether the body counts: without a `content-type` it does not.
+        has_body: bool,
+    },
+    /// Change a stream's configuration
+    /// ([`control::reconfigure_stream`](super::control::reconfigure_stream)).
+    ReconfigureStream(StreamPath),
     /// Delete a stream.
     DeleteStream(StreamPath),
+    /// All locations.
+    ListLocations,
+    /// The location of new basins.
+    GetDefaultLocation,
+    /// Make the location that the body names the one of new basins
+    /// ([`location::set_default`](super::location::set_default)).
+    SetDefaultLocation,
     /// A stream's tail.
     CheckTail(StreamPath),
     /// Append the batch in the body.
@@ -129,9 +158,9 @@ pub fn route(parts: &Parts<'_>) -> Result<Operation, ApiError> {
         Resource::Health => Ok(Operation::Health),
         Resource::Metrics => Ok(Operation::Metrics),
         Resource::Basins => basins(method, parts),
-        Resource::Basin(raw) => basin(method, raw),
+        Resource::Basin(raw) => basin(method, raw, parts),
         Resource::Streams => streams(method, parts),
-        Resource::Stream(raw) => stream(method, stream_path(raw, parts)?),
+        Resource::Stream(raw) => stream(method, stream_path(raw, parts)?, parts),
         Resource::Tail(raw) => Ok(Operation::CheckTail(stream_path(raw, parts)?)),
         Resource::Records(raw) => {
             let path = stream_path(raw, parts)?;
@@ -139,7 +168,8 @@ pub fn route(parts: &Parts<'_>) -> Result<Operation, ApiError> {
         }
         Resource::AccessTokens | Resource::AccessToken => Err(not_implemented("access tokens")),
         Resource::Usage => Err(not_implemented("usage metrics")),
-        Resource::Locations | Resource::DefaultLocation => Err(not_implemented("locations")),
+        Resource::Locations => Ok(Operation::ListLocations),
+        Resource::DefaultLocation => default_location(method, parts),
     }
 }
 
@@ -262,12 +292,19 @@ fn basins(method: Method, parts: &Parts<'_>) -> Result<Operation, ApiError> {
     Ok(Operation::CreateBasin { token })
 }
 
-fn basin(method: Method, raw: &str) -> Result<Operation, ApiError> {
+fn basin(method: Method, raw: &str, parts: &Parts<'_>) -> Result<Operation, ApiError> {
     let basin = name_in_path("basin", raw, BasinName::new)?;
     match method {
-        Method::Get => Ok(Operation::GetBasin(basin)),
+        Method::Put => {
+            let has_body = header::has_json_body(parts.headers)?;
+            Ok(Operation::EnsureBasin { basin, has_body })
+        }
+        Method::Patch => {
+            header::check_json_body(parts.headers)?;
+            Ok(Operation::ReconfigureBasin(basin))
+        }
         Method::Delete => Ok(Operation::DeleteBasin(basin)),
-        _ => Err(not_implemented("ensure or reconfigure basin")),
+        Method::Get | Method::Post => Ok(Operation::GetBasin(basin)),
     }
 }
 
@@ -282,12 +319,27 @@ fn streams(method: Method, parts: &Parts<'_>) -> Result<Operation, ApiError> {
     Ok(Operation::CreateStream { basin, token })
 }
 
-fn stream(method: Method, path: StreamPath) -> Result<Operation, ApiError> {
+fn stream(method: Method, path: StreamPath, parts: &Parts<'_>) -> Result<Operation, ApiError> {
     match method {
-        Method::Get => Ok(Operation::GetStream(path)),
+        Method::Put => {
+            let has_body = header::has_json_body(parts.headers)?;
+            Ok(Operation::EnsureStream { path, has_body })
+        }
+        Method::Patch => {
+            header::check_json_body(parts.headers)?;
+            Ok(Operation::ReconfigureStream(path))
+        }
         Method::Delete => Ok(Operation::DeleteStream(path)),
-        _ => Err(not_implemented("ensure or reconfigure stream")),
+        Method::Get | Method::Post => Ok(Operation::GetStream(path)),
     }
+}
+
+fn default_location(method: Method, parts: &Parts<'_>) -> Result<Operation, ApiError> {
+    if method != Method::Put {
+        return Ok(Operation::GetDefaultLocation);
+    }
+    header::check_json_body(parts.headers)?;
+    Ok(Operation::SetDefaultLocation)
 }
 
 fn append(path: StreamPath, parts: &Parts<'_>) -> Result<Operation, ApiError> {

@@ -1,8 +1,8 @@
 //! Which basins and streams exist in one shard, sorted by name.
 //!
-//! Every shard knows all basins (shard 0 owns them, the others hold copies) and the streams that
-//! it owns. Pure bookkeeping: what may be done, and when an answer may go out, is decided by the
-//! callers.
+//! Every shard holds copies of all basins, as they are durably and for everyone, and the streams
+//! that it owns. Pure bookkeeping: what may be done, and when an answer may go out, is decided by
+//! the callers.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -12,21 +12,10 @@ use super::record::{BasinRecord, StreamRecord};
 use super::stream::Stream;
 use crate::types::{BasinName, StreamId, StreamName};
 
-/// A basin, and the tickets of the entries about it (0 for copies, which are durable).
-#[derive(Debug, Clone)]
-pub struct Basin {
-    /// What it is.
-    pub record: BasinRecord,
-    /// Ticket of its creation.
-    pub created_ticket: u64,
-    /// Ticket of the last change.
-    pub ticket: u64,
-}
-
 /// Basins and streams of one shard.
 #[derive(Debug)]
 pub struct Catalog {
-    basins: BTreeMap<BasinName, Basin>,
+    basins: BTreeMap<BasinName, BasinRecord>,
     streams: BTreeMap<BasinName, BTreeMap<StreamName, Rc<Stream>>>,
     by_id: BTreeMap<StreamId, Rc<Stream>>,
     next_stream_id: u64,
@@ -46,15 +35,13 @@ impl Default for Catalog {
 impl Catalog {
     /// The basin of this name.
     #[must_use]
-    pub fn basin(&self, name: &BasinName) -> Option<&Basin> {
+    pub fn basin(&self, name: &BasinName) -> Option<&BasinRecord> {
         self.basins.get(name)
     }
 
     /// Adds or replaces a basin.
-    pub fn put_basin(&mut self, name: BasinName, record: BasinRecord, ticket: u64) {
-        let known = self.basins.get(&name);
-        let created_ticket = known.map_or(ticket, |b| b.created_ticket);
-        self.basins.insert(name, Basin { record, created_ticket, ticket });
+    pub fn put_basin(&mut self, name: BasinName, record: BasinRecord) {
+        self.basins.insert(name, record);
     }
 
     /// Removes a basin; its streams are gone already.
@@ -63,7 +50,7 @@ impl Catalog {
     }
 
     /// All basins, sorted.
-    pub fn basins(&self) -> impl Iterator<Item = (&BasinName, &Basin)> {
+    pub fn basins(&self) -> impl Iterator<Item = (&BasinName, &BasinRecord)> {
         self.basins.iter()
     }
 
@@ -72,7 +59,7 @@ impl Catalog {
         &'a self,
         prefix: &'a str,
         start_after: &'a str,
-    ) -> impl Iterator<Item = &'a Basin> {
+    ) -> impl Iterator<Item = &'a BasinRecord> {
         // Names are few; the simplest walk is fast enough.
         let walk = self.basins.iter();
         walk.filter(move |(name, _)| {

@@ -4,8 +4,10 @@
 
 pub mod catalog;
 pub mod record;
+pub mod registry;
 pub mod stream;
 
-pub use catalog::{Basin, Catalog};
+pub use catalog::Catalog;
 pub use record::{BasinRecord, Creation, Gone, StreamRecord};
+pub use registry::{Decided, Registry};
 pub use stream::{SavedState, Stream};

@@ -30,6 +30,10 @@ pub struct Stream {
     pub last_ticket: Cell<u64>,
     /// Ticket of its creation.
     pub created_ticket: u64,
+    /// Ticket of the last entry of its metadata.
+    pub metadata_ticket: Cell<u64>,
+    /// Whether it was logged that it is gone.
+    pub gone: Cell<bool>,
     /// Its durable tail moved, or it is being deleted.
     pub changed: Notify,
 }
@@ -48,6 +52,8 @@ impl Stream {
             index: RefCell::default(),
             last_ticket: created_ticket.into(),
             created_ticket,
+            metadata_ticket: created_ticket.into(),
+            gone: Cell::default(),
             changed: Notify::default(),
         }
     }

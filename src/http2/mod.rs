@@ -18,11 +18,16 @@
 #![forbid(unsafe_code)]
 
 mod body;
+mod head;
 mod transport;
 
 pub use body::{Collected, collect, send};
 pub use h2::server::{Connection, Handshake, SendResponse};
 pub use h2::{Error, Reason, RecvStream, SendStream};
+pub use head::{Fields, RequestHead, ResponseHead};
+
+/// A request as the crate accepts it.
+pub type Request = http::Request<RecvStream>;
 pub use transport::Transport;
 
 use bytes::Bytes;

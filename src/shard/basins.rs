@@ -1,14 +1,16 @@
-//! Operations on basins: shard 0 decides and logs, every other shard holds a copy.
+//! Operations on basins: shard 0 decides and logs, every shard holds a copy, shard 0 last.
 //!
 //! An answer goes out only when all copies show what it says, so whoever got it can use the basin
-//! through any core at once. Changes take turns on the core of shard 0, from the decision until all
-//! copies are made, so an older state never overtakes a newer one.
+//! through any core at once. Changes of one basin take turns on the core of shard 0, from the
+//! decision until all copies are made, so an older state never overtakes a newer one; those of
+//! different basins share the log's groups like appends.
 
 use std::rc::Rc;
 
 use super::call::{Answer, Call, CallResult, Page, StreamPath};
 use super::core::Core;
 use super::engine::Engine;
+use crate::api::response::Provision;
 use crate::control::{BasinRecord, StreamRecord};
 use crate::io::Io;
 use crate::types::{BasinName, Refusal};
@@ -46,18 +48,16 @@ impl<I: Io> Core<I> {
         name: &BasinName,
         call: Call,
     ) -> CallResult {
-        let turn = self.basin_turn.acquire_permit(1).await;
-        let _turn = turn.map_err(|_| Refusal::Draining)?;
+        let _turn = self.basin_turns.take(name).await;
         let deletes = matches!(call, Call::MarkBasinDeleted(_));
         let result = engine.handle(call).await;
-        // Even a refusal says that it exists: then it must be there for everyone.
-        if matches!(result, Ok(_) | Err(Refusal::AlreadyExists(_)))
-            && let Ok(Answer::Basin(record, _)) = engine.basin(name).await
-        {
-            self.copy_basin(&record).await?;
-        }
-        if deletes && result.is_ok() {
-            self.finish_basin_deletion(engine, name.clone());
+        if let Ok(Answer::Basin(record, provision)) = &result {
+            if *provision != Provision::Noop {
+                self.copy_basin(record).await?;
+            }
+            if deletes {
+                self.finish_basin_deletion(engine, name.clone());
+            }
         }
         result
     }
@@ -80,23 +80,16 @@ impl<I: Io> Core<I> {
         basin: &BasinName,
     ) -> Result<(), Refusal> {
         // Asked for twice, the other call may have done it, and the name may be in use again.
-        let marked = match engine.basin(basin).await {
-            Ok(Answer::Basin(record, _)) if record.deleted_us.is_some() => record,
-            Ok(_) | Err(Refusal::BasinNotFound(_)) => return Ok(()),
-            Err(error) => return Err(error),
-        };
+        let marked = |record: &BasinRecord| record.deleted_us.is_some();
+        let Some(found) = engine.basin_copy(basin).filter(marked) else { return Ok(()) };
         self.call_all(|| Call::DeleteStreamsOf(basin.clone())).await?;
-        let turn = self.basin_turn.acquire_permit(1).await;
-        let _turn = turn.map_err(|_| Refusal::Draining)?;
-        match engine.basin(basin).await {
-            Ok(Answer::Basin(record, _)) if record == marked => {}
-            Ok(_) | Err(Refusal::BasinNotFound(_)) => return Ok(()),
-            Err(error) => return Err(error),
+        let _turn = self.basin_turns.take(basin).await;
+        if engine.basin_copy(basin).as_ref() != Some(&found) {
+            return Ok(());
         }
-        // The copies last, so that nobody sees the basin gone before that is durable.
+        // The copies afterwards, so that nobody sees the basin gone before that is durable.
         self.call(0, Call::ForgetBasin(basin.clone())).await?;
-        let copies = (1..self.shards).map(|s| self.call(s, Call::ForgetBasin(basin.clone())));
-        futures_util::future::try_join_all(copies).await.map(|_| ())
+        self.to_every_copy(|| Call::DropBasinCopy(basin.clone())).await
     }
 
     /// At start: has all shards hold copies of shard 0's basins.
@@ -130,9 +123,15 @@ impl<I: Io> Core<I> {
         }
     }
 
-    /// Sends a basin's state to all shards but 0.
-    pub(super) async fn copy_basin(self: &Rc<Self>, record: &BasinRecord) -> Result<(), Refusal> {
-        let copies = (1..self.shards).map(|s| self.call(s, Call::CopyBasin(record.clone())));
-        futures_util::future::try_join_all(copies).await.map(|_| ())
+    /// Has all copies show a basin's state.
+    async fn copy_basin(self: &Rc<Self>, record: &BasinRecord) -> Result<(), Refusal> {
+        self.to_every_copy(|| Call::CopyBasin(record.clone())).await
+    }
+
+    /// Has every shard change its copy; shard 0, which shows the basin to clients, last.
+    async fn to_every_copy(self: &Rc<Self>, call: impl Fn() -> Call) -> Result<(), Refusal> {
+        let others = (1..self.shards).map(|shard| self.call(shard, call()));
+        futures_util::future::try_join_all(others).await?;
+        self.call(0, call()).await.map(|_| ())
     }
 }

@@ -4,13 +4,14 @@
 //! buffer, a read comes back as the finished body.
 
 use crate::api::query::ReadQuery;
+use crate::api::response::Provision;
 pub use crate::api::route::StreamPath;
 use crate::codec::BatchForm;
 use crate::control::{BasinRecord, Creation, StreamRecord};
 use crate::metrics::{ExecutorSnapshot, Snapshot};
 use crate::types::{
-    Ack, AppendInput, BasinConfig, BasinName, PartialStreamConfig, Refusal, StreamConfig,
-    StreamName, StreamPosition,
+    Ack, AppendInput, BasinConfig, BasinConfigPatch, BasinName, PartialStreamConfig, Refusal,
+    StreamConfig, StreamConfigPatch, StreamName, StreamPosition,
 };
 
 /// A page of a listing.
@@ -58,6 +59,20 @@ pub enum Call {
         /// How its creation is recognised.
         creation: Option<Creation>,
     },
+    /// Create a stream, or replace the configuration of the one that is there.
+    EnsureStream {
+        /// Which one.
+        path: StreamPath,
+        /// What is asked for; what is unset becomes the default.
+        config: PartialStreamConfig,
+    },
+    /// Change a stream's configuration; answered with the whole of it.
+    ReconfigureStream {
+        /// Which one.
+        path: StreamPath,
+        /// The changes.
+        patch: StreamConfigPatch,
+    },
     /// A stream's configuration.
     GetStream(StreamPath),
     /// Delete a stream.
@@ -73,24 +88,53 @@ pub enum Call {
         /// How its creation is recognised.
         creation: Option<Creation>,
     },
-    /// A basin as it is.
+    /// Create a basin, or replace the configuration of the one that is there; shard 0 only.
+    EnsureBasin {
+        /// Its name.
+        basin: BasinName,
+        /// Its configuration.
+        config: BasinConfig,
+    },
+    /// Change a basin's configuration; shard 0 only.
+    ReconfigureBasin {
+        /// Its name.
+        basin: BasinName,
+        /// The changes.
+        patch: BasinConfigPatch,
+    },
+    /// A basin as it is for everyone; shard 0 only.
     GetBasin(BasinName),
     /// Mark a basin as being deleted; shard 0 only.
     MarkBasinDeleted(BasinName),
-    /// Basins, sorted.
+    /// Basins as they are for everyone, sorted; shard 0 only.
     ListBasins(Page),
     /// Take over a copy of a basin from shard 0.
     CopyBasin(BasinRecord),
     /// Delete all streams of a basin.
     DeleteStreamsOf(BasinName),
-    /// Forget a basin whose streams are gone; shard 0 logs it.
+    /// Log that a basin, whose streams are gone, is gone too; shard 0 only.
     ForgetBasin(BasinName),
+    /// Drop the copy of a basin that is gone.
+    DropBasinCopy(BasinName),
     /// Numbers of the shard for the metrics.
     Metrics,
     /// Numbers of the shard's core for the metrics.
     CoreMetrics,
     /// Whether the shard takes appends.
     Health,
+}
+
+impl Call {
+    /// The basin that this call may change; such calls take turns.
+    pub(super) fn changes_basin(&self) -> Option<&BasinName> {
+        match self {
+            Self::CreateBasin { basin, .. }
+            | Self::EnsureBasin { basin, .. }
+            | Self::ReconfigureBasin { basin, .. }
+            | Self::MarkBasinDeleted(basin) => Some(basin),
+            _ => None,
+        }
+    }
 }
 
 /// What an operation answers.
@@ -106,12 +150,12 @@ pub enum Answer {
     Tail(StreamPosition),
     /// A stream's configuration.
     StreamConfig(StreamConfig),
-    /// A stream, and whether this call created it.
-    Stream(StreamRecord, bool),
+    /// A stream, and what this call did to it.
+    Stream(StreamRecord, Provision),
     /// Streams, sorted.
     Streams(Vec<StreamRecord>),
-    /// A basin, and whether this call created it.
-    Basin(BasinRecord, bool),
+    /// A basin, and what this call did to it.
+    Basin(BasinRecord, Provision),
     /// Basins, sorted.
     Basins(Vec<BasinRecord>),
     /// Numbers of a shard for the metrics.

@@ -1,12 +1,18 @@
-//! Creating, showing and deleting basins and streams, each logged before it is answered.
+//! Creating, changing, showing and deleting streams, each logged before it is answered.
 
 use std::rc::Rc;
 
 use super::call::{Answer, CallResult, Page, StreamPath};
 use super::engine::{Engine, Refused};
-use crate::control::{BasinRecord, Creation, Stream, StreamRecord};
+use crate::api::response::Provision;
+use crate::control::{Creation, Stream, StreamRecord};
 use crate::io::Io;
-use crate::types::{BasinConfig, BasinName, PartialStreamConfig, Refusal, StreamConfig};
+use crate::types::{
+    BasinConfig, BasinName, PartialStreamConfig, Refusal, StreamConfig, StreamConfigPatch,
+};
+
+/// Streams of a deleted basin that are deleted at once; then others have a turn.
+const DELETIONS_AT_ONCE: usize = 256;
 
 impl<I: Io> Engine<I> {
     /// The stream to append to, created if its basin says so.
@@ -51,41 +57,34 @@ impl<I: Io> Engine<I> {
     /// The stream of this name, if it may be used.
     fn find_stream(&self, path: &StreamPath) -> Result<Rc<Stream>, Refused> {
         let catalog = self.catalog.borrow();
-        let Some(basin) = catalog.basin(&path.basin) else {
+        if catalog.basin(&path.basin).is_none() {
             return Err(Refusal::BasinNotFound(path.basin.to_string()).into());
-        };
+        }
         let name = || path.stream.to_string();
         match catalog.stream(&path.basin, &path.stream) {
-            // It says that the basin exists.
-            None => Err(Refused {
-                refusal: Refusal::StreamNotFound(name()),
-                ticket: basin.created_ticket,
-            }),
+            None => Err(Refusal::StreamNotFound(name()).into()),
             Some(stream) if stream.is_deleting() => Err(Refused {
                 refusal: Refusal::StreamDeletionPending(name()),
-                ticket: stream.last_ticket.get(),
+                ticket: stream.metadata_ticket.get(),
             }),
             Some(stream) => Ok(Rc::clone(stream)),
         }
     }
 
-    fn basin_config(&self, name: &BasinName) -> Result<BasinConfig, Refused> {
+    fn basin_config(&self, name: &BasinName) -> Result<BasinConfig, Refusal> {
         let catalog = self.catalog.borrow();
-        let basin = catalog.basin(name);
-        let basin = basin.ok_or_else(|| Refusal::BasinNotFound(name.to_string()))?;
-        Ok(basin.record.config.clone())
+        let basin = catalog.basin(name).ok_or_else(|| Refusal::BasinNotFound(name.to_string()))?;
+        Ok(basin.config.clone())
     }
 
     /// Refuses when the basin is being deleted (or unknown).
-    fn check_basin_is_staying(&self, name: &BasinName) -> Result<(), Refused> {
+    fn check_basin_is_staying(&self, name: &BasinName) -> Result<(), Refusal> {
         let catalog = self.catalog.borrow();
-        let basin = catalog.basin(name);
-        let basin = basin.ok_or_else(|| Refusal::BasinNotFound(name.to_string()))?;
-        if basin.record.deleted_us.is_some() {
-            let refusal = Refusal::BasinDeletionPending(name.to_string());
-            return Err(Refused { refusal, ticket: basin.ticket });
+        let basin = catalog.basin(name).ok_or_else(|| Refusal::BasinNotFound(name.to_string()))?;
+        match basin.deleted_us {
+            None => Ok(()),
+            Some(_) => Err(Refusal::BasinDeletionPending(name.to_string())),
         }
-        Ok(())
     }
 
     fn add_stream(
@@ -124,12 +123,14 @@ impl<I: Io> Engine<I> {
         creation: Option<Creation>,
     ) -> CallResult {
         let made = self.make_stream(path, config, creation);
-        let (stream, created) = match made {
+        let (stream, provision) = match made {
             Ok(made) => made,
             Err(refused) => return self.refuse(refused).await,
         };
+        // As it is now: what happens to it meanwhile may not be durable when this is answered.
+        let record = stream.record();
         self.settle(stream.created_ticket).await?;
-        Ok(Answer::Stream(stream.record(), created))
+        Ok(Answer::Stream(record, provision))
     }
 
     fn make_stream(
@@ -137,12 +138,12 @@ impl<I: Io> Engine<I> {
         path: &StreamPath,
         config: &PartialStreamConfig,
         creation: Option<Creation>,
-    ) -> Result<(Rc<Stream>, bool), Refused> {
+    ) -> Result<(Rc<Stream>, Provision), Refused> {
         self.check_open()?;
         self.check_basin_is_staying(&path.basin)?;
         match self.find_stream(path) {
             Ok(stream) if creation.is_some() && stream.record().creation == creation => {
-                Ok((stream, false))
+                Ok((stream, Provision::Noop))
             }
             Ok(stream) => Err(Refused {
                 refusal: Refusal::AlreadyExists(format!("stream `{}`", path.stream)),
@@ -151,29 +152,123 @@ impl<I: Io> Engine<I> {
             Err(Refused { refusal: Refusal::StreamNotFound(_), .. }) => {
                 let basin = self.basin_config(&path.basin)?;
                 self.check_room_to_create()?;
-                Ok((self.add_stream(path, config, &basin, creation), true))
+                Ok((self.add_stream(path, config, &basin, creation), Provision::Created))
             }
             Err(refused) => Err(refused),
         }
+    }
+
+    /// Creates a stream, or gives the one that is there the configuration asked for.
+    pub(super) async fn ensure_stream(
+        &self,
+        path: &StreamPath,
+        config: &PartialStreamConfig,
+    ) -> CallResult {
+        let (stream, provision) = match self.make_or_change_stream(path, config) {
+            Ok(made) => made,
+            Err(refused) => return self.refuse(refused).await,
+        };
+        let record = stream.record();
+        self.settle(stream.metadata_ticket.get()).await?;
+        Ok(Answer::Stream(record, provision))
+    }
+
+    fn make_or_change_stream(
+        &self,
+        path: &StreamPath,
+        config: &PartialStreamConfig,
+    ) -> Result<(Rc<Stream>, Provision), Refused> {
+        self.check_open()?;
+        self.check_basin_is_staying(&path.basin)?;
+        let basin = self.basin_config(&path.basin)?;
+        match self.find_stream(path) {
+            Ok(stream) => {
+                let config = config.resolve(&basin.default_stream_config);
+                let provision = self.change_config(&stream, config)?;
+                Ok((stream, provision))
+            }
+            Err(Refused { refusal: Refusal::StreamNotFound(_), .. }) => {
+                self.check_room_to_create()?;
+                Ok((self.add_stream(path, config, &basin, None), Provision::Created))
+            }
+            Err(refused) => Err(refused),
+        }
+    }
+
+    /// Changes a stream's configuration; returns the whole of it.
+    pub(super) async fn reconfigure_stream(
+        &self,
+        path: &StreamPath,
+        patch: &StreamConfigPatch,
+    ) -> Result<StreamConfig, Refusal> {
+        let stream = match self.patch_stream(path, patch) {
+            Ok(stream) => stream,
+            Err(refused) => return self.refuse(refused).await,
+        };
+        let config = stream.record().config;
+        self.settle(stream.metadata_ticket.get()).await?;
+        Ok(config)
+    }
+
+    fn patch_stream(
+        &self,
+        path: &StreamPath,
+        patch: &StreamConfigPatch,
+    ) -> Result<Rc<Stream>, Refused> {
+        self.check_open()?;
+        self.check_basin_is_staying(&path.basin)?;
+        let basin = self.basin_config(&path.basin)?;
+        let stream = self.find_stream(path)?;
+        let before = stream.record().config;
+        let after = patch.apply_to_stream(&before, &basin.default_stream_config);
+        self.change_config(&stream, after)?;
+        Ok(stream)
+    }
+
+    /// Logs a stream's new configuration, unless it is the one that it has.
+    fn change_config(
+        &self,
+        stream: &Rc<Stream>,
+        config: StreamConfig,
+    ) -> Result<Provision, Refusal> {
+        let record = stream.record();
+        if record.config == config {
+            return Ok(Provision::Noop);
+        }
+        self.check_room_to_create()?;
+        self.change_stream(stream, StreamRecord { config, ..record });
+        Ok(Provision::Updated)
+    }
+
+    /// Logs what a stream is from now on. What is appended next is judged by it already.
+    fn change_stream(&self, stream: &Rc<Stream>, record: StreamRecord) {
+        let ticket = self.log_stream(&record, stream);
+        stream.set_record(record);
+        stream.metadata_ticket.set(ticket);
+        stream.last_ticket.set(ticket);
     }
 
     /// A stream's configuration.
     pub(super) async fn stream_config(&self, path: &StreamPath) -> Result<StreamConfig, Refusal> {
         match self.find_stream(path) {
             Ok(stream) => {
-                self.settle(stream.created_ticket).await?;
-                Ok(stream.record().config)
+                let config = stream.record().config;
+                self.settle(stream.metadata_ticket.get()).await?;
+                Ok(config)
             }
             Err(refused) => self.refuse(refused).await,
         }
     }
 
     /// Marks a stream as being deleted and purges it; returns once both are durable.
+    ///
+    /// A name is looked up once, here: however long the log takes, what goes is the stream that
+    /// bore it then.
     pub(super) async fn delete_stream(&self, path: &StreamPath) -> CallResult {
         self.check_open()?;
         match self.find_stream(path) {
             Ok(stream) => self.delete(&stream).await.map(|()| Answer::Done),
-            // Asked again while it goes on: the same answer, when the mark is durable.
+            // Asked again while it goes on: the same answer, when it is durable.
             Err(Refused { refusal: Refusal::StreamDeletionPending(_), ticket }) => {
                 self.settle(ticket).await.map(|()| Answer::Done)
             }
@@ -181,19 +276,23 @@ impl<I: Io> Engine<I> {
         }
     }
 
-    /// Deletes a stream: first the durable mark, then that it is gone. A crash in between leaves
-    /// the mark, and a restart goes on from there.
+    /// Deletes a stream, and returns when that is durable.
+    ///
+    /// * Cancel: it is deleted all the same.
     pub async fn delete(&self, stream: &Rc<Stream>) -> Result<(), Refusal> {
+        self.log_deletion(stream);
+        self.settle(stream.last_ticket.get()).await
+    }
+
+    /// Logs that a stream is being deleted, then that it is gone. A crash may leave the mark
+    /// alone, and a restart goes on from there.
+    fn log_deletion(&self, stream: &Rc<Stream>) {
         if !stream.is_deleting() {
             let record = StreamRecord { deleted_us: Some(self.io.wall_us()), ..stream.record() };
-            stream.set_record(record.clone());
-            let ticket = self.log_stream(&record, stream);
-            stream.last_ticket.set(ticket);
+            self.change_stream(stream, record);
             stream.changed.notify();
         }
-        self.settle(stream.last_ticket.get()).await?;
-        let ticket = self.log_stream_gone(stream);
-        self.settle(ticket).await
+        self.log_stream_gone(stream);
     }
 
     /// Streams of a basin, sorted, as they are durably: what is not yet created or deleted so is
@@ -201,14 +300,15 @@ impl<I: Io> Engine<I> {
     pub(super) fn list_streams(&self, basin: &BasinName, page: &Page) -> CallResult {
         let catalog = self.catalog.borrow();
         let durable = self.durable.reached();
-        if catalog.basin(basin).is_none_or(|b| b.created_ticket > durable) {
+        if catalog.basin(basin).is_none() {
             return Err(Refusal::BasinNotFound(basin.to_string()));
         }
         let streams = catalog.streams_from(basin, &page.prefix, &page.start_after);
         let shown = streams.filter(|s| s.created_ticket <= durable).take(page.limit);
         let records = shown.map(|stream| {
             let mut record = stream.record();
-            record.deleted_us = record.deleted_us.filter(|_| stream.last_ticket.get() <= durable);
+            record.deleted_us =
+                record.deleted_us.filter(|_| stream.metadata_ticket.get() <= durable);
             record
         });
         Ok(Answer::Streams(records.collect()))
@@ -219,117 +319,20 @@ impl<I: Io> Engine<I> {
     pub(super) async fn delete_streams_of(&self, basin: &BasinName) -> CallResult {
         let streams: Vec<Rc<Stream>> = {
             let catalog = self.catalog.borrow();
-            if catalog.basin(basin).is_none_or(|b| b.record.deleted_us.is_none()) {
+            if catalog.basin(basin).is_none_or(|basin| basin.deleted_us.is_none()) {
                 return Ok(Answer::Done);
             }
             catalog.streams_from(basin, "", "").cloned().collect()
         };
-        for stream in streams {
-            self.delete(&stream).await?;
+        for some in streams.chunks(DELETIONS_AT_ONCE) {
+            some.iter().for_each(|stream| self.log_deletion(stream));
+            for stream in some {
+                self.settle(stream.last_ticket.get()).await?;
+            }
         }
         Ok(Answer::Done)
-    }
-
-    /// Creates a basin, or recognises the same request. Shard 0 only.
-    pub(super) async fn create_basin(
-        &self,
-        name: &BasinName,
-        config: BasinConfig,
-        creation: Option<Creation>,
-    ) -> CallResult {
-        let (record, created, ticket) = match self.make_basin(name, config, creation) {
-            Ok(made) => made,
-            Err(refused) => return self.refuse(refused).await,
-        };
-        self.settle(ticket).await?;
-        Ok(Answer::Basin(record, created))
-    }
-
-    fn make_basin(
-        &self,
-        name: &BasinName,
-        config: BasinConfig,
-        creation: Option<Creation>,
-    ) -> Result<(BasinRecord, bool, u64), Refused> {
-        self.check_open()?;
-        let known = self.catalog.borrow().basin(name).cloned();
-        let Some(basin) = known else {
-            self.check_room_to_create()?;
-            let created_us = self.io.wall_us();
-            let name_text = name.to_string();
-            let record =
-                BasinRecord { name: name_text, created_us, deleted_us: None, config, creation };
-            let ticket = self.log_basin(&record);
-            self.catalog.borrow_mut().put_basin(name.clone(), record.clone(), ticket);
-            return Ok((record, true, ticket));
-        };
-        let refusal = if basin.record.deleted_us.is_some() {
-            Refusal::BasinDeletionPending(name.to_string())
-        } else if creation.is_some() && basin.record.creation == creation {
-            return Ok((basin.record, false, basin.ticket));
-        } else {
-            Refusal::AlreadyExists(format!("basin `{name}`"))
-        };
-        Err(Refused { refusal, ticket: basin.ticket })
-    }
-
-    /// A basin as it is.
-    pub(super) async fn basin(&self, name: &BasinName) -> CallResult {
-        let known = self.catalog.borrow().basin(name).cloned();
-        let basin = known.ok_or_else(|| Refusal::BasinNotFound(name.to_string()))?;
-        self.settle(basin.ticket).await?;
-        Ok(Answer::Basin(basin.record, false))
-    }
-
-    /// Marks a basin as being deleted. Shard 0 only.
-    pub(super) async fn mark_basin_deleted(&self, name: &BasinName) -> CallResult {
-        self.check_open()?;
-        let known = self.catalog.borrow().basin(name).cloned();
-        let mut basin = known.ok_or_else(|| Refusal::BasinNotFound(name.to_string()))?;
-        if basin.record.deleted_us.is_none() {
-            basin.record.deleted_us = Some(self.io.wall_us());
-            basin.ticket = self.log_basin(&basin.record);
-            let record = basin.record.clone();
-            self.catalog.borrow_mut().put_basin(name.clone(), record, basin.ticket);
-        }
-        self.settle(basin.ticket).await?;
-        Ok(Answer::Basin(basin.record, false))
-    }
-
-    /// Basins, sorted, as they are durably; see [`list_streams`](Self::list_streams).
-    pub(super) fn list_basins(&self, page: &Page) -> Answer {
-        let catalog = self.catalog.borrow();
-        let durable = self.durable.reached();
-        let basins = catalog.basins_from(&page.prefix, &page.start_after);
-        let shown = basins.filter(|b| b.created_ticket <= durable).take(page.limit);
-        let records = shown.map(|basin| {
-            let mut record = basin.record.clone();
-            record.deleted_us = record.deleted_us.filter(|_| basin.ticket <= durable);
-            record
-        });
-        Answer::Basins(records.collect())
-    }
-
-    /// Takes over a copy of a basin that shard 0 holds.
-    pub(super) fn copy_basin(&self, record: BasinRecord) -> CallResult {
-        let name = BasinName::new(&record.name).expect("shard 0 keeps only valid names");
-        self.catalog.borrow_mut().put_basin(name, record, 0);
-        Ok(Answer::Done)
-    }
-
-    /// Forgets a basin without streams; shard 0 logs it, the others only drop their copy.
-    pub(super) async fn forget_basin(&self, name: &BasinName) -> CallResult {
-        if self.owns_basins() {
-            let ticket = self.log_basin_gone(name);
-            self.settle(ticket).await?;
-        } else {
-            self.catalog.borrow_mut().remove_basin(name);
-        }
-        Ok(Answer::Done)
-    }
-
-    /// All basins, for handing copies to the other shards at start.
-    pub fn basin_records(&self) -> Vec<BasinRecord> {
-        self.catalog.borrow().basins().map(|(_, b)| b.record.clone()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +15,6 @@ use std::task::{Poll, Waker};
 
 use glommio::TaskQueueHandle;
 use glommio::channels::shared_channel::{ConnectedReceiver, ConnectedSender};
-use glommio::sync::Semaphore;
 
 use super::call::{Answer, Call, CallResult, StreamPath, shard_of};
 use super::connection::{self, ConnectionSettings};
@@ -22,13 +22,14 @@ use super::drain::{Drain, Stage};
 use super::engine::Engine;
 use super::lifeline::Lifelines;
 use super::session::{Pipe, RemoteSessions, Told};
+use super::turns::Turns;
 use crate::codec::json::AppendDecoder;
 use crate::http1::Conn;
 use crate::io::Io;
 use crate::io::notify::Notify;
 use crate::io::socket::MovingSocket;
 use crate::metrics::{ExecutorMetrics, Exporter};
-use crate::types::Refusal;
+use crate::types::{BasinName, Refusal};
 
 /// What goes from core to core.
 #[derive(Debug)]
@@ -87,8 +88,8 @@ pub(super) struct Core<I: Io> {
     pub(super) remote_sessions: RemoteSessions,
     /// Sessions of other cores' connections that it serves, by core and number.
     pub(super) served_sessions: RefCell<BTreeMap<(usize, u64), Rc<Pipe>>>,
-    /// Changes of basins take turns (used on the core of shard 0).
-    pub(super) basin_turn: Semaphore,
+    /// Changes of one basin take turns (used on the core of shard 0).
+    pub(super) basin_turns: Turns<BasinName>,
     queue: TaskQueueHandle,
     links: Links,
     loads: Loads,
@@ -121,7 +122,7 @@ impl<I: Io> Core<I> {
             decoder: RefCell::new(AppendDecoder::new()),
             remote_sessions: RemoteSessions::default(),
             served_sessions: RefCell::default(),
-            basin_turn: Semaphore::new(1),
+            basin_turns: Turns::default(),
             queue,
             links,
             loads: Loads { index, connections: loads },
@@ -199,14 +200,17 @@ impl<I: Io> Core<I> {
 
     /// Has a shard of this core do something.
     async fn handle(self: &Rc<Self>, engine: &Rc<Engine<I>>, call: Call) -> CallResult {
-        match &call {
-            Call::CreateBasin { basin: name, .. } | Call::MarkBasinDeleted(name) => {
-                let name = name.clone();
-                // Boxed because it calls the other shards in turn.
-                Box::pin(self.change_basin(engine, &name, call)).await
-            }
+        if let Some(name) = call.changes_basin().cloned() {
+            let (core, engine) = (Rc::clone(self), Rc::clone(engine));
+            // To its end, or other shards would never hear of what was logged. Boxed because it
+            // calls the other shards in turn.
+            let change: Pin<Box<dyn Future<Output = CallResult>>> =
+                Box::pin(async move { core.change_basin(&engine, &name, call).await });
+            return run_to_end(change, self.queue).await;
+        }
+        match call {
             Call::CoreMetrics => Ok(Answer::CoreMetrics(self.metrics.snapshot())),
-            _ => engine.handle(call).await,
+            call => engine.handle(call).await,
         }
     }
 
@@ -370,6 +374,16 @@ impl<I: Io> Drop for AnswerSlot<'_, I> {
     fn drop(&mut self) {
         self.core.pending.borrow_mut().remove(&self.number);
     }
+}
+
+/// Does a call in a task of its own, which goes on when nobody waits for it any more.
+async fn run_to_end(
+    call: impl Future<Output = CallResult> + 'static,
+    queue: TaskQueueHandle,
+) -> CallResult {
+    let stopped = || Refusal::Other("the core of this shard is stopping".to_owned());
+    let task = glommio::spawn_local_into(call, queue).map_err(|_| stopped())?;
+    task.detach().await.unwrap_or_else(|| Err(stopped()))
 }
 
 /// Starts a task of this executor that nobody waits for.

@@ -10,7 +10,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use crate::control::{BasinRecord, Catalog, Gone, Stream, StreamRecord};
+use crate::control::{BasinRecord, Catalog, Gone, Registry, Stream, StreamRecord};
 use crate::io::notify::Notify;
 use crate::io::{Io, IoError};
 use crate::log::checkpoint::{CheckpointBuilder, CheckpointFacts};
@@ -77,6 +77,8 @@ pub struct Engine<I: Io> {
     pub(super) reader: Reader<I>,
     pub(super) segments: Rc<Segments<I>>,
     pub(super) catalog: RefCell<Catalog>,
+    /// Decides about basins; empty but in shard 0.
+    pub(super) registry: RefCell<Registry>,
     pub(super) durable: Durable,
     pub(super) metrics: Metrics,
     pub(super) timestamps: RefCell<Vec<u64>>,
@@ -102,6 +104,8 @@ impl<I: Io> Engine<I> {
             .inspect_err(|error| replay.name_damaged_streams(config.log.shard, error))?;
         let mut catalog = replay.into_catalog();
         catalog.raise_next_stream_id(recovered.next_stream_id);
+        let owns_basins = config.log.shard == 0;
+        let registry = if owns_basins { Registry::of(&catalog) } else { Registry::default() };
         let segments = Rc::new(recovered.segments);
         let active = segments.active();
         let offset_bytes = u32::try_from(active.end_bytes()).expect("segments are at most 4 GiB");
@@ -130,6 +134,7 @@ impl<I: Io> Engine<I> {
             reader,
             segments,
             catalog: RefCell::new(catalog),
+            registry: RefCell::new(registry),
             durable: Durable::default(),
             metrics: Metrics::default(),
             timestamps: RefCell::default(),
@@ -159,18 +164,25 @@ impl<I: Io> Engine<I> {
             Call::CreateStream { path, config, creation } => {
                 self.create_stream(&path, &config, creation).await
             }
+            Call::EnsureStream { path, config } => self.ensure_stream(&path, &config).await,
+            Call::ReconfigureStream { path, patch } => {
+                self.reconfigure_stream(&path, &patch).await.map(Answer::StreamConfig)
+            }
             Call::GetStream(path) => self.stream_config(&path).await.map(Answer::StreamConfig),
             Call::DeleteStream(path) => self.delete_stream(&path).await,
             Call::ListStreams(basin, page) => self.list_streams(&basin, &page),
             Call::CreateBasin { basin, config, creation } => {
                 self.create_basin(&basin, config, creation).await
             }
-            Call::GetBasin(basin) => self.basin(&basin).await,
+            Call::EnsureBasin { basin, config } => self.ensure_basin(&basin, config).await,
+            Call::ReconfigureBasin { basin, patch } => self.reconfigure_basin(&basin, &patch).await,
+            Call::GetBasin(basin) => self.basin(&basin),
             Call::MarkBasinDeleted(basin) => self.mark_basin_deleted(&basin).await,
             Call::ListBasins(page) => Ok(self.list_basins(&page)),
             Call::CopyBasin(record) => self.copy_basin(record),
             Call::DeleteStreamsOf(basin) => self.delete_streams_of(&basin).await,
             Call::ForgetBasin(basin) => self.forget_basin(&basin).await,
+            Call::DropBasinCopy(basin) => Ok(self.drop_basin_copy(&basin)),
             Call::Metrics => Ok(Answer::Metrics(Box::new(self.snapshot()))),
             Call::CoreMetrics => Err(Refusal::Other("asked of a core, not of a shard".to_owned())),
             Call::Health => self.check_open().map(|()| Answer::Done),
@@ -247,7 +259,7 @@ impl<I: Io> Engine<I> {
                     }
                     Note::Stream(stream) => stream.changed.notify(),
                     Note::Basin => {}
-                    Note::BasinGone(name) => self.catalog.borrow_mut().remove_basin(&name),
+                    Note::BasinGone(name) => self.registry.borrow_mut().remove(&name),
                 }
             }
         }
@@ -310,22 +322,16 @@ impl<I: Io> Engine<I> {
         let catalog = self.catalog.borrow();
         let durable = self.durable.reached();
         let mut builder = CheckpointBuilder::default();
-        // Copies are handed out anew at start: a saved one would outlive its basin.
-        if self.owns_basins() {
-            for (_, basin) in catalog.basins().filter(|(_, b)| b.created_ticket <= durable) {
-                builder.push(Kind::Basin, &json(&basin.record));
-            }
+        // Empty but in shard 0. Copies are handed out anew at start, never saved: a saved one would
+        // outlive its basin.
+        for record in self.registry.borrow().durable(durable) {
+            builder.push(Kind::Basin, &json(record));
         }
         for stream in catalog.streams().filter(|s| s.created_ticket <= durable) {
             builder.push(Kind::Stream, &json(&stream.record()));
             builder.push(Kind::StreamState, &stream.encode_state());
         }
         builder
-    }
-
-    /// Whether this shard decides about basins; the others hold copies.
-    pub(super) fn owns_basins(&self) -> bool {
-        self.config.log.shard == 0
     }
 
     /// Logs a basin; returns the ticket.
@@ -344,11 +350,14 @@ impl<I: Io> Engine<I> {
         self.writer.append_metadata(Kind::Stream, &json(record), Note::Stream(Rc::clone(stream)))
     }
 
-    /// Logs that a stream is gone; returns the ticket.
-    pub(super) fn log_stream_gone(&self, stream: &Rc<Stream>) -> u64 {
+    /// Logs once that a stream is gone.
+    pub(super) fn log_stream_gone(&self, stream: &Rc<Stream>) {
+        if stream.gone.replace(true) {
+            return;
+        }
         let gone = Gone { id: stream.id.0, name: String::new() };
         let note = Note::StreamGone(Rc::clone(stream));
-        self.writer.append_metadata(Kind::StreamGone, &json(&gone), note)
+        stream.last_ticket.set(self.writer.append_metadata(Kind::StreamGone, &json(&gone), note));
     }
 
     /// Waits until `ticket` is durable.
@@ -387,7 +396,7 @@ impl<I: Io> Engine<I> {
     /// Names of the basins that are being deleted, and streams that are: what a restart resumes.
     pub fn unfinished_deletions(&self) -> (Vec<BasinName>, Vec<Rc<Stream>>) {
         let catalog = self.catalog.borrow();
-        let basins = catalog.basins().filter(|(_, b)| b.record.deleted_us.is_some());
+        let basins = catalog.basins().filter(|(_, basin)| basin.deleted_us.is_some());
         let streams = catalog.streams().filter(|s| s.is_deleting());
         (basins.map(|(name, _)| name.clone()).collect(), streams.cloned().collect())
     }

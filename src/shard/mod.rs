@@ -4,7 +4,8 @@
 //! * `connection` serves one socket, `respond` turns an operation into an answer, `lifeline` keeps
 //!   the deadlines.
 //! * `call` is what crosses from core to core; `engine` does it on a shard, with `append`, `read`,
-//!   `catalogue` and `basins` beside it.
+//!   `catalogue` (streams) and `registry` (basins) beside it.
+//! * `basins` keeps the shards' copies of basins in step, in `turns`.
 //! * `durable` is what every answer waits for, `replay` rebuilds a shard when it is opened.
 
 #![forbid(unsafe_code)]
@@ -20,7 +21,9 @@ mod durable;
 pub mod engine;
 mod lifeline;
 mod read;
+mod registry;
 mod replay;
 mod respond;
 pub mod server;
 mod session;
+mod turns;

@@ -111,7 +111,7 @@ impl Visitor for Replay {
                 let record: BasinRecord = parse(entry)?;
                 let name =
                     BasinName::new(&record.name).map_err(|_| FormatError::Entry("basin name"))?;
-                self.catalog.put_basin(name, record, 0);
+                self.catalog.put_basin(name, record);
                 Ok(())
             }
             Kind::BasinGone => {

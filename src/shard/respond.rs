@@ -1,21 +1,17 @@
 //! From an operation to its answer: the one place that knows both the API and the cores.
 
+mod control;
+
 use std::rc::Rc;
 
-use super::call::{Answer, Call, Page, StreamPath};
+use super::call::{Answer, Call, StreamPath};
 use super::core::Core;
-use crate::api::control::{CreateBasin, CreateStream};
-use crate::api::info::{BasinInfo, StreamInfo};
-use crate::api::query::ListQuery;
-use crate::api::response::{JSON, PROMETHEUS, PROTOBUF, Provision, Response};
+use crate::api::response::{JSON, PROMETHEUS, PROTOBUF, Response};
 use crate::api::{ApiError, Code, Operation};
 use crate::codec::json::{encode_ack, encode_tail};
 use crate::codec::{BatchForm, DecodeError, proto};
-use crate::control::{BasinRecord, Creation, StreamRecord};
 use crate::io::Io;
-use crate::types::{
-    Ack, AppendInput, BasinName, PartialStreamConfig, Refusal, RequestToken, StreamName,
-};
+use crate::types::{Ack, AppendInput, PartialStreamConfig, Refusal};
 use crate::wire::Body;
 
 /// What a connection learns beside the answer.
@@ -41,20 +37,6 @@ pub(super) async fn respond<I: Io>(
         Operation::Options => Ok(Response::empty(200)),
         Operation::Health => health(core).await,
         Operation::Metrics => metrics(core).await,
-        Operation::ListBasins(query) => list_basins(core, query).await,
-        Operation::CreateBasin { token } => create_basin(core, token, &body).await,
-        Operation::GetBasin(basin) => get_basin(core, basin).await,
-        Operation::DeleteBasin(basin) => {
-            core.call(0, Call::MarkBasinDeleted(basin)).await?;
-            Ok(Response::empty(202))
-        }
-        Operation::ListStreams { basin, query } => list_streams(core, &basin, query).await,
-        Operation::CreateStream { basin, token } => create_stream(core, basin, token, &body).await,
-        Operation::GetStream(path) => get_stream(core, &path).await,
-        Operation::DeleteStream(path) => {
-            core.call_owner(&path, Call::DeleteStream(path.clone())).await?;
-            Ok(Response::empty(202))
-        }
         Operation::CheckTail(path) => {
             match core.call_owner(&path, Call::CheckTail(path.clone())).await? {
                 Answer::Tail(tail) => {
@@ -93,6 +75,7 @@ pub(super) async fn respond<I: Io>(
             debug_assert!(false, "sessions are served by their connections");
             Err(ApiError::new(Code::Other, "a session is not a request"))
         }
+        other => control::respond(core, other, &body).await,
     }
 }
 
@@ -156,117 +139,6 @@ async fn health<I: Io>(core: &Rc<Core<I>>) -> Result<Response, ApiError> {
 async fn metrics<I: Io>(core: &Rc<Core<I>>) -> Result<Response, ApiError> {
     let body = core.render_metrics().await?;
     Ok(Response::new(200, PROMETHEUS, body))
-}
-
-async fn list_basins<I: Io>(core: &Rc<Core<I>>, query: ListQuery) -> Result<Response, ApiError> {
-    let limit = query.limit;
-    let page = Page { limit: limit + 1, ..page(query) };
-    let Answer::Basins(mut records) = core.call(0, Call::ListBasins(page)).await? else {
-        return Err(unexpected(&Answer::Done));
-    };
-    let has_more = records.len() > limit;
-    records.truncate(limit);
-    let names = records.iter().map(basin_name).collect::<Result<Vec<_>, _>>()?;
-    let infos: Vec<_> = names.iter().zip(&records).map(|(n, r)| basin_info(n, r)).collect();
-    Ok(BasinInfo::page(&infos, has_more))
-}
-
-async fn create_basin<I: Io>(
-    core: &Rc<Core<I>>,
-    token: Option<RequestToken>,
-    body: &Body,
-) -> Result<Response, ApiError> {
-    let request = CreateBasin::parse(body.as_slice())?;
-    let creation = creation(token, || request.idempotency_config());
-    let call = Call::CreateBasin { basin: request.basin, config: request.config, creation };
-    match core.call(0, call).await? {
-        Answer::Basin(record, created) => {
-            let name = basin_name(&record)?;
-            Ok(basin_info(&name, &record).provisioned(provision(created)))
-        }
-        other => Err(unexpected(&other)),
-    }
-}
-
-async fn get_basin<I: Io>(core: &Rc<Core<I>>, basin: BasinName) -> Result<Response, ApiError> {
-    match core.call(0, Call::GetBasin(basin)).await? {
-        Answer::Basin(record, _) if record.deleted_us.is_some() => {
-            Err(Refusal::BasinDeletionPending(record.name).into())
-        }
-        Answer::Basin(record, _) => Ok(Response::json(200, &record.config)),
-        other => Err(unexpected(&other)),
-    }
-}
-
-async fn list_streams<I: Io>(
-    core: &Rc<Core<I>>,
-    basin: &BasinName,
-    query: ListQuery,
-) -> Result<Response, ApiError> {
-    let (records, has_more) = core.list_streams(basin, &page(query)).await?;
-    let names = records.iter().map(stream_name).collect::<Result<Vec<_>, _>>()?;
-    let infos: Vec<_> = names.iter().zip(&records).map(|(n, r)| stream_info(n, r)).collect();
-    Ok(StreamInfo::page(&infos, has_more))
-}
-
-async fn create_stream<I: Io>(
-    core: &Rc<Core<I>>,
-    basin: BasinName,
-    token: Option<RequestToken>,
-    body: &Body,
-) -> Result<Response, ApiError> {
-    let request = CreateStream::parse(body.as_slice())?;
-    let creation = creation(token, || request.idempotency_config());
-    let path = StreamPath { basin, stream: request.stream };
-    let call = Call::CreateStream { path: path.clone(), config: request.config, creation };
-    match core.call_owner(&path, call).await? {
-        Answer::Stream(record, created) => {
-            let name = stream_name(&record)?;
-            Ok(stream_info(&name, &record).provisioned(provision(created)))
-        }
-        other => Err(unexpected(&other)),
-    }
-}
-
-async fn get_stream<I: Io>(core: &Rc<Core<I>>, path: &StreamPath) -> Result<Response, ApiError> {
-    match core.call_owner(path, Call::GetStream(path.clone())).await? {
-        Answer::StreamConfig(config) => Ok(Response::json(200, &config)),
-        other => Err(unexpected(&other)),
-    }
-}
-
-fn page(query: ListQuery) -> Page {
-    Page { prefix: query.prefix, start_after: query.start_after, limit: query.limit }
-}
-
-fn creation(token: Option<RequestToken>, requested: impl FnOnce() -> String) -> Option<Creation> {
-    let token = token?;
-    Some(Creation { token: token.as_str().to_owned(), requested: requested() })
-}
-
-fn provision(created: bool) -> Provision {
-    if created { Provision::Created } else { Provision::Noop }
-}
-
-fn basin_name(record: &BasinRecord) -> Result<BasinName, ApiError> {
-    BasinName::new(&record.name).map_err(|e| ApiError::new(Code::Other, e.to_string()))
-}
-
-fn stream_name(record: &StreamRecord) -> Result<StreamName, ApiError> {
-    StreamName::new(&record.name).map_err(|e| ApiError::new(Code::Other, e.to_string()))
-}
-
-fn basin_info<'a>(name: &'a BasinName, record: &BasinRecord) -> BasinInfo<'a> {
-    BasinInfo { name, created_at_us: record.created_us, deleted_at_us: record.deleted_us }
-}
-
-fn stream_info<'a>(name: &'a StreamName, record: &StreamRecord) -> StreamInfo<'a> {
-    StreamInfo {
-        name,
-        created_at_us: record.created_us,
-        deleted_at_us: record.deleted_us,
-        cipher: record.cipher,
-    }
 }
 
 fn unexpected(answer: &Answer) -> ApiError {

@@ -5,8 +5,11 @@
 //! ignored, `null` counts as unset, `retention_policy` has exactly one known key.
 
 mod form;
+mod patch;
 #[cfg(test)]
 mod tests;
+
+pub use patch::{BasinConfigPatch, Change, StreamConfigPatch};
 
 use super::limits::{RETENTION_AGE_SECS_DEFAULT, STORAGE_CLASS_BYTES_MAX};
 
@@ -172,6 +175,19 @@ impl PartialStreamConfig {
                 .delete_on_empty_min_age_secs
                 .or(basin_default.delete_on_empty_min_age_secs)
                 .unwrap_or(0),
+        }
+    }
+}
+
+impl From<&StreamConfig> for PartialStreamConfig {
+    /// The same configuration with every leaf set.
+    fn from(config: &StreamConfig) -> Self {
+        Self {
+            storage_class: Some(config.storage_class.clone()),
+            retention: Some(config.retention),
+            timestamping_mode: Some(config.timestamping_mode),
+            timestamping_uncapped: Some(config.timestamping_uncapped),
+            delete_on_empty_min_age_secs: Some(config.delete_on_empty_min_age_secs),
         }
     }
 }

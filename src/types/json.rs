@@ -15,9 +15,29 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 ///
 /// * Errors: malformed JSON or UTF-8, trailing bytes, or whatever `T` does not accept.
 pub fn from_slice<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, serde_json::Error> {
+    whole(bytes).map(|Object(value)| value)
+}
+
+/// Parses `bytes` as one JSON object, or as `null`.
+///
+/// * Errors: as [`from_slice`].
+pub fn from_slice_or_null<'de, T: Deserialize<'de>>(
+    bytes: &'de [u8],
+) -> Result<Option<T>, serde_json::Error> {
+    Ok(whole::<Option<Object<T>>>(bytes)?.map(|object| object.0))
+}
+
+/// Parses `bytes` as one JSON string.
+///
+/// * Errors: malformed JSON or UTF-8, trailing bytes, or anything but a string.
+pub fn text_from_slice(bytes: &[u8]) -> Result<String, serde_json::Error> {
+    whole(bytes)
+}
+
+fn whole<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, serde_json::Error> {
     let text = std::str::from_utf8(bytes).map_err(serde_json::Error::custom)?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let value = object(&mut deserializer)?;
+    let value = T::deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(value)
 }
@@ -112,6 +132,31 @@ mod tests {
         for bytes in cases {
             assert!(from_slice::<Pair>(bytes).is_err(), "{}", String::from_utf8_lossy(bytes));
         }
+    }
+
+    #[test]
+    fn null_is_accepted_where_it_is_asked_for() {
+        let read = |text: &'static str| from_slice_or_null::<Inner>(text.as_bytes());
+        for text in ["null", " null\n"] {
+            assert_eq!(read(text).expect(text), None, "{text}");
+        }
+        assert_eq!(read(r#"{"c":1}"#).expect("an object"), Some(Inner { c: 1 }));
+        for text in ["", " ", "nul", "null x", "null{}", "[1]", "1", r#"{"c":null}"#, "false"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_a_string_and_nothing_else() {
+        for (text, expected) in
+            [(r#""a""#, "a"), (r#" "" "#, ""), (r#""\u00e9\n""#, "\u{e9}\n"), ("\"日本\"", "日本")]
+        {
+            assert_eq!(text_from_slice(text.as_bytes()).expect(text), expected);
+        }
+        for text in ["", "null", "a", r#""a"#, r#""a" "b""#, r#"["a"]"#, "1", r#""\ud800""#] {
+            assert!(text_from_slice(text.as_bytes()).is_err(), "{text}");
+        }
+        assert!(text_from_slice(b"\"\xff\"").is_err());
     }
 
     #[test]

@@ -16,8 +16,8 @@ pub mod refusal;
 
 pub use append::{AppendBuilder, AppendInput, Command, HeaderSpan, RecordSpan, Span};
 pub use config::{
-    BasinConfig, Cipher, InvalidConfig, PartialStreamConfig, Retention, StorageClass, StreamConfig,
-    TimestampingMode,
+    BasinConfig, BasinConfigPatch, Cipher, InvalidConfig, PartialStreamConfig, Retention,
+    StorageClass, StreamConfig, StreamConfigPatch, TimestampingMode,
 };
 pub use name::{BasinName, FencingToken, RequestToken, StreamName};
 pub use payload::Payload;

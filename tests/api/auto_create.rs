@@ -158,6 +158,73 @@ fn case_85_a_reader_may_configure_the_new_stream_too() {
 }
 
 #[test]
+fn an_invalid_header_is_refused_by_reads_of_existing_streams_too() {
+    let mut client = fresh_basin_with(&json!({ "create_stream_on_read": true }));
+    client.create_stream("s");
+    client.append_bodies("s", &["a"]);
+    for header in ["not json", "[]", r#"{"retention_policy":{"age":0}}"#, "{\"a\":\"\u{e9}\"}"] {
+        read_with_config(&mut client, "s", header).refused(400, "bad_header");
+    }
+    let before = client.config("s");
+    let read = read_with_config(&mut client, "s", r#"{"storage_class":"standard"}"#);
+    assert_eq!(read.status(200).records().len(), 1);
+    assert_eq!(client.config("s"), before);
+}
+
+/// Of several first appends at once, each with a header of its own, one creates the stream; all
+/// succeed, and the others' headers mean nothing.
+#[test]
+fn the_first_to_create_decides() {
+    let mut client = fresh_basin_with(&json!({ "create_stream_on_append": true }));
+    for round in 0..5 {
+        let stream = format!("round {round}");
+        let mut seq_nums: Vec<(u64, u64)> = thread::scope(|scope| {
+            let append = |age: u64| {
+                let (mut client, stream) = (client.another(), stream.clone());
+                scope.spawn(move || {
+                    let header = json!({ "retention_policy": { "age": age } }).to_string();
+                    let ack = append_with_config(&mut client, &stream, &header);
+                    (ack.status(200).u64_at("/start/seq_num"), age)
+                })
+            };
+            let writers: Vec<_> = (1..=10).map(append).collect();
+            writers.into_iter().map(|writer| writer.join().expect("the append succeeds")).collect()
+        });
+        seq_nums.sort_unstable();
+        let (_, first) = seq_nums[0];
+        let expected = json!({ "age": first });
+        assert_eq!(client.config(&stream)["retention_policy"], expected, "{seq_nums:?}");
+        assert!(seq_nums.iter().map(|(seq_num, _)| *seq_num).eq(0..10), "{seq_nums:?}");
+    }
+}
+
+#[test]
+fn a_tail_check_creates_with_the_defaults_whatever_the_header_says() {
+    let defaults = json!({ "storage_class": "standard" });
+    let config = json!({ "create_stream_on_read": true, "default_stream_config": defaults });
+    let mut client = fresh_basin_with(&config);
+    for (stream, header) in [("s", r#"{"storage_class":"x"}"#), ("t", "not json")] {
+        let tail = Request::get(&format!("{}/tail", records_path(stream)));
+        client.send(tail.header(CONFIG_HEADER, header)).status(200);
+        assert_eq!(client.config(stream)["storage_class"], json!("standard"));
+    }
+}
+
+#[test]
+fn nothing_is_created_in_a_basin_that_is_being_deleted() {
+    let flags = json!({ "create_stream_on_append": true, "create_stream_on_read": true });
+    let mut client = fresh_basin_with(&flags);
+    for index in 0..20 {
+        client.create_stream(&format!("s{index}"));
+    }
+    client.delete(&format!("/v1/basins/{}", client.basin())).status(202);
+    let gone = [(409, "basin_deletion_pending"), (404, "basin_not_found")];
+    client.append("new", &batch(&["a"])).refused_as(&gone);
+    client.read("new", "seq_num=0").refused_as(&gone);
+    client.tail("new").refused_as(&gone);
+}
+
+#[test]
 fn the_header_governs_the_very_append_that_brings_it() {
     let mut client = fresh_basin_with(&json!({ "create_stream_on_append": true }));
     let records = json!({ "records": [{ "timestamp": u64::MAX }] });

@@ -179,6 +179,61 @@ fn case_101_a_deletion_that_was_answered_survives_a_crash() {
     }
 }
 
+/// PUT and PATCH, answered just before the process dies; then the same after a shutdown in order,
+/// which writes checkpoints, with a change in the log after them.
+#[test]
+fn changes_of_configurations_survive_a_crash() {
+    let Some(mut server) = Server::start() else { return };
+    let mut client = fresh_basin_on(&server, &json!(null));
+    let basin = client.basin().to_owned();
+    let path = format!("/v1/basins/{basin}");
+    for stream in ["patched", "replaced"] {
+        client.create_stream(stream);
+        client.append_bodies(stream, &["a"]);
+    }
+    let mut created = client.get("/v1/streams").json();
+    for (round, orderly) in [false, true, false].into_iter().enumerate() {
+        let class = format!("class {round}");
+        let defaults = json!({ "storage_class": class, "delete_on_empty": { "min_age_secs": 0 } });
+        let patch = json!({ "default_stream_config": defaults, "create_stream_on_append": true });
+        let of_basin = client.patch(&path, &patch).status(200).json();
+        let age = json!({ "retention_policy": { "age": 100 + round } });
+        let patched = client.patch(&stream_path("patched"), &age).status(200).json();
+        client.put(&stream_path("replaced"), &age).status(200);
+        let replaced = client.config("replaced");
+        assert_eq!(replaced["storage_class"], json!(class));
+        let ensured = format!("ensured {round}");
+        client.put(&stream_path(&ensured), &json!({})).status(201);
+        created["streams"] = client.get("/v1/streams").at("/streams");
+        if orderly {
+            server.terminate();
+        } else {
+            server.kill();
+        }
+        server.restart();
+        client = server.client().in_basin(&basin);
+        client.get(&path).is(200, &of_basin);
+        assert_eq!(client.config("patched"), patched);
+        assert_eq!(client.config("replaced"), replaced);
+        assert_eq!(client.config(&ensured)["storage_class"], json!(class));
+        assert_eq!(client.get("/v1/streams").json(), created, "round {round}");
+        for stream in ["patched", "replaced"] {
+            assert_eq!(client.read_bodies(stream, "seq_num=0"), ["a"]);
+        }
+        client.put(&stream_path("replaced"), &age).status(200);
+        let noop = client.put(&stream_path("replaced"), &age);
+        assert_eq!(noop.header("s2-provision-result"), Some("noop"), "{noop}");
+        // The flag is known to every shard again.
+        for index in 0..4 {
+            client.append_bodies(&format!("by use {round} {index}"), &["a"]);
+        }
+    }
+    server.terminate();
+    let (status, said) = server.verify();
+    assert!(status.success(), "{said}");
+    assert_eq!(said.matches(": ok").count(), 2, "{said}");
+}
+
 #[test]
 fn large_records_survive_a_crash_across_segments() {
     let Some(mut server) = Server::start() else { return };

@@ -150,6 +150,16 @@ impl Client {
     }
 
     #[track_caller]
+    pub(crate) fn put(&mut self, target: &str, body: &Value) -> Response {
+        self.send(Request::new("PUT", target).json(body))
+    }
+
+    #[track_caller]
+    pub(crate) fn patch(&mut self, target: &str, body: &Value) -> Response {
+        self.send(Request::new("PATCH", target).json(body))
+    }
+
+    #[track_caller]
     pub(crate) fn delete(&mut self, target: &str) -> Response {
         self.send(Request::new("DELETE", target))
     }

@@ -145,6 +145,19 @@ impl Server {
         (status, read("stderr") + &read("stdout"))
     }
 
+    /// Has a stopped server's data directory checked; gives the status and what was said.
+    pub(crate) fn verify(&self) -> (ExitStatus, String) {
+        assert!(self.process.is_none(), "stop the server before its data is checked");
+        let output = Command::new(env!("CARGO_BIN_EXE_thalweg"))
+            .arg("verify")
+            .arg(self.data_dir())
+            .stdin(Stdio::null())
+            .output()
+            .expect("the server's binary can be run");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status, String::from_utf8_lossy(&said).into_owned())
+    }
+
     fn dir(&self) -> &Path {
         self.dir.as_deref().expect("only a server of the suite's own has a directory")
     }

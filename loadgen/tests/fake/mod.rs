@@ -1,7 +1,11 @@
 //! A small in-memory server with the few S2 routes a load needs, and a fault to inject.
 //!
 //! A thread per connection, one lock around everything: slow, obvious, and independent of both the
-//! real server and the load generator's own client.
+//! real server and the load generator's own client. Connections that begin with the preface of
+//! HTTP/2 are served by `http2`, sessions of both versions by `session`.
+
+mod http2;
+mod session;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -43,7 +47,28 @@ pub(crate) enum Fault {
     Silence,
     /// One second after the first append nothing is answered for half a second.
     Stall,
+    /// Stored; the acknowledgement names one record fewer.
+    ShortAck,
+    /// Stored; the connection ends within the acknowledgement.
+    CutAck,
+    /// The terminal message of [`Fault::Refuse`], but the batch behind it is stored.
+    StoreBehindTerminal,
+    /// The session ends without a word.
+    EndEarly,
+    /// A reader is not given one record.
+    SkipInRead,
+    /// A reader is given one record twice.
+    RepeatInRead,
+    /// A reader is given one record with a byte changed.
+    ChangeInRead,
+    /// A reader's first session ends within a frame, its second by a terminal message.
+    BreakReads,
+    /// A reader is told that it has everything one record too early.
+    PrematureHeartbeat,
 }
+
+/// The record at which a fault strikes a reader, counted from 0.
+const FAULTY_RECORD: u64 = 50;
 
 /// The append at which a fault strikes, counted from 0.
 const FAULTY_APPEND: u64 = 20;
@@ -76,6 +101,10 @@ pub(crate) struct State {
     pub(crate) streams: BTreeMap<String, Stream>,
     pub(crate) appends: u64,
     first_append: Option<Instant>,
+    /// Read sessions opened.
+    pub(crate) reads: u64,
+    /// Requests that came over HTTP/2.
+    pub(crate) requests_of_http2: u64,
 }
 
 impl State {
@@ -92,6 +121,9 @@ pub(crate) struct Fake {
 
 /// Status and body, or nothing: hang up. Status 0 is silence.
 type Answer = Option<(u16, Value)>;
+/// Statuses that only sessions know: answer in part and hang up; end the session.
+const CUT: u16 = 1;
+const END: u16 = 2;
 
 impl Fake {
     pub(crate) fn start(fault: Fault) -> Self {
@@ -103,6 +135,8 @@ impl Fake {
             streams: BTreeMap::new(),
             appends: 0,
             first_append: None,
+            reads: 0,
+            requests_of_http2: 0,
         }));
         let shared = Arc::clone(&state);
         thread::spawn(move || {
@@ -112,11 +146,26 @@ impl Fake {
                     return;
                 }
                 let (stream, shared) = (stream.unwrap(), Arc::clone(&shared));
-                thread::spawn(move || serve(stream, &shared));
+                thread::spawn(move || {
+                    if begins_with_preface(&stream) {
+                        http2::serve(stream, &shared);
+                    } else {
+                        serve(stream, &shared);
+                    }
+                });
             }
         });
         Self { address, state }
     }
+}
+
+/// True when a connection speaks HTTP/2 from its first byte.
+fn begins_with_preface(stream: &TcpStream) -> bool {
+    let mut first = [0; 3];
+    while let Ok(1..3) = stream.peek(&mut first) {
+        thread::yield_now();
+    }
+    &first == b"PRI"
 }
 
 /// Serves one connection until either side ends it.
@@ -125,17 +174,37 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> Option<()> {
     let mut bytes = Vec::new();
     loop {
         let (method, path, headers, body) = read_request(&mut stream, &mut bytes)?;
+        if is_session(&headers) {
+            return session::serve(stream, bytes, state, &method, &path);
+        }
         let (status, answer) = respond(state, &method, &path, &headers, &body)?;
         if status == 0 {
             while stream.read(&mut [0; 64]).ok()? > 0 {}
             return None;
         }
-        let text = answer.to_string();
-        let len = text.len();
-        let head = format!(
-            "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {len}\r\n\r\n"
-        );
-        stream.write_all((head + &text).as_bytes()).ok()?;
+        let (kind, answer) = encode(status, &answer, &headers);
+        let len = answer.len();
+        let head =
+            format!("HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {len}\r\n\r\n");
+        stream.write_all(&[head.as_bytes(), &answer].concat()).ok()?;
+    }
+}
+
+fn is_session(headers: &BTreeMap<String, String>) -> bool {
+    headers.get("content-type").is_some_and(|kind| kind == "s2s/proto")
+}
+
+/// An answer in the form that was asked for; errors are always JSON.
+fn encode(
+    status: u16,
+    answer: &Value,
+    headers: &BTreeMap<String, String>,
+) -> (&'static str, Vec<u8>) {
+    let wants_proto = headers.get("accept").is_some_and(|kind| kind == "application/protobuf");
+    if status == 200 && wants_proto {
+        ("application/protobuf", session::encode_ack(answer))
+    } else {
+        ("application/json", answer.to_string().into_bytes())
     }
 }
 
@@ -179,7 +248,10 @@ fn respond(
     headers: &BTreeMap<String, String>,
     body: &[u8],
 ) -> Answer {
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let body: Value = match headers.get("content-type").map(String::as_str) {
+        Some("application/protobuf") => session::decode_input(body),
+        _ => serde_json::from_slice(body).unwrap_or_default(),
+    };
     let mut state = state.lock().unwrap();
     if path == "/v1/basins" {
         let existed = std::mem::replace(&mut state.has_basin, true);
@@ -279,13 +351,26 @@ fn append(state: &mut State, name: &str, records: &[Value]) -> Answer {
             return None;
         }
         Fault::HangUpBeforeStore => return None,
-        Fault::Refuse => return error(429, "rate_limited"),
+        Fault::Refuse | Fault::StoreBehindTerminal => return error(429, "rate_limited"),
         Fault::RefuseAfterStore => {
             stream.store(records);
             return error(429, "rate_limited");
         }
+        Fault::ShortAck => {
+            stream.store(records);
+            return Some((200, ack(start, end - 1)));
+        }
+        Fault::CutAck => {
+            stream.store(records);
+            return Some((CUT, ack(start, end)));
+        }
+        Fault::EndEarly => return Some((END, Value::Null)),
         _ => stream.store(records),
     }
+    Some((200, ack(start, end)))
+}
+
+fn ack(start: u64, end: u64) -> Value {
     let at = |seq_num: u64| json!({"seq_num": seq_num, "timestamp": 1});
-    Some((200, json!({"start": at(start), "end": at(end), "tail": at(end)})))
+    json!({"start": at(start), "end": at(end), "tail": at(end)})
 }

@@ -184,3 +184,81 @@ fn replays_compare_equal_when_they_ask_for_the_same() {
         "the order of members does not matter"
     );
 }
+
+#[test]
+fn a_basin_to_ensure_needs_no_body() {
+    let nothing = ["", "null", " null ", "{}", r#"{"config":null,"location":null,"x":1}"#];
+    for text in nothing {
+        assert_eq!(EnsureBasin::parse(text.as_bytes()), Ok(EnsureBasin::default()), "{text:?}");
+    }
+    for text in [r#"{"location":"local"}"#, r#"{"scope":"local","config":{}}"#] {
+        assert_eq!(EnsureBasin::parse(text.as_bytes()), Ok(EnsureBasin::default()), "{text}");
+    }
+    let text = r#"{"config":{"create_stream_on_append":true}}"#;
+    assert!(EnsureBasin::parse(text.as_bytes()).expect("legal").config.create_stream_on_append);
+}
+
+#[test]
+fn bodies_of_ensured_basins_are_refused() {
+    for (text, expected) in [
+        (" ", Code::BadJson),
+        ("[]", Code::BadJson),
+        ("null null", Code::BadJson),
+        (r#"{"config":[]}"#, Code::BadJson),
+        (r#"{"config":{"create_stream_on_append":1}}"#, Code::BadJson),
+        (r#"{"location":7}"#, Code::BadJson),
+        (r#"{"location":"a b","config":{"stream_cipher":"aegis-256"}}"#, Code::BadJson),
+        (r#"{"location":"local","scope":"local"}"#, Code::BadJson),
+        (r#"{"location":"aws:us-east-1"}"#, Code::Invalid),
+        (
+            r#"{"config":{"default_stream_config":{"retention_policy":{"age":0}},"stream_cipher":"aegis-256"}}"#,
+            Code::Invalid,
+        ),
+        (r#"{"config":{"stream_cipher":"aegis-256"}}"#, Code::NotImplemented),
+    ] {
+        assert_eq!(code(EnsureBasin::parse(text.as_bytes())), Some(expected), "{text}");
+    }
+}
+
+#[test]
+fn a_stream_to_ensure_is_a_bare_configuration() {
+    for text in ["", "null", "{}", r#"{"timestamping":{}}"#, r#"{"config":{"storage_class":"x"}}"#]
+    {
+        assert!(ensure_stream(text.as_bytes()).expect(text).is_unset(), "{text:?}");
+    }
+    let config = ensure_stream(br#"{"storage_class":"x"}"#).expect("legal");
+    assert_eq!(config.storage_class.as_deref(), Some("x"));
+    for (text, expected) in [
+        ("\n", Code::BadJson),
+        ("\"s\"", Code::BadJson),
+        (r#"{"retention_policy":{}}"#, Code::BadJson),
+        (r#"{"retention_policy":{"age":-1}}"#, Code::BadJson),
+        (r#"{"retention_policy":{"age":0}}"#, Code::Invalid),
+    ] {
+        assert_eq!(code(ensure_stream(text.as_bytes())), Some(expected), "{text}");
+    }
+}
+
+#[test]
+fn patches_need_a_body_and_are_judged() {
+    for text in ["{}", r#"{"stream_cipher":null}"#, r#"{"default_stream_config":null}"#] {
+        assert!(reconfigure_basin(text.as_bytes()).is_ok(), "{text}");
+    }
+    for text in ["", "null", "[]", "{", r#"{"create_stream_on_read":"x"}"#] {
+        assert_eq!(code(reconfigure_basin(text.as_bytes())), Some(Code::BadJson), "{text}");
+    }
+    let age =
+        r#"{"default_stream_config":{"retention_policy":{"age":0}},"stream_cipher":"aegis-256"}"#;
+    assert_eq!(code(reconfigure_basin(age.as_bytes())), Some(Code::Invalid));
+    let cipher = r#"{"stream_cipher":"aes-256-gcm"}"#;
+    assert_eq!(code(reconfigure_basin(cipher.as_bytes())), Some(Code::NotImplemented));
+
+    for text in ["{}", r#"{"storage_class":null}"#, r#"{"retention_policy":{"age":1}}"#] {
+        assert!(reconfigure_stream(text.as_bytes()).is_ok(), "{text}");
+    }
+    for text in ["", "null", "7", r#"{"storage_class":7}"#, r#"{"timestamping":{"mode":""}}"#] {
+        assert_eq!(code(reconfigure_stream(text.as_bytes())), Some(Code::BadJson), "{text}");
+    }
+    let age = r#"{"retention_policy":{"age":0}}"#;
+    assert_eq!(code(reconfigure_stream(age.as_bytes())), Some(Code::Invalid));
+}

@@ -19,7 +19,8 @@ use crate::api::response::{Header, Response};
 use crate::api::{ApiError, Code};
 use crate::codec::s2s::Deframer;
 use crate::http2::{
-    self, Collected, Connection, RecvStream, SendResponse, SendStream, Transport, collect, send,
+    self, Collected, Connection, RecvStream, RequestHead, ResponseHead, SendResponse, SendStream,
+    Transport, collect, send,
 };
 use crate::io::Io;
 use crate::io::notify::Notify;
@@ -130,16 +131,19 @@ struct Stream<I: Io> {
 }
 
 impl<I: Io> Stream<I> {
-    async fn serve(mut self, request: http::Request<RecvStream>) {
+    async fn serve(mut self, request: http2::Request) {
         let core = Rc::clone(&self.core);
         core.metrics.request();
         let line = core.streams.add();
-        let (head, body) = request.into_parts();
+        let (head, body) = RequestHead::of(request);
         let routed = {
-            let headers = Fields(&head.headers);
-            let method = head.method.as_str();
-            let parts =
-                Parts { method, path: head.uri.path(), query: head.uri.query(), headers: &headers };
+            let headers = Fields(head.fields());
+            let parts = Parts {
+                method: head.method(),
+                path: head.path(),
+                query: head.query(),
+                headers: &headers,
+            };
             Routed::of(&parts, &core.connection)
         };
         // When it fails, the stream is gone, or the server ends: nobody is there to be told.
@@ -147,7 +151,7 @@ impl<I: Io> Stream<I> {
             if routed.is_session() {
                 self.session(routed, body, &line).await
             } else {
-                self.unary(routed, body, declared_bytes(&head.headers), &line).await
+                self.unary(routed, body, head.declared_bytes(), &line).await
             }
         };
         if let Err(error) = line.guard(served).await.unwrap_or(Ok(())) {
@@ -194,10 +198,10 @@ impl<I: Io> Stream<I> {
         let Response { status, content_type, headers, body } = response;
         let mut head = self.head(status, content_type, headers.iter().chain(&routed.extra));
         if status != 204 {
-            head.headers_mut().insert(http::header::CONTENT_LENGTH, body.len().into());
+            head = head.with_length(body.len());
         }
         let empty = body.is_empty() || routed.is_head;
-        let mut stream = self.respond.send_response(head, empty)?;
+        let mut stream = head.send(&mut self.respond, empty)?;
         if empty {
             return Ok(());
         }
@@ -212,24 +216,11 @@ impl<I: Io> Stream<I> {
         status: u16,
         content_type: Option<&'static str>,
         headers: impl Iterator<Item = &'h Header>,
-    ) -> http::Response<()> {
-        let mut head = http::Response::new(());
-        *head.status_mut() = http::StatusCode::from_u16(status).unwrap_or_default();
-        let map = head.headers_mut();
-        if let Some(content_type) = content_type {
-            let value = http::HeaderValue::from_static(content_type);
-            map.insert(http::header::CONTENT_TYPE, value);
-        }
-        if let Ok(date) = http::HeaderValue::from_str(&self.core.date.borrow()) {
-            map.insert(http::header::DATE, date);
-        }
-        for (name, value) in headers {
-            // What a client sent and we echo may hold bytes that a header may not.
-            if let Ok(value) = http::HeaderValue::from_str(value) {
-                map.append(http::HeaderName::from_static(name), value);
-            }
-        }
-        head
+    ) -> ResponseHead {
+        let date = self.core.date.borrow();
+        let content_type = content_type.map(|value| ("content-type", value));
+        let fields = content_type.into_iter().chain([("date", date.as_str())]);
+        ResponseHead::new(status, fields.chain(headers.map(|(n, v)| (*n, v.as_ref()))))
     }
 
     async fn session(
@@ -260,7 +251,7 @@ impl<I: Io> Stream<I> {
         ];
         let headers = fixed.iter().chain(&routed.extra);
         let head = self.head(200, Some(kind.content_type()), headers);
-        let stream = self.respond.send_response(head, routed.is_head)?;
+        let stream = head.send(&mut self.respond, routed.is_head)?;
         if routed.is_head {
             return Ok(());
         }
@@ -329,19 +320,15 @@ impl<I: Io> Outlet for BodyOut<'_, I> {
     }
 }
 
-fn declared_bytes(headers: &http::HeaderMap) -> Option<u64> {
-    headers.get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
 /// Header fields of an HTTP/2 head, as the API looks at them.
-struct Fields<'a>(&'a http::HeaderMap);
+struct Fields<'a>(http2::Fields<'a>);
 
 impl Headers for Fields<'_> {
     fn first(&self, name: &str) -> Option<&[u8]> {
-        self.0.get(name).map(http::HeaderValue::as_bytes)
+        self.0.first(name)
     }
 
     fn all(&self, name: &str, each: &mut dyn FnMut(&[u8])) {
-        self.0.get_all(name).iter().for_each(|value| each(value.as_bytes()));
+        self.0.all(name).for_each(each);
     }
 }

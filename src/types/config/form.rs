@@ -150,14 +150,7 @@ impl<'de> Deserialize<'de> for StreamConfig {
 
 impl Serialize for StreamConfig {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let all_set = PartialStreamConfig {
-            storage_class: Some(self.storage_class.clone()),
-            retention: Some(self.retention),
-            timestamping_mode: Some(self.timestamping_mode),
-            timestamping_uncapped: Some(self.timestamping_uncapped),
-            delete_on_empty_min_age_secs: Some(self.delete_on_empty_min_age_secs),
-        };
-        all_set.serialize(serializer)
+        PartialStreamConfig::from(self).serialize(serializer)
     }
 }
 

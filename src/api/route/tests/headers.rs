@@ -45,6 +45,11 @@ fn request_tokens_count_only_where_something_is_created() {
             ("GET", "/v1/basins"),
             ("GET", "/v1/streams"),
             ("DELETE", "/v1/streams/s"),
+            ("PUT", "/v1/streams/s"),
+            ("PATCH", "/v1/streams/s"),
+            ("PUT", "/v1/basins/test-basin-1"),
+            ("PATCH", "/v1/basins/test-basin-1"),
+            ("PUT", "/v1/locations/default"),
             ("POST", RECORDS),
             ("GET", RECORDS),
         ] {
@@ -72,24 +77,56 @@ fn bodies_must_be_declared_as_json() {
 }
 
 #[test]
-fn content_codings_other_than_identity_are_unsupported() {
+fn an_optional_body_counts_when_it_is_declared_as_json() {
+    let has_body = |target: &str, headers: List<'_>| match ask("PUT", target, headers) {
+        Ok(Operation::EnsureBasin { has_body, .. } | Operation::EnsureStream { has_body, .. }) => {
+            Ok(has_body)
+        }
+        Ok(other) => panic!("{other:?}"),
+        Err(error) => Err(error.code()),
+    };
+    let coding = ("content-encoding", "br");
+    for target in ["/v1/basins/test-basin-1", "/v1/streams/s"] {
+        assert_eq!(has_body(target, &[BASIN]), Ok(false), "{target}");
+        let unsupported = Err(Some(Code::UnsupportedMediaType));
+        assert_eq!(has_body(target, &[BASIN, coding]), unsupported, "{target}");
+        assert_eq!(has_body(target, &[BASIN, coding, JSON]), unsupported, "{target}");
+        for value in ["application/json", "application/x+json; charset=utf-8"] {
+            let headers = [BASIN, ("content-type", value)];
+            assert_eq!(has_body(target, &headers), Ok(true), "{target} {value}");
+        }
+        for value in ["", "text/plain", "application/protobuf", "s2s/proto", "*/*"] {
+            let headers = [BASIN, ("content-type", value)];
+            assert_eq!(has_body(target, &headers), Err(Some(Code::BadJson)), "{target} {value}");
+        }
+        // A PATCH without a body says nothing.
+        assert_eq!(code("PATCH", target, &[BASIN]), Some(Code::BadJson), "{target}");
+    }
+    assert_eq!(code("PUT", "/v1/locations/default", &[]), Some(Code::BadJson));
+}
+
+#[test]
+fn bodies_come_plain_or_in_one_coding_that_is_understood() {
     for target in ["/v1/basins", "/v1/streams", RECORDS] {
-        for value in ["identity", "Identity", " identity ", ""] {
+        for value in ["identity", "Identity", " identity ", "", "gzip", "zstd", "identity, gzip"] {
             let headers = [BASIN, JSON, ("content-encoding", value)];
             assert!(ask("POST", target, &headers).is_ok(), "{target} {value:?}");
         }
-        for value in ["gzip", "zstd", "br", "identity, gzip"] {
+        for value in ["br", "deflate", "gzip, zstd", "x"] {
             let headers = [BASIN, JSON, ("content-encoding", value)];
             let error = ask("POST", target, &headers).expect_err(value);
             assert_eq!(error.code(), Some(Code::UnsupportedMediaType), "{value}");
             let response = error.into_response();
-            assert_eq!(response.headers, [("accept-encoding", "identity".into())]);
+            assert_eq!(response.headers, [("accept-encoding", "zstd,gzip".into())]);
             assert_eq!((response.status, response.content_type), (415, Some("application/json")));
         }
-        for (first, second) in [("identity", "gzip"), ("gzip", "identity")] {
-            let twice = [BASIN, JSON, ("content-encoding", first), ("content-encoding", second)];
-            assert_eq!(code("POST", target, &twice), Some(Code::UnsupportedMediaType), "{first}");
-        }
+        let twice = [BASIN, JSON, ("content-encoding", "gzip"), ("content-encoding", "zstd")];
+        assert_eq!(code("POST", target, &twice), Some(Code::UnsupportedMediaType));
+    }
+    for coding in ["gzip", "zstd", "br"] {
+        let session = [BASIN, ("content-type", "s2s/proto"), ("content-encoding", coding)];
+        let refused = code("POST", RECORDS, &session);
+        assert_eq!(refused, Some(Code::UnsupportedMediaType), "a session is never coded: {coding}");
     }
 }
 
