@@ -11,6 +11,12 @@ mod common;
 mod append;
 #[path = "sessions/append_failures.rs"]
 mod append_failures;
+#[path = "sessions/follow.rs"]
+mod follow;
+#[path = "sessions/read.rs"]
+mod read;
+#[path = "sessions/sse.rs"]
+mod sse;
 
 use common::client::{Client, fresh_basin};
 use common::duplex::Protocol;

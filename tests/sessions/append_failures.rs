@@ -119,11 +119,10 @@ fn the_longest_frame_is_taken_and_one_byte_more_is_not() {
     both_ways(|client, protocol, stream| {
         // An unknown field fills the message up; it is skipped.
         let mut message = AppendInput::one("x").encode_to_vec();
-        let rest = FRAME_BYTES_MAX - 1 - message.len() - 5;
+        let rest = FRAME_BYTES_MAX - 1 - message.len() - 4;
         message.extend_from_slice(&[0x7A]);
         prost::encoding::encode_varint(rest as u64, &mut message);
-        message.resize(message.len() + rest, 0);
-        message.truncate(FRAME_BYTES_MAX - 1);
+        message.resize(FRAME_BYTES_MAX - 1, 0);
         assert_eq!(message.len(), FRAME_BYTES_MAX - 1);
         let mut session = Session::append(client, protocol, stream);
         session.push_bytes(&frame(0, &message));
