@@ -11,12 +11,20 @@ mod common;
 mod append;
 #[path = "sessions/append_failures.rs"]
 mod append_failures;
+#[path = "sessions/drain.rs"]
+mod drain;
 #[path = "sessions/follow.rs"]
 mod follow;
+#[path = "sessions/http2.rs"]
+mod http2;
 #[path = "sessions/read.rs"]
 mod read;
 #[path = "sessions/sse.rs"]
 mod sse;
+#[path = "sessions/unary.rs"]
+mod unary;
+#[path = "sessions/waiting.rs"]
+mod waiting;
 
 use common::client::{Client, fresh_basin};
 use common::duplex::Protocol;

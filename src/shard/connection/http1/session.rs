@@ -58,6 +58,8 @@ impl<I: Io> Connection<'_, I> {
         if is_head {
             return Err(End::Linger);
         }
+        // The head was taken. From here on either side may be silent for as long as it likes.
+        self.line.wait_for(Waiting::Answer, 0);
         let Self { core, conn, socket, line, settings, .. } = self;
         let (reader, writer) = AsyncReadExt::split(socket);
         let mut inlet = BodyIn { conn, reader, ended: false };
