@@ -12,6 +12,8 @@ pub struct ExecutorSnapshot {
     pub connections: u64,
     /// Connections accepted.
     pub connections_accepted: u64,
+    /// Connections that came from another executor.
+    pub connections_moved: u64,
     /// Connections closed at once because a bound was reached.
     pub connections_refused: u64,
     /// Requests whose head was read.
@@ -29,6 +31,7 @@ impl ExecutorSnapshot {
     pub fn merge(&mut self, other: &Self) {
         add(&mut self.connections, other.connections);
         add(&mut self.connections_accepted, other.connections_accepted);
+        add(&mut self.connections_moved, other.connections_moved);
         add(&mut self.connections_refused, other.connections_refused);
         add(&mut self.requests, other.requests);
         add(&mut self.forwarded, other.forwarded);
@@ -59,7 +62,9 @@ impl ExecutorMetrics {
 
     /// A connection that another executor accepted came here; it is open here now.
     pub fn connection_moved_in(&self) {
-        add(&mut self.state.borrow_mut().connections, 1);
+        let mut state = self.state.borrow_mut();
+        add(&mut state.connections_moved, 1);
+        add(&mut state.connections, 1);
     }
 
     /// A connection that was open here is no longer: it closed, or moved to another executor.

@@ -190,6 +190,11 @@ pub(super) fn put_connections(
         counts(|executor| executor.connections_accepted),
     );
     families.counter(
+        "thalweg_connections_moved_total",
+        "Connections that came from another executor.",
+        counts(|executor| executor.connections_moved),
+    );
+    families.counter(
         "thalweg_connections_refused_total",
         "Connections closed at once because a bound was reached.",
         counts(|executor| executor.connections_refused),

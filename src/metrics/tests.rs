@@ -175,6 +175,7 @@ fn numbers_arrive_under_their_names() {
         ("thalweg_reads_damaged_total", &[], 1.0),
         ("thalweg_connections", &[executor], 2.0),
         ("thalweg_connections_accepted_total", &[executor], 2.0),
+        ("thalweg_connections_moved_total", &[executor], 1.0),
         ("thalweg_connections_refused_total", &[executor], 1.0),
         ("thalweg_requests_total", &[executor], 1.0),
         ("thalweg_forwarded_total", &[executor], 1.0),

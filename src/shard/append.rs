@@ -27,7 +27,7 @@ impl<I: Io> Engine<I> {
         let start_us = self.io.now_us();
         let bytes = input.metered_bytes;
         self.metrics.append_offered(input.records.len() as u64, bytes);
-        self.admit(bytes).await?;
+        self.admit(&input).await?;
         let admitted_us = self.io.now_us();
         self.metrics.append_admitted(admitted_us - start_us);
         let sequenced = self
@@ -50,13 +50,17 @@ impl<I: Io> Engine<I> {
         Ok(Answer::Ack(Ack { tail: stream.durable.get().tail, ..ack }, buf.into_spare()))
     }
 
-    /// Waits until `bytes` more may be in flight.
-    pub(super) async fn admit(&self, bytes: u64) -> Result<(), Refusal> {
+    /// Waits until a batch more may be in flight.
+    pub(super) async fn admit(&self, input: &AppendInput) -> Result<(), Refusal> {
         loop {
             self.check_open()?;
             let inflight = self.inflight_bytes.get();
+            let fits = inflight + input.metered_bytes <= self.config.inflight_bytes_max;
+            // The log may have promised all of its room while the next segment is prepared; only
+            // a full disk is a reason to refuse.
+            let has_room = self.segments.is_out_of_space() || self.check_room_for(input).is_ok();
             // A batch larger than the limit is let in alone: it must get in some time.
-            if inflight == 0 || inflight + bytes <= self.config.inflight_bytes_max {
+            if inflight == 0 || fits && has_room {
                 return Ok(());
             }
             self.admitted.notified().await;

@@ -54,6 +54,10 @@ impl Lifeline {
         let mut future = pin!(future);
         std::future::poll_fn(|cx| {
             if let Some(goodbye) = self.goodbye.get() {
+                if goodbye == Goodbye::TimedOut {
+                    // Said once: the connection may have an answer for it, with a time of its own.
+                    self.goodbye.set(None);
+                }
                 return Poll::Ready(Err(goodbye));
             }
             let mut waker = self.waker.borrow_mut();
@@ -169,6 +173,10 @@ mod tests {
         assert_eq!(guard(&line), None);
         lines.sweep(11);
         assert_eq!(guard(&line), Some(Err(Goodbye::TimedOut)));
+        assert_eq!(guard(&line), None, "what it says last has a time of its own");
+        lines.abort();
+        assert_eq!(guard(&line), Some(Err(Goodbye::Aborted)));
+        assert_eq!(guard(&line), Some(Err(Goodbye::Aborted)), "nothing goes on after that");
     }
 
     #[test]

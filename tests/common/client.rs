@@ -40,6 +40,20 @@ impl Client {
         self.basin.as_deref().expect("this client has a basin")
     }
 
+    /// `address:port` of the server.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The request with `s2-basin`, if it needs one and has none.
+    pub(crate) fn scoped(&self, request: Request) -> Request {
+        let scoped = request.target.starts_with("/v1/streams") && !request.has_header("s2-basin");
+        match &self.basin {
+            Some(basin) if scoped => request.header("s2-basin", basin),
+            _ => request,
+        }
+    }
+
     /// How many connections were opened so far.
     pub(crate) fn connects(&self) -> u32 {
         self.connects
@@ -54,11 +68,7 @@ impl Client {
 
     /// The bytes that [`Client::send`] would write: with `s2-basin` unless the request has one.
     pub(crate) fn encode(&self, request: &Request) -> Vec<u8> {
-        let scoped = request.target.starts_with("/v1/streams") && !request.has_header("s2-basin");
-        match &self.basin {
-            Some(basin) if scoped => request.clone().header("s2-basin", basin).encode(&self.host),
-            _ => request.encode(&self.host),
-        }
+        self.scoped(request.clone()).encode(&self.host)
     }
 
     /// Sends raw bytes and reads the answer to a request of `method`.

@@ -69,7 +69,8 @@ impl Request {
         self.headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
     }
 
-    pub(crate) fn encode(&self, host: &str) -> Vec<u8> {
+    /// Request line and header lines as given, without the empty line behind them.
+    pub(crate) fn encode_head(&self, host: &str) -> Vec<u8> {
         let mut out =
             format!("{} {} {}\r\nhost: {host}\r\n", self.method, self.target, self.version)
                 .into_bytes();
@@ -78,6 +79,11 @@ impl Request {
             out.extend_from_slice(value);
             out.extend_from_slice(b"\r\n");
         }
+        out
+    }
+
+    pub(crate) fn encode(&self, host: &str) -> Vec<u8> {
+        let mut out = self.encode_head(host);
         match &self.body {
             Body::None => out.extend_from_slice(b"\r\n"),
             Body::Sized(body) => {
@@ -86,16 +92,22 @@ impl Request {
             }
             Body::Chunked(chunks) => {
                 out.extend_from_slice(b"transfer-encoding: chunked\r\n\r\n");
-                for chunk in chunks.iter().filter(|chunk| !chunk.is_empty()) {
-                    out.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
-                    out.extend_from_slice(chunk);
-                    out.extend_from_slice(b"\r\n");
+                for piece in chunks.iter().filter(|chunk| !chunk.is_empty()) {
+                    out.extend_from_slice(&chunk(piece));
                 }
                 out.extend_from_slice(b"0\r\n\r\n");
             }
         }
         out
     }
+}
+
+/// A piece of a body as a chunk.
+pub(crate) fn chunk(piece: &[u8]) -> Vec<u8> {
+    let mut out = format!("{:x}\r\n", piece.len()).into_bytes();
+    out.extend_from_slice(piece);
+    out.extend_from_slice(b"\r\n");
+    out
 }
 
 /// A response together with the request it answers, so that a failed check can show both.
@@ -265,8 +277,15 @@ impl Conn {
     /// Reads one response to a request of `method`; an interim response counts as one. The error
     /// says what was missing and shows what came instead.
     pub(crate) fn read_response(&mut self, method: &str) -> Result<Response, String> {
+        let mut response = self.read_head()?;
+        self.read_body(method, &mut response)?;
+        Ok(response)
+    }
+
+    /// Reads the head of a response; its body stays where it is.
+    pub(crate) fn read_head(&mut self) -> Result<Response, String> {
         self.watch = Stopwatch::start();
-        let (mut response, head_bytes) = loop {
+        let (response, head_bytes) = loop {
             if let Some(head) = parse_head(&self.buffer)? {
                 break head;
             }
@@ -276,6 +295,15 @@ impl Conn {
             }
         };
         self.buffer.drain(..head_bytes);
+        Ok(response)
+    }
+
+    /// Reads the body of the response whose head was read last.
+    pub(crate) fn read_body(
+        &mut self,
+        method: &str,
+        response: &mut Response,
+    ) -> Result<(), String> {
         let chunked = match response.header("transfer-encoding") {
             None => false,
             Some(coding) if coding.eq_ignore_ascii_case("chunked") => true,
@@ -295,7 +323,30 @@ impl Conn {
                 std::mem::take(&mut self.buffer)
             }
         };
-        Ok(response)
+        Ok(())
+    }
+
+    /// Reads the next chunk of a body; `None` is its end.
+    pub(crate) fn read_chunk(&mut self) -> Result<Option<Vec<u8>>, String> {
+        self.watch = Stopwatch::start();
+        self.next_chunk()
+    }
+
+    /// Another handle of the socket, to write with while this one reads.
+    pub(crate) fn writer(&self) -> TcpStream {
+        self.stream.try_clone().expect("a socket can be duplicated")
+    }
+
+    /// Whether nothing comes for that long, not even the end.
+    pub(crate) fn stays_silent(&mut self, wait: Duration) -> bool {
+        if !self.buffer.is_empty() {
+            return false;
+        }
+        self.watch = Stopwatch::start();
+        let usual = std::mem::replace(&mut self.wait, wait);
+        let filled = self.fill();
+        self.wait = usual;
+        filled.is_err()
     }
 
     /// Fails unless the server sends nothing more and closes the connection.
@@ -337,20 +388,26 @@ impl Conn {
 
     fn read_chunks(&mut self) -> Result<Vec<u8>, String> {
         let mut body = Vec::new();
-        loop {
-            let line = self.read_line()?;
-            let digits = line.split(';').next().unwrap_or_default().trim();
-            let size = usize::from_str_radix(digits, 16)
-                .map_err(|error| format!("chunk size {line:?}: {error}"))?;
-            if size == 0 {
-                while !self.read_line()?.is_empty() {}
-                return Ok(body);
-            }
-            body.extend_from_slice(&self.read_exactly(size)?);
-            if !self.read_line()?.is_empty() {
-                return Err("a chunk is longer than it says".into());
-            }
+        while let Some(chunk) = self.next_chunk()? {
+            body.extend_from_slice(&chunk);
         }
+        Ok(body)
+    }
+
+    fn next_chunk(&mut self) -> Result<Option<Vec<u8>>, String> {
+        let line = self.read_line()?;
+        let digits = line.split(';').next().unwrap_or_default().trim();
+        let size = usize::from_str_radix(digits, 16)
+            .map_err(|error| format!("chunk size {line:?}: {error}"))?;
+        if size == 0 {
+            while !self.read_line()?.is_empty() {}
+            return Ok(None);
+        }
+        let chunk = self.read_exactly(size)?;
+        if !self.read_line()?.is_empty() {
+            return Err("a chunk is longer than it says".into());
+        }
+        Ok(Some(chunk))
     }
 
     /// Reads once; 0 is the end. A reset is an end too: the server was done with the connection.

@@ -9,8 +9,14 @@
 #![expect(clippy::disallowed_methods, reason = "a test's clock is the real one")]
 
 pub(crate) mod client;
+pub(crate) mod duplex;
+pub(crate) mod frames;
 pub(crate) mod http;
+pub(crate) mod http2;
+pub(crate) mod s2s;
 pub(crate) mod server;
+pub(crate) mod session;
+pub(crate) mod sse;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -104,13 +104,25 @@ impl Server {
 
     /// Asks the server to end (SIGTERM); gives its status and how long it took.
     pub(crate) fn terminate(&mut self) -> (ExitStatus, Duration) {
-        let mut process = self.process.take().expect("the server runs");
+        let watch = self.ask_to_end();
+        self.wait_for_end(watch)
+    }
+
+    /// Sends SIGTERM and does not wait; gives a watch that started then.
+    pub(crate) fn ask_to_end(&self) -> Stopwatch {
+        let process = self.process.as_ref().expect("the server runs");
         let watch = Stopwatch::start();
         let sent = Command::new("sh")
             .args(["-c", "kill -s TERM \"$1\"", "sh", &process.child.id().to_string()])
             .status()
             .expect("a shell can be run");
         assert!(sent.success(), "the signal could not be sent");
+        watch
+    }
+
+    /// Waits for the end of a server that was asked to end; gives its status and how long it took.
+    pub(crate) fn wait_for_end(&mut self, watch: Stopwatch) -> (ExitStatus, Duration) {
+        let mut process = self.process.take().expect("the server runs");
         let status = process.wait(PROCESS_WAIT + Duration::from_secs(5));
         let elapsed = watch.elapsed();
         let Some(status) = status else {

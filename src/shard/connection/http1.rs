@@ -130,7 +130,8 @@ impl<I: Io> Connection<'_, I> {
     /// Receives more bytes, or finds out that none come in time.
     async fn receive(&mut self) -> Result<(), End> {
         let now_us = self.now_us();
-        let idle = self.conn.unread().is_empty();
+        // A request of which the head was taken is under way, whatever is left of it.
+        let idle = self.routed.is_none() && self.conn.unread().is_empty();
         if idle {
             (self.began_us, self.arrived_bytes) = (now_us, 0);
             if self.core.drain.is_begun() {
@@ -173,6 +174,9 @@ impl<I: Io> Connection<'_, I> {
         let routed = Routed::of(&parts, &self.settings);
         if routed.is_session() {
             return self.session(routed).await;
+        }
+        if let Some(error) = routed.refused_session() {
+            return self.refuse_session(error, &routed).await;
         }
         self.routed = Some(routed);
         let awaits_continue = self.conn.awaits_continue();

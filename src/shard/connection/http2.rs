@@ -167,6 +167,10 @@ impl<I: Io> Stream<I> {
         line: &Registered,
     ) -> Result<(), http2::Error> {
         let core = Rc::clone(&self.core);
+        if let Some(error) = routed.refused_session() {
+            core.metrics.refused(error.code_text());
+            return self.send(error.into_response(), &routed, line).await;
+        }
         let limit_bytes = core.connection.limits.body_bytes_max;
         let body = if body.is_end_stream() {
             Body::default()

@@ -20,6 +20,7 @@ use super::respond::{Aside, respond};
 use super::session::Open;
 use crate::api::request::Parts;
 use crate::api::response::{EVENT_STREAM, Header, Response, S2S};
+use crate::api::negotiate::MediaType;
 use crate::api::{ApiError, Code, Operation, cors, negotiate, route};
 use crate::codec::coding::{compress, decompress};
 use crate::codec::{BatchForm, Coding, Feed};
@@ -63,6 +64,8 @@ struct Routed {
     /// How a large answer may be coded.
     answer_coding: Option<Coding>,
     is_head: bool,
+    /// It wanted to be an append session, whether or not it may be one.
+    wants_append_session: bool,
 }
 
 impl Routed {
@@ -74,6 +77,8 @@ impl Routed {
             body_coding: negotiate::request_coding(parts.headers).unwrap_or_default(),
             answer_coding: negotiate::response_coding(parts.headers),
             is_head: parts.method == "HEAD",
+            wants_append_session: parts.method == "POST"
+                && negotiate::media_type(parts.headers, "content-type") == Some(MediaType::S2s),
             operation,
         }
     }
@@ -84,6 +89,12 @@ impl Routed {
             self.operation,
             Ok(Operation::AppendSession { .. } | Operation::ReadSession { .. })
         )
+    }
+
+    /// Why the append session that it asks for cannot be. Said at once: such a client sends
+    /// nothing before it is answered.
+    fn refused_session(&self) -> Option<ApiError> {
+        if self.wants_append_session { self.operation.as_ref().err().cloned() } else { None }
     }
 }
 

@@ -98,7 +98,7 @@ impl<I: Io> Engine<I> {
             let began_us = self.io.now_us();
             let (records, bytes) = (input.records.len() as u64, input.metered_bytes);
             self.metrics.append_offered(records, bytes);
-            if let Err(refusal) = self.admit(bytes).await {
+            if let Err(refusal) = self.admit(&input).await {
                 return pending.push(Judged { ticket: 0, outcome: Err(refusal) });
             }
             if pipe.is_closed() {

@@ -111,12 +111,10 @@ impl<I: Io> Reading<'_, I> {
         let by_timestamp = matches!(self.from, From::Timestamp(_));
         let mut first = Vec::new();
         let mut step = self.deliver(&mut first).await?;
-        if let Step::AtTail(tail) = step
-            && by_timestamp
-            && first.is_empty()
-            && !may_start_at_tail
-        {
-            return Err(Refusal::Unsatisfiable(tail));
+        // No record that is left has such a timestamp: the read starts at the tail.
+        let at_tail = by_timestamp && first.is_empty() && !matches!(step, Step::Ended);
+        if at_tail && !may_start_at_tail {
+            return Err(Refusal::Unsatisfiable(self.stream.durable.get().tail));
         }
         self.pipe.push_out(Out::Opened);
         self.push(first);

@@ -5,6 +5,7 @@ use std::io::IoSlice;
 use futures_util::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 
 use super::{Connection, End};
+use crate::api::ApiError;
 use crate::api::response::Header;
 use crate::codec::s2s::Deframer;
 use crate::http1::{
@@ -41,12 +42,7 @@ impl<I: Io> Connection<'_, I> {
         let opened = self.line.guard(session::open(&self.core, open)).await;
         let session = match opened {
             Ok(Ok(session)) => session,
-            Ok(Err(error)) => {
-                self.core.metrics.refused(error.code_text());
-                self.spell(&error.into_response(), &extra, Persistence::Close, is_head);
-                self.flush().await?;
-                return Err(End::Linger);
-            }
+            Ok(Err(error)) => return self.say_refusal(error, &extra, is_head).await,
             Err(_) => return Err(End::Done),
         };
         if self.conn.awaits_continue() {
@@ -62,6 +58,8 @@ impl<I: Io> Connection<'_, I> {
         if is_head {
             return Err(End::Linger);
         }
+        // The head was taken. From here on either side may be silent for as long as it likes.
+        self.line.wait_for(Waiting::Answer, 0);
         let Self { core, conn, socket, line, settings, .. } = self;
         let (reader, writer) = AsyncReadExt::split(socket);
         let mut inlet = BodyIn { conn, reader, ended: false };
@@ -81,6 +79,30 @@ impl<I: Io> Connection<'_, I> {
             Ok(Ended::Well | Ended::Refused) => Err(End::Linger),
             Ok(Ended::Gone) | Err(_) => Err(End::Done),
         }
+    }
+
+    /// Refuses a session before its body: the client may send none until it is answered.
+    pub(super) async fn refuse_session(
+        &mut self,
+        error: ApiError,
+        routed: &Routed,
+    ) -> Result<(), End> {
+        self.line.wait_for(Waiting::Answer, 0);
+        self.core.metrics.request();
+        self.say_refusal(error, &routed.extra, routed.is_head).await
+    }
+
+    /// Answers with an error; what comes of the body is thrown away.
+    async fn say_refusal(
+        &mut self,
+        error: ApiError,
+        extra: &[Header],
+        is_head: bool,
+    ) -> Result<(), End> {
+        self.core.metrics.refused(error.code_text());
+        self.spell(&error.into_response(), extra, Persistence::Close, is_head);
+        self.flush().await?;
+        Err(End::Linger)
     }
 
     fn spell_session_head(
