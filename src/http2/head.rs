@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue};
 
 /// A request's head.
 #[derive(Debug)]
@@ -40,11 +40,29 @@ impl RequestHead {
         Fields(&self.0.headers)
     }
 
+    /// Whether the client waits for [`send_continue`] before it sends the body.
+    #[must_use]
+    pub fn expects_continue(&self) -> bool {
+        let expects = self.0.headers.get(EXPECT).map(HeaderValue::as_bytes);
+        expects.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"))
+    }
+
     /// How long the body says it is, in bytes.
     #[must_use]
     pub fn declared_bytes(&self) -> Option<u64> {
         self.0.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
     }
+}
+
+/// Sends the interim answer to `expect: 100-continue`.
+///
+/// # Errors
+///
+/// The stream is gone.
+pub fn send_continue(respond: &mut SendResponse<Bytes>) -> Result<(), h2::Error> {
+    let mut head = http::Response::new(());
+    *head.status_mut() = http::StatusCode::CONTINUE;
+    respond.send_informational(head)
 }
 
 /// The header fields of a request.

@@ -21,10 +21,10 @@ mod body;
 mod head;
 mod transport;
 
-pub use body::{Collected, collect, send};
+pub use body::{next_piece, send};
 pub use h2::server::{Connection, Handshake, SendResponse};
 pub use h2::{Error, Reason, RecvStream, SendStream};
-pub use head::{Fields, RequestHead, ResponseHead};
+pub use head::{Fields, RequestHead, ResponseHead, send_continue};
 
 /// A request as the crate accepts it.
 pub type Request = http::Request<RecvStream>;
@@ -51,6 +51,9 @@ pub struct Limits {
     pub frame_bytes_max: u32,
     /// Largest decoded header list that we accept, in bytes, by the measure of RFC 9113.
     pub head_bytes_max: u32,
+    /// What the crate charges for small frames that wait to be taken: 256 less their length each.
+    /// A session of tiny batches sends many before the first of them is looked at.
+    pub small_frames_bytes: usize,
     /// Streams that the peer reset before we looked at them.
     pub pending_resets_max: usize,
 }
@@ -59,10 +62,11 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             streams_max: 256,
-            window_bytes: 8 * 1024 * 1024,
-            stream_window_bytes: 4 * 1024 * 1024,
+            window_bytes: 16 * 1024 * 1024,
+            stream_window_bytes: 2 * 1024 * 1024,
             frame_bytes_max: 256 * 1024,
             head_bytes_max: 64 * 1024,
+            small_frames_bytes: 16 * 1024 * 1024,
             pending_resets_max: 64,
         }
     }
@@ -80,6 +84,7 @@ where
         .max_frame_size(limits.frame_bytes_max)
         .max_header_list_size(limits.head_bytes_max)
         .max_pending_accept_reset_streams(limits.pending_resets_max)
+        .data_frame_budget(limits.small_frames_bytes)
         .max_send_buffer_size(SEND_BUFFER_BYTES)
         .handshake(transport)
 }

@@ -62,10 +62,17 @@ impl Future for Notified<'_> {
             self.number = None;
             return Poll::Ready(());
         }
-        self.forget();
+        let mut waiting = self.notify.waiting.borrow_mut();
+        if let Some(number) = self.number
+            && let Ok(at) = waiting.binary_search_by_key(&number, |(n, _)| *n)
+        {
+            waiting[at].1.clone_from(cx.waker());
+            return Poll::Pending;
+        }
         let number = self.notify.next_number.get();
         self.notify.next_number.set(number + 1);
-        self.notify.waiting.borrow_mut().push((number, cx.waker().clone()));
+        waiting.push((number, cx.waker().clone()));
+        drop(waiting);
         self.number = Some(number);
         Poll::Pending
     }

@@ -10,10 +10,11 @@ use std::net::Shutdown;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::io::{AsyncRead, AsyncWrite};
 use glommio::net::TcpStream;
-use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg, sockopt};
 
 /// A connection that sends what lies in several buffers by one system call.
 #[derive(Debug)]
@@ -85,6 +86,19 @@ impl AsyncWrite for VectoredSocket {
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_close(cx)
     }
+}
+
+/// Has the kernel find out, within some minutes, that the peer of a silent connection is gone.
+///
+/// * Errors: the connection is gone already.
+pub fn keep_alive(socket: &TcpStream) -> io::Result<()> {
+    // SAFETY: the descriptor is open as long as `socket` lives, which is longer than this.
+    let fd = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
+    sockopt::set_socket_keepalive(fd, true)?;
+    sockopt::set_tcp_keepidle(fd, Duration::from_secs(60))?;
+    sockopt::set_tcp_keepintvl(fd, Duration::from_secs(15))?;
+    sockopt::set_tcp_keepcnt(fd, 4)?;
+    Ok(())
 }
 
 /// A connection on its way between two executors.

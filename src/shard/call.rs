@@ -141,6 +141,14 @@ impl Call {
     }
 }
 
+impl Call {
+    /// Whether it may wait for something to happen, rather than only for the disk.
+    #[must_use]
+    pub fn may_wait_long(&self) -> bool {
+        matches!(self, Self::Read { query, .. } if query.wait_secs.is_some_and(|secs| secs > 0))
+    }
+}
+
 /// What an operation answers.
 #[derive(Debug)]
 pub enum Answer {

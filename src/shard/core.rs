@@ -13,11 +13,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 
+use futures_util::future::{self, AbortHandle};
 use glommio::TaskQueueHandle;
 use glommio::channels::shared_channel::{ConnectedReceiver, ConnectedSender};
 
 use super::call::{Answer, Call, CallResult, StreamPath, shard_of};
-use super::connection::{self, ConnectionSettings};
+use super::connection::{self, ConnectionSettings, Held};
 use super::drain::{Drain, Stage};
 use super::engine::Engine;
 use super::lifeline::Lifelines;
@@ -38,6 +39,8 @@ pub(super) enum Message {
     Call(u64, u16, Call),
     /// The answer to the call with this number.
     Answer(u64, CallResult),
+    /// Nobody waits for the answer to this call any more.
+    Forget(u64),
     /// To core 0, at start: my shards are open.
     Opened,
     /// Serve this connection from now on: it appends to a stream of yours.
@@ -84,6 +87,8 @@ pub(super) struct Core<I: Io> {
     pub date: RefCell<String>,
     /// Decodes appends; what it allocated once serves every connection.
     pub(super) decoder: RefCell<AppendDecoder>,
+    /// What its connections have received and not yet handed on.
+    pub(super) held: Held,
     /// Sessions of its connections that other cores serve.
     pub(super) remote_sessions: RemoteSessions,
     /// Sessions of other cores' connections that it serves, by core and number.
@@ -94,6 +99,8 @@ pub(super) struct Core<I: Io> {
     links: Links,
     loads: Loads,
     pending: RefCell<BTreeMap<u64, Pending>>,
+    /// Calls of other cores that may wait for long, by core and number.
+    waiting_calls: RefCell<BTreeMap<(usize, u64), AbortHandle>>,
     next_call: Cell<u64>,
     opened: Cell<usize>,
     listen: Cell<Option<SocketAddr>>,
@@ -120,6 +127,7 @@ impl<I: Io> Core<I> {
             metrics: ExecutorMetrics::default(),
             date: RefCell::default(),
             decoder: RefCell::new(AppendDecoder::new()),
+            held: Held::default(),
             remote_sessions: RemoteSessions::default(),
             served_sessions: RefCell::default(),
             basin_turns: Turns::default(),
@@ -127,6 +135,7 @@ impl<I: Io> Core<I> {
             links,
             loads: Loads { index, connections: loads },
             pending: RefCell::default(),
+            waiting_calls: RefCell::default(),
             next_call: Cell::default(),
             opened: Cell::default(),
             listen: Cell::default(),
@@ -190,7 +199,8 @@ impl<I: Io> Core<I> {
         self.metrics.forwarded();
         let number = self.next_call.get();
         self.next_call.set(number + 1);
-        let mut answer = AnswerSlot::new(self, number);
+        let waits = call.may_wait_long().then(|| self.core_of(shard));
+        let mut answer = AnswerSlot::new(self, number, waits);
         let sent = self.send(self.core_of(shard), Message::Call(number, shard, call)).await;
         if sent.is_err() {
             return Err(Refusal::Other("the core of this shard is gone".to_owned()));
@@ -281,6 +291,12 @@ impl<I: Io> Core<I> {
             match message {
                 Message::Call(number, shard, call) => self.serve(from, number, shard, call),
                 Message::Answer(number, result) => self.answered(number, result),
+                Message::Forget(number) => {
+                    // It may have been answered meanwhile.
+                    if let Some(call) = self.waiting_calls.borrow_mut().remove(&(from, number)) {
+                        call.abort();
+                    }
+                }
                 Message::ToSession(number, told) => self.told_session(from, number, told),
                 Message::Adopt(socket, conn) => self.adopt(socket, *conn),
                 Message::Opened => {
@@ -305,14 +321,21 @@ impl<I: Io> Core<I> {
     /// many calls it has under way by its connections.
     fn serve(self: &Rc<Self>, from: usize, number: u64, shard: u16, call: Call) {
         let core = Rc::clone(self);
-        let task = async move {
+        let waits = call.may_wait_long();
+        let (task, handle) = future::abortable(async move {
             let result = match core.engines.get(&shard) {
                 Some(engine) => core.handle(engine, call).await,
                 None => Err(Refusal::Other("the shard is not here".to_owned())),
             };
+            if waits {
+                core.waiting_calls.borrow_mut().remove(&(from, number));
+            }
             // When the other core is gone, so is whoever waited.
             let _gone = core.send(from, Message::Answer(number, result)).await;
-        };
+        });
+        if waits {
+            self.waiting_calls.borrow_mut().insert((from, number), handle);
+        }
         spawn(task, self.queue);
     }
 
@@ -346,14 +369,16 @@ impl<I: Io> Core<I> {
 
 /// The place where the answer to one call arrives; gone when its caller is.
 struct AnswerSlot<'a, I: Io> {
-    core: &'a Core<I>,
+    core: &'a Rc<Core<I>>,
     number: u64,
+    /// Who is to be told when nobody waits any more.
+    tell: Option<usize>,
 }
 
 impl<'a, I: Io> AnswerSlot<'a, I> {
-    fn new(core: &'a Core<I>, number: u64) -> Self {
+    fn new(core: &'a Rc<Core<I>>, number: u64, tell: Option<usize>) -> Self {
         core.pending.borrow_mut().insert(number, Pending::default());
-        Self { core, number }
+        Self { core, number, tell }
     }
 
     async fn wait(&mut self) -> CallResult {
@@ -361,6 +386,7 @@ impl<'a, I: Io> AnswerSlot<'a, I> {
             let mut pending = self.core.pending.borrow_mut();
             let slot = pending.get_mut(&self.number).expect("removed only by drop");
             if let Some(result) = slot.result.take() {
+                self.tell = None;
                 return Poll::Ready(result);
             }
             slot.waker = Some(cx.waker().clone());
@@ -373,6 +399,12 @@ impl<'a, I: Io> AnswerSlot<'a, I> {
 impl<I: Io> Drop for AnswerSlot<'_, I> {
     fn drop(&mut self) {
         self.core.pending.borrow_mut().remove(&self.number);
+        if let Some(to) = self.tell {
+            let (core, number) = (Rc::clone(self.core), self.number);
+            // When that core is gone, so is the call.
+            let told = async move { core.send(to, Message::Forget(number)).await };
+            spawn(told, self.core.queue);
+        }
     }
 }
 

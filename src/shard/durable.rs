@@ -54,7 +54,7 @@ impl Durable {
     /// * Errors: the reason when the log was given up before.
     /// * Cancel: leaves nothing behind but a waker that wakes nobody.
     pub(super) fn wait(&self, ticket: u64) -> Wait<'_> {
-        Wait { durable: self, ticket }
+        Wait { durable: self, ticket, registered: None }
     }
 }
 
@@ -63,18 +63,24 @@ impl Durable {
 pub(super) struct Wait<'a> {
     durable: &'a Durable,
     ticket: u64,
+    /// The waker that is among the waiters.
+    registered: Option<Waker>,
 }
 
 impl Future for Wait<'_> {
     type Output = Result<(), Rc<str>>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if self.durable.reached.get() >= self.ticket {
             return Poll::Ready(Ok(()));
         }
         if let Some(reason) = &*self.durable.failed.borrow() {
             return Poll::Ready(Err(Rc::clone(reason)));
         }
+        if self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            return Poll::Pending;
+        }
+        self.registered = Some(cx.waker().clone());
         let mut waiters = self.durable.waiters.borrow_mut();
         let at = waiters.partition_point(|(t, _)| *t <= self.ticket);
         waiters.insert(at, (self.ticket, cx.waker().clone()));

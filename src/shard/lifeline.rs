@@ -37,6 +37,8 @@ pub(super) enum Waiting {
 #[derive(Debug)]
 pub(super) struct Lifeline {
     waiting: Cell<(Waiting, u64)>,
+    /// Until when a blocked socket must take something, whatever is waited for.
+    stalled_until_us: Cell<u64>,
     goodbye: Cell<Option<Goodbye>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -45,6 +47,16 @@ impl Lifeline {
     /// Says what is waited for, and until when (microseconds on the monotonic clock).
     pub(super) fn wait_for(&self, waiting: Waiting, deadline_us: u64) {
         self.waiting.set((waiting, deadline_us));
+    }
+
+    /// Says that the socket takes nothing, and until when that may last; `u64::MAX` when it does.
+    pub(super) fn stalled_until(&self, deadline_us: u64) {
+        self.stalled_until_us.set(deadline_us);
+    }
+
+    /// Whether the socket takes nothing.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stalled_until_us.get() != u64::MAX
     }
 
     /// Runs `future` unless the connection must end first.
@@ -92,6 +104,7 @@ impl Lifelines {
         self.next_number.set(number + 1);
         let line = Rc::new(Lifeline {
             waiting: (Waiting::Answer, 0).into(),
+            stalled_until_us: u64::MAX.into(),
             goodbye: None.into(),
             waker: None.into(),
         });
@@ -107,25 +120,26 @@ impl Lifelines {
 
     /// Ends connections whose time is up.
     pub(super) fn sweep(&self, now_us: u64) {
-        self.end(Goodbye::TimedOut, |waiting, deadline_us| {
-            waiting != Waiting::Answer && now_us > deadline_us
+        self.end(Goodbye::TimedOut, |line| {
+            let (waiting, deadline_us) = line.waiting.get();
+            let late = waiting != Waiting::Answer && now_us > deadline_us;
+            late || now_us > line.stalled_until_us.get()
         });
     }
 
     /// Ends connections that have no request under way.
     pub(super) fn drain(&self) {
-        self.end(Goodbye::Draining, |waiting, _| waiting == Waiting::Idle);
+        self.end(Goodbye::Draining, |line| line.waiting.get().0 == Waiting::Idle);
     }
 
     /// Ends all connections.
     pub(super) fn abort(&self) {
-        self.end(Goodbye::Aborted, |_, _| true);
+        self.end(Goodbye::Aborted, |_| true);
     }
 
-    fn end(&self, goodbye: Goodbye, which: impl Fn(Waiting, u64) -> bool) {
+    fn end(&self, goodbye: Goodbye, which: impl Fn(&Lifeline) -> bool) {
         for line in self.lines.borrow().values() {
-            let (waiting, deadline_us) = line.waiting.get();
-            if which(waiting, deadline_us) {
+            if which(line) {
                 line.say(goodbye);
             }
         }
@@ -138,6 +152,13 @@ pub(super) struct Registered {
     lines: Rc<Lifelines>,
     number: u64,
     line: Rc<Lifeline>,
+}
+
+impl Registered {
+    /// The line itself, for who outlives the borrow.
+    pub(super) fn share(&self) -> Rc<Lifeline> {
+        Rc::clone(&self.line)
+    }
 }
 
 impl std::ops::Deref for Registered {

@@ -32,6 +32,7 @@ use super::core::{Core, Links, Message, spawn};
 use super::drain::Stage;
 use super::engine::{Engine, EngineConfig};
 use crate::io::glommio::GlommioIo;
+use crate::io::socket::keep_alive;
 use crate::io::{Clock, Io};
 use crate::types::refusal::chain;
 
@@ -289,6 +290,8 @@ async fn serve_until_drained(plan: &Plan, core: &Rc<Core<GlommioIo>>) {
         clock.sleep_us(SWEEP_US / 10).await;
     }
     core.enter(Stage::Draining);
+    // Connections that want to say goodbye do so before those that need not are ended.
+    clock.sleep_us(SWEEP_US / 10).await;
     let until_us = begin_us + DRAIN_US;
     while core.lifelines.count() > 0 && clock.now_us() < until_us {
         if core.drain.stage() == Stage::Draining && clock.now_us() >= begin_us + SESSIONS_US {
@@ -374,7 +377,7 @@ async fn accept(core: Rc<Core<GlommioIo>>, settings: ServerSettings, listener: T
             continue;
         }
         core.metrics.connection_accepted();
-        if socket.set_nodelay(true).is_err() {
+        if socket.set_nodelay(true).is_err() || keep_alive(&socket).is_err() {
             continue; // the peer is gone already
         }
         let task = serve(Rc::clone(&core), socket);

@@ -81,7 +81,8 @@ pub(super) async fn serve<I: Io>(
     line: &Registered,
 ) -> Option<(usize, VectoredSocket, Conn)> {
     let (core, settings) = (Rc::clone(core), Rc::clone(&core.connection));
-    let (out, elsewhere, began_us, arrived_bytes) = (Vec::new(), (0, 0), 0, 0);
+    let (out, elsewhere) = (Vec::new(), (0, 0));
+    let (began_us, arrived_bytes) = (core.now_us(), conn.unread().len() as u64);
     let mut connection = Connection {
         core,
         settings,

@@ -5,6 +5,7 @@
 //! deadlines, and the order of things. A client that goes away changes nothing about what was
 //! accepted.
 
+mod held;
 mod http1;
 mod http2;
 mod session;
@@ -18,9 +19,9 @@ use super::core::{Core, Message};
 use super::lifeline::{Registered, Waiting};
 use super::respond::{Aside, respond};
 use super::session::Open;
+use crate::api::negotiate::MediaType;
 use crate::api::request::Parts;
 use crate::api::response::{EVENT_STREAM, Header, Response, S2S};
-use crate::api::negotiate::MediaType;
 use crate::api::{ApiError, Code, Operation, cors, negotiate, route};
 use crate::codec::coding::{compress, decompress};
 use crate::codec::{BatchForm, Coding, Feed};
@@ -29,6 +30,8 @@ use crate::http2::PREFACE;
 use crate::io::Io;
 use crate::io::socket::{MovingSocket, VectoredSocket};
 use crate::wire::Body;
+
+pub(super) use held::Held;
 
 /// Bounds of a connection in time and size.
 #[derive(Debug, Clone)]

@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use futures_util::future::{self, Either};
 
+use super::held::{Held, Share, batch_bytes};
 use crate::api::{ApiError, Code};
 use crate::codec::s2s::Deframer;
 use crate::codec::{Coding, DecodeError, Feed, proto, s2s, sse};
@@ -73,32 +74,47 @@ pub(super) async fn open<I: Io>(
 }
 
 /// The batches of an append session that are not answered yet.
-#[derive(Default)]
-struct Unanswered {
-    sizes: RefCell<VecDeque<u64>>,
+struct Unanswered<'a> {
+    /// Metered bytes and memory of each.
+    sizes: RefCell<VecDeque<(u64, u64)>>,
     bytes: Cell<u64>,
+    share: Share<'a>,
     fewer: Notify,
     /// Why no more batches are taken; said when those before it are answered.
     failure: RefCell<Option<ApiError>>,
 }
 
-impl Unanswered {
+impl<'a> Unanswered<'a> {
+    fn new(held: &'a Held) -> Self {
+        Self {
+            sizes: RefCell::default(),
+            bytes: Cell::default(),
+            share: held.share(),
+            fewer: Notify::default(),
+            failure: RefCell::default(),
+        }
+    }
+
     async fn wait_for_room(&self) {
         while self.sizes.borrow().len() >= PENDING_BATCHES_MAX
             || self.bytes.get() >= PENDING_BYTES_MAX
         {
             self.fewer.notified().await;
         }
+        self.share.wait_for_room().await;
     }
 
-    fn push(&self, bytes: u64) {
-        self.sizes.borrow_mut().push_back(bytes);
+    fn push(&self, input: &AppendInput) {
+        let (bytes, memory_bytes) = (input.metered_bytes, batch_bytes(input));
+        self.sizes.borrow_mut().push_back((bytes, memory_bytes));
         self.bytes.set(self.bytes.get() + bytes);
+        self.share.add(memory_bytes);
     }
 
     fn pop(&self) {
-        if let Some(bytes) = self.sizes.borrow_mut().pop_front() {
+        if let Some((bytes, memory_bytes)) = self.sizes.borrow_mut().pop_front() {
             self.bytes.set(self.bytes.get() - bytes);
+            self.share.give_back(memory_bytes);
             self.fewer.notify();
         }
     }
@@ -112,7 +128,7 @@ pub(super) async fn append<I: Io>(
     inlet: &mut impl Inlet,
     outlet: &mut impl Outlet,
 ) -> Ended {
-    let unanswered = Unanswered::default();
+    let unanswered = Unanswered::new(&core.held);
     let intake = pin!(take_in(core, session, &unanswered, inlet));
     let answers = pin!(answer(core, session, &unanswered, coding, outlet));
     let ended = match future::select(answers, intake).await {
@@ -127,14 +143,14 @@ pub(super) async fn append<I: Io>(
 async fn take_in<I: Io>(
     core: &Core<I>,
     session: &Session<I>,
-    unanswered: &Unanswered,
+    unanswered: &Unanswered<'_>,
     inlet: &mut impl Inlet,
 ) -> Result<(), Gone> {
     let batches = async {
         let mut deframer = Deframer::new();
         while let Some(input) = next_batch(&mut deframer, inlet).await? {
             unanswered.wait_for_room().await;
-            unanswered.push(input.metered_bytes);
+            unanswered.push(&input);
             session.send(In::Batch(input)).await?;
         }
         Ok(())
@@ -199,7 +215,7 @@ async fn next_batch(
 async fn answer<I: Io>(
     core: &Core<I>,
     session: &Session<I>,
-    unanswered: &Unanswered,
+    unanswered: &Unanswered<'_>,
     coding: Option<Coding>,
     outlet: &mut impl Outlet,
 ) -> Result<Ended, Gone> {

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use super::{In, Out};
+use super::{In, OUTSTANDING_BYTES_MAX, Out};
 use crate::io::notify::Notify;
 
 /// What goes in and comes out of a session; its users keep it bounded.
@@ -79,8 +79,12 @@ impl Pipe {
 
     /// Says that the client took that many bytes.
     pub(super) fn taken(&self, bytes: usize) {
-        self.outstanding_bytes.set(self.outstanding_bytes.get().saturating_sub(bytes));
-        self.to_shard.notify();
+        let before = self.outstanding_bytes.get();
+        let after = before.saturating_sub(bytes);
+        self.outstanding_bytes.set(after);
+        if before >= OUTSTANDING_BYTES_MAX && after < OUTSTANDING_BYTES_MAX {
+            self.to_shard.notify();
+        }
     }
 
     /// Bytes answered that the client has not taken.
@@ -101,7 +105,7 @@ impl Pipe {
         self.closed.get()
     }
 
-    /// Waits until the client took something or the session was ended.
+    /// Waits until the client has taken enough for more, or the session was ended.
     pub(super) async fn changed(&self) {
         self.to_shard.notified().await;
     }

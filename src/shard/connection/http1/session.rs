@@ -73,7 +73,10 @@ impl<I: Io> Connection<'_, I> {
                 line.guard(session::read(&session, feed, &mut out)).await
             }
         };
-        let whole = inlet.ended && chunked && keep_alive && !core.drain.is_begun();
+        let whole = inlet.has_ended() && chunked && keep_alive && !core.drain.is_begun();
+        // What has come of the next request came just now.
+        let began = (core.now_us(), inlet.conn.unread().len() as u64);
+        (self.began_us, self.arrived_bytes) = began;
         match ended {
             Ok(Ended::Well) if whole => Ok(()),
             Ok(Ended::Well | Ended::Refused) => Err(End::Linger),
@@ -144,6 +147,18 @@ impl BodyIn<'_> {
             Err(_) => return Err(Gone),
         }
         Ok(())
+    }
+
+    /// Whether the body is all there, as far as it was received.
+    fn has_ended(&mut self) -> bool {
+        while !self.ended {
+            match self.conn.next_event() {
+                Ok(Event::Data(_)) => {}
+                Ok(Event::NeedInput) | Err(_) => return false,
+                Ok(_) => self.ended = true,
+            }
+        }
+        true
     }
 
     /// Receives and drops the body, then waits for the client to go away.

@@ -1,0 +1,292 @@
+//! One request on an HTTP/2 connection, and its answer.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use futures_util::future::{self, Either};
+
+use crate::api::request::{Headers, Parts};
+use crate::api::response::{Header, Response};
+use crate::api::{ApiError, Code};
+use crate::codec::s2s::Deframer;
+use crate::http2::{self, RecvStream, RequestHead, ResponseHead, SendResponse, SendStream};
+use crate::io::Io;
+use crate::shard::connection::held::Share;
+use crate::shard::connection::session::{self, Ended, Gone, Inlet, Outlet};
+use crate::shard::connection::{Routed, SessionKind, SessionRequest, answer, patience_us};
+use crate::shard::core::Core;
+use crate::shard::lifeline::{Registered, Waiting};
+use crate::shard::respond::Aside;
+use crate::wire::Body;
+
+/// One request and the way to answer it.
+pub(super) struct Stream<I: Io> {
+    core: Rc<Core<I>>,
+    respond: SendResponse<Bytes>,
+}
+
+impl<I: Io> Stream<I> {
+    pub(super) fn new(core: &Rc<Core<I>>, respond: SendResponse<Bytes>) -> Self {
+        Self { core: Rc::clone(core), respond }
+    }
+
+    /// Answers it, and returns when that is sent or nobody wants it any more.
+    pub(super) async fn serve(mut self, request: http2::Request) {
+        let core = Rc::clone(&self.core);
+        core.metrics.request();
+        let line = core.streams.add();
+        let (head, body) = RequestHead::of(request);
+        if head.expects_continue()
+            && !body.is_end_stream()
+            && http2::send_continue(&mut self.respond).is_err()
+        {
+            return;
+        }
+        let routed = {
+            let headers = Fields(head.fields());
+            let parts = Parts {
+                method: head.method(),
+                path: head.path(),
+                query: head.query(),
+                headers: &headers,
+            };
+            Routed::of(&parts, &core.connection)
+        };
+        // When it fails, the stream is gone, or the server ends: nobody is there to be told.
+        let served = async {
+            if routed.is_session() {
+                self.session(routed, body, &line).await
+            } else {
+                self.unary(routed, body, head.declared_bytes(), &line).await
+            }
+        };
+        if let Err(error) = line.guard(served).await.unwrap_or(Ok(())) {
+            tracing::trace!(%error, "HTTP/2 stream ended early");
+        }
+    }
+
+    async fn unary(
+        &mut self,
+        mut routed: Routed,
+        mut body: RecvStream,
+        declared_bytes: Option<u64>,
+        line: &Registered,
+    ) -> Result<(), http2::Error> {
+        let core = Rc::clone(&self.core);
+        if let Some(error) = routed.refused_session() {
+            core.metrics.refused(error.code_text());
+            return self.send(error.into_response(), &routed, line).await;
+        }
+        let limit_bytes = core.connection.limits.body_bytes_max;
+        let share = core.held.share();
+        let body = if body.is_end_stream() {
+            Body::default()
+        } else {
+            let expected_bytes = declared_bytes.unwrap_or(limit_bytes as u64);
+            let patience_us = patience_us(&core.connection, expected_bytes.min(limit_bytes as u64));
+            line.wait_for(Waiting::Peer, core.now_us() + patience_us);
+            match collect(&mut body, &share, declared_bytes, limit_bytes).await? {
+                Some(body) => body,
+                None => {
+                    let error = ApiError::of_transport(413, "the body is too large");
+                    return self.send(error.into_response(), &routed, line).await;
+                }
+            }
+        };
+        line.wait_for(Waiting::Answer, 0);
+        let response = {
+            let mut aside = Aside::default();
+            let answered = pin!(answer(&core, &mut routed, body, &mut aside));
+            let reset = pin!(poll_fn(|cx| self.respond.poll_reset(cx)));
+            match future::select(answered, reset).await {
+                Either::Left((response, _)) => response,
+                // Nobody waits for it any more. What was logged stays logged.
+                Either::Right(_) => return Ok(()),
+            }
+        };
+        drop(share);
+        self.send(response, &routed, line).await
+    }
+
+    /// Sends a whole response.
+    async fn send(
+        &mut self,
+        response: Response,
+        routed: &Routed,
+        line: &Registered,
+    ) -> Result<(), http2::Error> {
+        let Response { status, content_type, headers, body } = response;
+        let mut head = self.head(status, content_type, headers.iter().chain(&routed.extra));
+        if status != 204 {
+            head = head.with_length(body.len());
+        }
+        let empty = body.is_empty() || routed.is_head;
+        let mut stream = head.send(&mut self.respond, empty)?;
+        if empty {
+            return Ok(());
+        }
+        send_in_time(&self.core, line, &mut stream, body, true).await
+    }
+
+    fn head<'h>(
+        &self,
+        status: u16,
+        content_type: Option<&'static str>,
+        headers: impl Iterator<Item = &'h Header>,
+    ) -> ResponseHead {
+        let date = self.core.date.borrow();
+        let content_type = content_type.map(|value| ("content-type", value));
+        let fields = content_type.into_iter().chain([("date", date.as_str())]);
+        ResponseHead::new(status, fields.chain(headers.map(|(n, v)| (*n, v.as_ref()))))
+    }
+
+    async fn session(
+        &mut self,
+        mut routed: Routed,
+        body: RecvStream,
+        line: &Registered,
+    ) -> Result<(), http2::Error> {
+        let core = Rc::clone(&self.core);
+        let operation = std::mem::replace(
+            &mut routed.operation,
+            Err(ApiError::new(Code::Other, "the session was opened")),
+        );
+        let Some(SessionRequest { open, kind }) = operation.ok().and_then(SessionRequest::of)
+        else {
+            return Ok(());
+        };
+        let session = match session::open(&core, open).await {
+            Ok(session) => session,
+            Err(error) => {
+                core.metrics.refused(error.code_text());
+                return self.send(error.into_response(), &routed, line).await;
+            }
+        };
+        let fixed: [Header; 2] = [
+            ("cache-control", "no-cache, no-transform".into()),
+            ("x-accel-buffering", "no".into()),
+        ];
+        let headers = fixed.iter().chain(&routed.extra);
+        let head = self.head(200, Some(kind.content_type()), headers);
+        let stream = head.send(&mut self.respond, routed.is_head)?;
+        if routed.is_head {
+            return Ok(());
+        }
+        let mut outlet = BodyOut { core: &core, stream, line };
+        let ended = match kind {
+            SessionKind::Append { coding } => {
+                let mut inlet = BodyIn { body };
+                let ended = session::append(&core, &session, coding, &mut inlet, &mut outlet).await;
+                // The body is kept until the response has ended: dropping it earlier would reset
+                // the stream.
+                drop(inlet);
+                ended
+            }
+            SessionKind::Read { feed } => session::read(&session, feed, &mut outlet).await,
+        };
+        if ended == Ended::Gone {
+            outlet.stream.send_reset(http2::Reason::CANCEL);
+        }
+        Ok(())
+    }
+}
+
+/// Receives a body whole; `None` when it is too large.
+async fn collect(
+    body: &mut RecvStream,
+    share: &Share<'_>,
+    declared_bytes: Option<u64>,
+    limit_bytes: usize,
+) -> Result<Option<Body>, http2::Error> {
+    if declared_bytes.is_some_and(|bytes| bytes > limit_bytes as u64) {
+        return Ok(None);
+    }
+    let Some(first) = http2::next_piece(body).await? else { return Ok(Some(Body::default())) };
+    share.add(first.len() as u64);
+    if body.is_end_stream() {
+        return Ok(Some(Body::Shared(first)));
+    }
+    let mut buf = first.to_vec();
+    loop {
+        share.wait_for_room().await;
+        let Some(piece) = http2::next_piece(body).await? else { return Ok(Some(buf.into())) };
+        if buf.len() + piece.len() > limit_bytes {
+            return Ok(None);
+        }
+        share.add(piece.len() as u64);
+        buf.extend_from_slice(&piece);
+    }
+}
+
+/// Sends bytes; the peer has as long as each part of them deserves.
+async fn send_in_time<I: Io>(
+    core: &Core<I>,
+    line: &Registered,
+    stream: &mut SendStream<Bytes>,
+    bytes: Vec<u8>,
+    end: bool,
+) -> Result<(), http2::Error> {
+    let patience_us = patience_us(&core.connection, bytes.len() as u64);
+    let renew = || line.wait_for(Waiting::Peer, core.now_us() + patience_us);
+    renew();
+    http2::send(stream, bytes.into(), end, renew).await
+}
+
+/// The request's body as it arrives.
+struct BodyIn {
+    body: RecvStream,
+}
+
+impl Inlet for BodyIn {
+    async fn receive(&mut self, into: &mut Deframer) -> Result<bool, Gone> {
+        match self.body.data().await {
+            Some(Ok(piece)) => {
+                // Who reads no further stops the peer by not asking for more.
+                let released = self.body.flow_control().release_capacity(piece.len());
+                into.push(piece);
+                released.map(|()| true).map_err(|_| Gone)
+            }
+            Some(Err(_)) => Err(Gone),
+            None => Ok(false),
+        }
+    }
+}
+
+/// The response's body.
+struct BodyOut<'a, I: Io> {
+    core: &'a Core<I>,
+    stream: SendStream<Bytes>,
+    line: &'a Registered,
+}
+
+impl<I: Io> Outlet for BodyOut<'_, I> {
+    async fn send(&mut self, bytes: Vec<u8>) -> Result<(), Gone> {
+        let sent = send_in_time(self.core, self.line, &mut self.stream, bytes, false).await;
+        self.line.wait_for(Waiting::Answer, 0);
+        sent.map_err(|_| Gone)
+    }
+
+    async fn end(&mut self) -> Result<(), Gone> {
+        self.stream.send_data(Bytes::new(), true).map_err(|_| Gone)
+    }
+
+    async fn gone(&mut self) {
+        // Whatever it says, nobody waits for more.
+        let _reason = poll_fn(|cx| self.stream.poll_reset(cx)).await;
+    }
+}
+
+/// Header fields of an HTTP/2 head, as the API looks at them.
+struct Fields<'a>(http2::Fields<'a>);
+
+impl Headers for Fields<'_> {
+    fn first(&self, name: &str) -> Option<&[u8]> {
+        self.0.first(name)
+    }
+
+    fn all(&self, name: &str, each: &mut dyn FnMut(&[u8])) {
+        self.0.all(name).for_each(each);
+    }
+}
