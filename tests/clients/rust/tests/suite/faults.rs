@@ -11,9 +11,10 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use s2_sdk::S2;
 use s2_sdk::append_session::{AppendSession, AppendSessionConfig, BatchSubmitTicket};
-use s2_sdk::error::AppendSessionError;
+use s2_sdk::error::{AppendSessionError, ClientError, RequestError};
+use s2_sdk::read_session::ReadSession;
 use s2_sdk::types::{
-    AppendInput, BasinConfig, ReadSessionConfig, RetryConfig, S2Config, SequencedRecord,
+    AppendAck, AppendInput, BasinConfig, ReadSessionConfig, RetryConfig, S2Config, SequencedRecord,
 };
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -113,15 +114,42 @@ fn session(stream: &s2_sdk::S2Stream) -> AppendSession {
     stream.append_session(AppendSessionConfig::new().with_max_unacked_batches(few))
 }
 
+/// Whether the client (0.35.3) met a broken connection that it does not know as one: rarely, when
+/// a request goes out on a connection in the moment of its end. It does not try that again.
+fn is_unclassified(error: Option<&RequestError>) -> bool {
+    let Some(RequestError::Client(ClientError::Other(text))) = error else { return false };
+    text.contains("SendRequest")
+}
+
 /// Follows the stream until it has all records.
 async fn follow(stream: s2_sdk::S2Stream, records: Arc<AtomicU32>) -> Vec<SequencedRecord> {
-    let mut session = stream.read_session(from_seq_num(0), ReadSessionConfig::new()).await.unwrap();
     let mut read: Vec<SequencedRecord> = Vec::new();
+    let mut session: Option<ReadSession> = None;
     loop {
-        let batch = session.next().await.expect("the session goes on").expect("retries suffice");
-        for record in batch.records {
-            assert_eq!(record.seq_num, read.len() as u64, "no gap and no repetition");
-            read.push(record);
+        let next = match &mut session {
+            Some(session) => session.next().await.expect("the session goes on"),
+            None => {
+                let input = from_seq_num(read.len() as u64);
+                match stream.read_session(input, ReadSessionConfig::new()).await {
+                    Ok(opened) => {
+                        session = Some(opened);
+                        continue;
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+        };
+        match next {
+            Ok(batch) => {
+                for record in batch.records {
+                    assert_eq!(record.seq_num, read.len() as u64, "no gap and no repetition");
+                    read.push(record);
+                }
+            }
+            Err(error) => {
+                assert!(is_unclassified(error.request_error()), "retries suffice: {error:?}");
+                session = None;
+            }
         }
         let all = records.load(Ordering::Acquire) as usize;
         if all > 0 && read.len() >= all {
@@ -139,23 +167,43 @@ async fn an_append_session_outlives_cuts() {
         let (basin, name) = basin_with(&client(config()), BasinConfig::new()).await;
         let direct = stream_in(&basin, "s").await;
         let cut = proxy.client().basin(name).stream("s".parse().unwrap());
-        let session = session(&cut);
-        let mut tickets = Vec::new();
-        while tickets.len() < 50 || proxy.cuts() < CUTS {
-            assert!((tickets.len() as u64) < BATCHES_MAX, "{} cuts", proxy.cuts());
-            let number = tickets.len() as u64;
-            tickets.push(session.submit(batch(number)).await.expect("retries suffice"));
-            if number % 8 == 7 && proxy.cuts() % 2 == 1 {
-                // The next cut counts bytes to the client.
-                cut.read(from_seq_num(0)).await.expect("retries suffice");
+        let mut current = session(&cut);
+        let mut acks: Vec<AppendAck> = Vec::new();
+        let mut pending: VecDeque<BatchSubmitTicket> = VecDeque::new();
+        let mut next = 0_u64;
+        loop {
+            let enough = next >= 50 && proxy.cuts() == CUTS;
+            let result = if enough && pending.is_empty() {
+                break;
+            } else if enough || pending.len() > 16 {
+                let ticket = pending.pop_front().expect("it is not empty");
+                ticket.await.map(|ack| acks.push(ack))
+            } else {
+                assert!(next < BATCHES_MAX, "{} cuts", proxy.cuts());
+                if next % 8 == 7 && proxy.cuts() % 2 == 1 {
+                    // The next cut counts bytes to the client.
+                    if let Err(error) = cut.read(from_seq_num(0)).await {
+                        assert!(is_unclassified(error.request_error()), "{error}");
+                    }
+                }
+                current.submit(batch(next)).await.map(|ticket| {
+                    pending.push_back(ticket);
+                    next += 1;
+                })
+            };
+            if let Err(error) = result {
+                assert!(is_unclassified(error.request_error()), "retries suffice: {error:?}");
+                println!("again from the first batch without an acknowledgement: {error}");
+                pending.clear();
+                current = session(&cut);
+                next = acks.len() as u64;
             }
         }
-        session.close().await.expect("retries suffice");
+        current.close().await.unwrap();
         let tail = direct.check_tail().await.unwrap().seq_num;
         let stored = read_back(&direct, 0, usize::try_from(tail).unwrap()).await;
-        let batches = tickets.len() as u64;
-        for (number, ticket) in (0_u64..).zip(tickets) {
-            let ack = ticket.await.unwrap();
+        let batches = acks.len() as u64;
+        for (number, ack) in (0_u64..).zip(acks) {
             let range = usize::try_from(ack.start.seq_num).unwrap()
                 ..usize::try_from(ack.end.seq_num).unwrap();
             let found = Contents::of_read(&stored[range]);
@@ -210,7 +258,8 @@ async fn positions_make_every_batch_appear_exactly_once() {
             };
             if let Err(error) = result {
                 assert!(
-                    matches!(error, AppendSessionError::IndefiniteFailure { .. }),
+                    matches!(error, AppendSessionError::IndefiniteFailure { .. })
+                        || is_unclassified(error.request_error()),
                     "only doubt about an earlier attempt may end a session: {error:?}"
                 );
                 restarts += 1;
