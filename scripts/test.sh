@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Everything that CI checks: format, lints, tests, documentation, a latency histogram of durable
-# appends beside a raw measurement of the same disk, and kills under load.
+# Everything that CI checks: format, lints, tests, documentation, the official clients, a latency
+# histogram of durable appends beside a raw measurement of the same disk, and kills under load.
 #
 # Usage: scripts/test.sh [--fast]
 #
-#   --fast   stop after the documentation: no release build, no measurement, no kills
+#   --fast   stop after the documentation: no release build, no clients, no measurement, no kills
 #
-# Needs Rust (with rustfmt and clippy), a C compiler, bash and coreutils; works from a fresh clone.
+# Needs Rust (with rustfmt and clippy), a C compiler, bash and coreutils, and for the official
+# clients also Python 3.11 with venv and Node 20.14 with npm; works from a fresh clone.
 # Every step is bounded in time. Measurements are kept under artifacts/, and test data when a step
 # fails; nothing else is left behind.
 #
@@ -167,12 +168,18 @@ latency() {
 }
 
 step 60 "format" cargo fmt --all --check
+step 60 "format of the client tests" cargo fmt --check \
+  --manifest-path tests/clients/rust/Cargo.toml
 step 900 "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
 step 1200 "tests" cargo test --workspace --locked
 RUSTDOCFLAGS="-D warnings" step 300 "documentation" cargo doc --workspace --no-deps --locked
 
 if ! $fast; then
   step 1200 "release build" cargo build --release --workspace --bins --locked
+  step 600 "clippy of the client tests" cargo clippy --all-targets --locked \
+    --manifest-path tests/clients/rust/Cargo.toml --target-dir "$target/clients/rust" \
+    -- -D warnings
+  step 1500 "official clients" env THALWEG_BIN="$thalweg" "$root/scripts/clients.sh"
   # Not joined by &&: that would let a failure inside pass.
   begin "latency"
   latency
