@@ -200,6 +200,7 @@ fn http2_connections_are_told_to_go_away_and_finish_what_they_do() {
     let last = raw.find(|frame| frame.stream == 1 && frame.ends_stream());
     let last = last.expect("the read is answered");
     assert_eq!((last.kind, &*last.payload), (DATA, &b"{\"records\":[]}"[..]));
+    // It answers no PING, and is not waited for longer than a moment.
     while raw.next().is_some() {}
     idle.ended().expect("the idle connection ends without an error");
     let (status, elapsed) = server.wait_for_end(watch);

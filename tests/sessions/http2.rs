@@ -83,6 +83,16 @@ fn case_97_many_requests_share_a_connection_with_a_session() {
     assert_eq!(bodies.records().len(), 22);
 }
 
+#[test]
+fn an_idle_connection_is_told_to_go_away() {
+    let settings = [("THALWEG_IDLE_SECS", "1")];
+    let Some(server) = Server::start_with(2, &settings) else { return };
+    let mut raw = RawHttp2::open(server.host(), &[]);
+    let away = raw.find(|frame| frame.kind == GOAWAY).expect("a GOAWAY");
+    assert_eq!(away.code(), 0, "{away:?}");
+    while raw.next().is_some() {}
+}
+
 /// One stream more than allowed is refused, and nothing else happens.
 #[test]
 fn streams_beyond_the_limit_are_refused_alone() {

@@ -30,6 +30,9 @@ use crate::shard::lifeline::{Registered, Waiting};
 use crate::shard::respond::Aside;
 use crate::wire::Body;
 
+/// How long a peer may take for the last frames of a connection, in microseconds.
+const GOODBYE_US: u64 = 1_000_000;
+
 type Wire = Connection<Transport<VectoredSocket>, Bytes>;
 
 /// What the streams of a connection tell its loop.
@@ -70,8 +73,17 @@ pub(super) async fn serve<I: Io>(
     let handshake = http2::handshake(transport, &core.connection.http2_limits);
     let Ok(Ok(mut wire)) = line.guard(handshake).await else { return };
     let streams = Rc::new(Streams::default());
+    if line.guard(run(core, &mut wire, &streams, line)).await.is_err() {
+        say_goodbye(core, &mut wire, line).await;
+    }
+}
+
+/// Tells a peer that was silent for too long that the connection ends, and what was not looked at.
+async fn say_goodbye<I: Io>(core: &Rc<Core<I>>, wire: &mut Wire, line: &Registered) {
+    wire.abrupt_shutdown(http2::Reason::NO_ERROR);
+    line.wait_for(Waiting::Peer, core.now_us() + GOODBYE_US);
     // However it ends, the connection does.
-    let _ended = line.guard(run(core, &mut wire, &streams, line)).await;
+    let _ended = line.guard(poll_fn(|cx| wire.poll_closed(cx))).await;
 }
 
 /// Accepts streams until there will be no more.
@@ -79,7 +91,9 @@ async fn run<I: Io>(core: &Rc<Core<I>>, wire: &mut Wire, streams: &Rc<Streams>, 
     let mut draining = false;
     loop {
         if streams.open.get() == 0 {
-            line.wait_for(Waiting::Idle, core.now_us() + core.connection.idle_us);
+            // Never idle: the last answers may not be sent yet, and a peer is told before we go.
+            let quiet_us = if draining { GOODBYE_US } else { core.connection.idle_us };
+            line.wait_for(Waiting::Peer, core.now_us() + quiet_us);
         } else {
             line.wait_for(Waiting::Answer, 0);
         }
