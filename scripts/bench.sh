@@ -2,18 +2,22 @@
 # Compares thalweg with s2-lite (`s2 lite --local-root`) on one machine: same disk, same load
 # generator, in rounds that alternate, so that what the machine does meanwhile hits both.
 #
-# Usage: scripts/bench.sh [--rounds N] [--duration D] [--warmup D] [--connections "N"] [--dir DIR]
+# Usage: scripts/bench.sh [--rounds N] [--duration D] [--warmup D] [--dir DIR]
+#                         [--connections "N"] [--http2 "N"] [--depths "N"]
 #
 #   --rounds N          rounds, at least 3 (default 3)
 #   --duration D        measured time of each run (default 5s)
 #   --warmup D          load before it, left out (default 2s)
-#   --connections "N"   connection counts (default "1 64")
 #   --dir DIR           where data goes (default: bench/ in the target directory)
+#   --connections "N"   unary appends over HTTP/1.1: connection counts (default "1 64")
+#   --http2 "N"         unary appends over one HTTP/2 connection: how many in flight (default "64")
+#   --depths "N"        one S2S session, over HTTP/1.1 and HTTP/2: batches in flight
+#                       (default "16 64")
 #
-# Each run: a fresh data directory, a fresh server, 1 KiB records, one per append, one stream,
-# closed loop (--rate max). Each round also measures the disk alone (4 KiB, direct). The figures of
-# each run, their medians and the ratios within each round are printed; what every run said is kept
-# under artifacts/bench/.
+# An empty list leaves that load out. Each run: a fresh data directory, a fresh server, one stream,
+# one record per append, closed loop (--rate max); records have 1 KiB, in sessions 64 KiB. Each round
+# also measures the disk alone (4 KiB, direct). The figures of each run, their medians and the ratios
+# within each round are printed; what every run said is kept under artifacts/bench/.
 #
 # Environment:
 #   THALWEG_BIN, LOADGEN_BIN   default: release builds of this tree, which are made when missing
@@ -35,6 +39,8 @@ rounds=3
 duration=5s
 warmup=2s
 connections="1 64"
+http2="64"
+depths="16 64"
 dir=$target/bench
 
 usage() {
@@ -47,7 +53,9 @@ while (($# > 0)); do
     --rounds) rounds=${2:?} && shift 2 ;;
     --duration) duration=${2:?} && shift 2 ;;
     --warmup) warmup=${2:?} && shift 2 ;;
-    --connections) connections=${2:?} && shift 2 ;;
+    --connections) connections=${2?} && shift 2 ;;
+    --http2) http2=${2?} && shift 2 ;;
+    --depths) depths=${2?} && shift 2 ;;
     --dir) dir=${2:?} && shift 2 ;;
     *) usage ;;
   esac
@@ -57,6 +65,12 @@ done
 if [[ ! -x $thalweg || ! -x $loadgen ]]; then
   timeout 1800 cargo build --release --workspace --bins --locked --manifest-path "$root/Cargo.toml"
 fi
+
+# Loads by name: unary/VERSION/IN-FLIGHT, s2s/VERSION/IN-FLIGHT.
+loads=()
+for count in $connections; do loads+=("unary/1/$count"); done
+for count in $http2; do loads+=("unary/2/$count"); done
+for count in $depths; do loads+=("s2s/1/$count" "s2s/2/$count"); done
 
 servers=(thalweg)
 if command -v "$s2" >/dev/null; then
@@ -126,13 +140,26 @@ value() {
   echo "${number:-0}"
 }
 
-# run NAME CONNECTIONS ROUND: one run; adds a line to the table of runs.
+# load_options LOAD: sets `options` to what the load generator is told.
+load_options() {
+  local kind version count
+  IFS=/ read -r kind version count <<<"$1"
+  options=(--http "$version")
+  case $kind/$version in
+    unary/1) options+=(--connections "$count" --record-bytes 1024) ;;
+    unary/2) options+=(--connections 1 --depth "$count" --record-bytes 1024) ;;
+    s2s/*) options+=(--protocol s2s --connections 1 --depth "$count" --record-bytes 64KiB) ;;
+  esac
+}
+
+# run NAME LOAD ROUND: one run; adds a line to the table of runs.
 run() {
-  local result=$out/$1-c$2-r$3
+  local result=$out/$1-${2//\//-}-r$3 options
+  load_options "$2"
   mkdir "$result"
   start "$1" "$result/server.log"
-  timeout 600 "$loadgen" append --url "http://127.0.0.1:$port" --connections "$2" --streams 1 \
-    --record-bytes 1024 --records-per-batch 1 --rate max --warmup "$warmup" --duration "$duration" \
+  timeout 600 "$loadgen" append --url "http://127.0.0.1:$port" --streams 1 "${options[@]}" \
+    --records-per-batch 1 --rate max --warmup "$warmup" --duration "$duration" \
     --seed "$3" --connect-retry 10s --out "$result" \
     >"$result/summary.txt" 2>"$result/progress.txt" || {
     cat "$result/summary.txt" "$result/progress.txt" >&2
@@ -140,8 +167,9 @@ run() {
   }
   stop
   local json=$result/result.json latency='"latency_us": *{[^}]*'
-  printf '%s %s %s %s %s %s\n' "$1" "$2" "$3" "$(value "$json" '"appends_per_s"')" \
-    "$(value "$json" "$latency\"p50\"")" "$(value "$json" "$latency\"p99\"")" |
+  printf '%s %s %s %.1f %.1f %.1f %.2f\n' "$1" "$2" "$3" "$(value "$json" '"appends_per_s"')" \
+    "$(value "$json" "$latency\"p50\"")" "$(value "$json" "$latency\"p99\"")" \
+    "$(value "$json" '"mib_per_s"')" |
     tee --append "$out/runs.txt"
 }
 
@@ -152,22 +180,22 @@ disk() {
   # The first size is 4 KiB.
   awk -F '[:,]' -v round="$1" '
     /"p50_us"/ { mid = $2 + 0 }
-    /"p99_us"/ { print "disk", 1, round, 0, mid, $2 + 0; exit }
+    /"p99_us"/ { print "disk", "-", round, 0, mid, $2 + 0, 0; exit }
   ' "$result/disk.json" | tee --append "$out/runs.txt"
 }
 
-echo "server connections round appends/s p50_us p99_us"
+echo "server load round appends/s p50_us p99_us MiB/s"
 for ((round = 1; round <= rounds; round++)); do
   disk "$round"
-  for count in $connections; do
+  for load in "${loads[@]}"; do
     # Who comes first alternates too.
     order=("${servers[@]}")
     if ((round % 2 == 0 && ${#servers[@]} == 2)); then order=(s2-lite thalweg); fi
-    for name in "${order[@]}"; do run "$name" "$count" "$round"; done
+    for name in "${order[@]}"; do run "$name" "$load" "$round"; done
   done
 done
 
-awk -v connections="$connections" '
+awk -v loads="${loads[*]}" '
   function median(text,    parts, count, i, j, t) {
     count = split(text, parts, " ")
     for (i = 2; i <= count; i++)
@@ -177,8 +205,15 @@ awk -v connections="$connections" '
     if (count == 0) return 0
     return count % 2 ? parts[(count + 1) / 2] + 0 : (parts[count / 2] + parts[count / 2 + 1]) / 2
   }
-  function row(name, count, rate, mid, high) {
-    printf "  %-8s %11s %12s %10.1f %10.1f\n", name, count, rate, median(mid), median(high)
+  function title(load,    parts, version) {
+    split(load, parts, "/")
+    version = parts[2] == 1 ? "HTTP/1.1" : "HTTP/2"
+    if (parts[1] == "s2s") return "S2S session, " version ", " parts[3] " x 64 KiB in flight"
+    if (parts[2] == 2) return "unary, HTTP/2, " parts[3] " in flight on one connection"
+    return "unary, HTTP/1.1, " parts[3] (parts[3] == 1 ? " connection" : " connections")
+  }
+  function row(name, load, rate, mid, high, mib) {
+    printf "  %-8s %-46s %10s %10.1f %10.1f %8s\n", name, load, rate, median(mid), median(high), mib
   }
   # Adds the ratio of two figures of one round to a list, unless one of them was withheld.
   function ratio(list, upper, lower) {
@@ -191,31 +226,33 @@ awk -v connections="$connections" '
     rates[$1, $2] = rates[$1, $2] " " $4
     mids[$1, $2] = mids[$1, $2] " " $5
     highs[$1, $2] = highs[$1, $2] " " $6
+    mibs[$1, $2] = mibs[$1, $2] " " $7
     rate[$1, $2, $3] = $4; mid[$1, $2, $3] = $5; high[$1, $2, $3] = $6
     if ($3 > rounds) rounds = $3
     seen[$1] = 1
   }
   END {
-    n = split(connections, counts, " ")
-    split("thalweg s2-lite", names, " ")
+    n = split(loads, names, " ")
+    split("thalweg s2-lite", servers, " ")
     print "\nmedians of " rounds " rounds"
-    printf "  %-8s %11s %12s %10s %10s\n", "server", "connections", "appends/s", "p50 us", "p99 us"
-    row("disk", "-", "-", mids["disk", 1], highs["disk", 1])
+    printf "  %-8s %-46s %10s %10s %10s %8s\n", "server", "load", "appends/s", "p50 us", "p99 us", "MiB/s"
+    row("disk", "-", "-", mids["disk", "-"], highs["disk", "-"], "-")
     for (k = 1; k <= n; k++) for (i = 1; i <= 2; i++) {
-      c = counts[k]; s = names[i]
-      if (s in seen) row(s, c, sprintf("%.1f", median(rates[s, c])), mids[s, c], highs[s, c])
+      l = names[k]; s = servers[i]
+      if (s in seen) row(s, title(l), sprintf("%.1f", median(rates[s, l])), mids[s, l], highs[s, l],
+        sprintf("%.1f", median(mibs[s, l])))
     }
     print "\nratios within each round: median (all)"
     for (k = 1; k <= n; k++) {
-      c = counts[k]; raw = rated = tail = ""
+      l = names[k]; raw = rated = tail = ""
       for (r = 1; r <= rounds; r++) {
-        raw = ratio(raw, mid["thalweg", c, r], mid["disk", 1, r])
-        rated = ratio(rated, rate["thalweg", c, r], rate["s2-lite", c, r])
-        tail = ratio(tail, high["thalweg", c, r], high["s2-lite", c, r])
+        raw = ratio(raw, mid["thalweg", l, r], mid["disk", "-", r])
+        rated = ratio(rated, rate["thalweg", l, r], rate["s2-lite", l, r])
+        tail = ratio(tail, high["thalweg", l, r], high["s2-lite", l, r])
       }
-      if (c == 1) show("1 connection: thalweg median ack / median raw write+sync", raw)
-      show(c " connection(s): appends/s, thalweg / s2-lite", rated)
-      show(c " connection(s): p99, thalweg / s2-lite", tail)
+      if (l == "unary/1/1") show(title(l) ": thalweg median ack / median raw write+sync", raw)
+      show(title(l) ": appends/s, thalweg / s2-lite", rated)
+      show(title(l) ": p99, thalweg / s2-lite", tail)
     }
   }
 ' "$out/runs.txt" | tee "$out/summary.txt"

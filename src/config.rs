@@ -73,6 +73,11 @@ pub struct Given {
     #[arg(long, env = "THALWEG_SPIN_US", value_name = "US")]
     pub spin_us: Option<u64>,
 
+    /// Milliseconds between two savings of usage counters while they change; a crash takes what was
+    /// counted since [default: 10000; range: 10 to 3600000]
+    #[arg(long, env = "THALWEG_USAGE_FLUSH_MS", value_name = "MS", hide = true)]
+    pub usage_flush_ms: Option<u64>,
+
     /// Do not send cross-origin (CORS) headers [default: send them]
     #[arg(long, env = "THALWEG_NO_CORS", num_args = 0..=1, default_missing_value = "true")]
     pub no_cors: Option<bool>,
@@ -105,6 +110,8 @@ pub struct Settings {
     pub peer_secs: u64,
     /// Microseconds of looking for work before sleeping.
     pub spin_us: u64,
+    /// Milliseconds between two savings of usage counters.
+    pub usage_flush_ms: u64,
     /// Whether CORS headers are sent.
     pub cors: bool,
 }
@@ -156,6 +163,7 @@ impl Given {
             idle_secs: self.idle_secs.or(other.idle_secs),
             peer_secs: self.peer_secs.or(other.peer_secs),
             spin_us: self.spin_us.or(other.spin_us),
+            usage_flush_ms: self.usage_flush_ms.or(other.usage_flush_ms),
             no_cors: self.no_cors.or(other.no_cors),
         }
     }
@@ -180,6 +188,7 @@ impl Settings {
             idle_secs: given.idle_secs.unwrap_or(300),
             peer_secs: given.peer_secs.unwrap_or(30),
             spin_us: given.spin_us.unwrap_or(0),
+            usage_flush_ms: given.usage_flush_ms.unwrap_or(10_000),
             cors: !given.no_cors.unwrap_or(false),
         };
         settings.check()?;
@@ -201,6 +210,8 @@ impl Settings {
         require(self.connections_max >= 1, "connections_max", "must be at least 1")?;
         require((1..=86_400).contains(&self.idle_secs), "idle_secs", "must be 1 to 86400")?;
         require((1..=86_400).contains(&self.peer_secs), "peer_secs", "must be 1 to 86400")?;
+        let flush_ok = (10..=3_600_000).contains(&self.usage_flush_ms);
+        require(flush_ok, "usage_flush_ms", "must be 10 to 3600000")?;
         require(self.spin_us <= 100_000, "spin_us", "must be at most 100000")
     }
 }
@@ -228,12 +239,13 @@ mod tests {
 
     #[test]
     fn settings_out_of_range_are_refused_by_name() {
-        let cases: [(&str, Given); 6] = [
+        let cases: [(&str, Given); 7] = [
             ("shards", Given { shards: Some(0), ..Given::default() }),
             ("segment_bytes", Given { segment_bytes: Some(8 * MIB + 1), ..Given::default() }),
             ("segment_bytes", Given { segment_bytes: Some(MIB), ..Given::default() }),
             ("append_inflight_bytes", Given { append_inflight_bytes: Some(0), ..Given::default() }),
             ("spin_us", Given { spin_us: Some(1_000_000), ..Given::default() }),
+            ("usage_flush_ms", Given { usage_flush_ms: Some(9), ..Given::default() }),
             ("idle_secs", Given { idle_secs: Some(0), ..Given::default() }),
         ];
         for (expected, given) in cases {

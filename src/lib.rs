@@ -23,4 +23,5 @@ pub mod io;
 
 pub mod metrics;
 pub mod types;
+pub mod usage;
 pub mod wire;

@@ -128,6 +128,7 @@ fn plan(settings: &Settings, directory: &DataDirectory, cpus: &[usize]) -> Serve
             inflight_bytes_max: settings.append_inflight_bytes / per_shard,
             window_bytes_max: settings.read_window_bytes / usize::from(shards),
             checkpoint_bytes: settings.checkpoint_bytes,
+            usage_flush_us: settings.usage_flush_ms * 1000,
         },
         connection: ConnectionSettings {
             limits: Limits::default(),

@@ -53,3 +53,5 @@ mod restart;
 mod streams;
 #[path = "api/timestamps.rs"]
 mod timestamps;
+#[path = "api/usage.rs"]
+mod usage;

@@ -22,13 +22,19 @@ use thalweg::log::scan::Visitor;
 use thalweg::log::segment::LogFacts;
 use thalweg::log::writer::Writer;
 use thalweg::types::append::{AppendBuilder, HeaderSpan, Span};
-use thalweg::types::{AppendInput, LogPos, StorageClass, StreamId};
+use thalweg::types::{AppendInput, BasinName, LogPos, StorageClass, StreamId};
+use thalweg::usage::{Class, Counter, Ledger, Saved};
 
 const FACTS: LogFacts = LogFacts {
     directory_id: 0x0011_2233_4455_6677_8899_AABB_CCDD_EEFF,
     shard: 2,
     segment_bytes: 32 * 1024,
 };
+
+/// The log that format 1 was introduced with.
+const FORMAT_1: &str = "format-1";
+/// One with usage counters, which came later.
+const USAGE: &str = "format-1-usage";
 
 /// A batch with a header on every second record; bodies say where they belong.
 fn batch(number: u64, count: u64, body_bytes: usize) -> AppendInput {
@@ -89,6 +95,43 @@ async fn write(io: &Rc<SimIo>) {
     future::select(Box::pin(body), keep).await;
 }
 
+/// Counters of a basin and the account, with everything that can be saved.
+fn ledger() -> Ledger {
+    let mut ledger = Ledger::default();
+    let book = ledger.basin(&BasinName::new("golden-basin").unwrap());
+    book.stream_added(1_600_000_000);
+    book.stream_removed(1_600_003_600, 0);
+    book.stream_added(1_600_010_000);
+    book.appended(Class::Express, 1_600_010_000, 100, (0, 100));
+    book.appended(Class::Standard, 1_600_014_000, 50, (100, 90));
+    book.count(Counter::ReadOpsUnary, 1_600_014_000, 1);
+    book.count(Counter::ReadBytes, 1_600_014_000, 100);
+    ledger.account().count(Counter::ListBasins, 1_600_014_060, 2);
+    ledger
+}
+
+/// A group of unsaved counters, a checkpoint with all of them, and another group.
+async fn write_usage(io: &Rc<SimIo>) {
+    let recovered = recover(&**io, FACTS, &mut Lines::default()).await.unwrap();
+    let segments = Rc::new(recovered.segments);
+    let policy = Policy { standard_wait_us_max: 0, standard_bytes_enough: 0 };
+    let writer = Writer::new(Rc::clone(io), FACTS, policy, Rc::clone(&segments), recovered.chain);
+    let json = |saved: &Saved| serde_json::to_vec(saved).unwrap();
+    for saved in ledger().unsaved() {
+        writer.append_in_passing(Kind::Usage, &json(&saved), ());
+    }
+    writer.flush_next().await.unwrap();
+    let mut builder = CheckpointBuilder::default();
+    ledger().save().for_each(|saved| builder.push(Kind::Usage, &json(&saved)));
+    builder.push(Kind::Usage, &json(&Saved::of_streams([(1, 60), (2, 0), (3, 30)].into_iter())));
+    let offset_bytes = u32::try_from(segments.active().end_bytes()).unwrap();
+    let pos = LogPos { segment: 1, offset_bytes };
+    let facts = CheckpointFacts { pos, chain: writer.chain(), first_epoch: 1, next_stream_id: 4 };
+    builder.write(&**io, FACTS, facts).await.unwrap();
+    append(&writer, 0, 0, &batch(0, 1, 0));
+    writer.flush_next().await.unwrap();
+}
+
 async fn write_checkpoint(io: &SimIo, writer: &Writer<SimIo, ()>, end_bytes: u64) {
     let mut builder = CheckpointBuilder::default();
     builder.push(Kind::Basin, br#"{"name":"golden-basin"}"#);
@@ -141,53 +184,60 @@ impl Visitor for Lines {
     }
 }
 
-fn golden_directory() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/format-1")
+fn golden_directory(golden: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(golden)
 }
 
-fn golden_files() -> BTreeMap<String, Vec<u8>> {
-    let entries = std::fs::read_dir(golden_directory()).unwrap().map(Result::unwrap);
+fn golden_files(golden: &str) -> BTreeMap<String, Vec<u8>> {
+    let entries = std::fs::read_dir(golden_directory(golden)).unwrap().map(Result::unwrap);
     entries
         .map(|e| (e.file_name().into_string().unwrap(), std::fs::read(e.path()).unwrap()))
         .collect()
 }
 
 /// What the fixed input becomes today.
-fn written_today() -> BTreeMap<String, Vec<u8>> {
+fn written_today(golden: &str) -> BTreeMap<String, Vec<u8>> {
     let io = SimIo::new(1);
     io.set_faults(Faults { latency_us_max: 0, ..io.faults() }); // so the clock says the same
-    SimRuntime::new(&io).block_on(write(&Rc::new(io.clone())));
+    let io_rc = Rc::new(io.clone());
+    SimRuntime::new(&io).block_on(async {
+        if golden == USAGE { write_usage(&io_rc).await } else { write(&io_rc).await }
+    });
     let names = io.list().unwrap().into_iter().map(|(name, _)| name);
     names.map(|name| (name.clone(), io.contents(&name).unwrap())).collect()
 }
 
 #[test]
 fn the_encoder_still_writes_the_golden_bytes() {
-    let today = written_today();
-    if std::env::var_os("GOLDEN_WRITE").is_some() {
-        for (name, bytes) in &today {
-            std::fs::write(golden_directory().join(name), bytes).unwrap();
+    for golden_name in [FORMAT_1, USAGE] {
+        let today = written_today(golden_name);
+        if std::env::var_os("GOLDEN_WRITE").is_some() {
+            std::fs::create_dir_all(golden_directory(golden_name)).unwrap();
+            for (name, bytes) in &today {
+                std::fs::write(golden_directory(golden_name).join(name), bytes).unwrap();
+            }
         }
-    }
-    let golden = golden_files();
-    assert_eq!(today.keys().collect::<Vec<_>>(), golden.keys().collect::<Vec<_>>());
-    for (name, bytes) in &golden {
-        let differs = bytes.iter().zip(&today[name]).position(|(a, b)| a != b);
-        assert_eq!(differs, None, "{name}: first byte that differs");
-        assert_eq!(bytes.len(), today[name].len(), "{name}");
+        let golden = golden_files(golden_name);
+        assert_eq!(today.keys().collect::<Vec<_>>(), golden.keys().collect::<Vec<_>>());
+        for (name, bytes) in &golden {
+            let differs = bytes.iter().zip(&today[name]).position(|(a, b)| a != b);
+            assert_eq!(differs, None, "{golden_name}/{name}: first byte that differs");
+            assert_eq!(bytes.len(), today[name].len(), "{golden_name}/{name}");
+        }
     }
 }
 
 /// Opens a copy of the golden files, `but` for some; returns what a scan meets.
-fn open_golden(but: impl Fn(&str) -> bool) -> Vec<String> {
+fn open_golden(golden: &str, next_frame_seq: u64, but: impl Fn(&str) -> bool) -> Vec<String> {
     let io = SimIo::new(2);
-    for (name, bytes) in golden_files().into_iter().filter(|(name, _)| !but(name)) {
+    for (name, bytes) in golden_files(golden).into_iter().filter(|(name, _)| !but(name)) {
         io.put_contents(&name, bytes);
     }
     let mut lines = Lines::default();
     SimRuntime::new(&io).block_on(async {
         let recovered = recover(&io, FACTS, &mut lines).await.unwrap();
-        assert_eq!((recovered.torn_bytes, recovered.chain.next_frame_seq), (0, 8));
+        let found = (recovered.torn_bytes, recovered.chain.next_frame_seq);
+        assert_eq!(found, (0, next_frame_seq));
     });
     lines.0
 }
@@ -206,7 +256,7 @@ const TAIL: [&str; 9] = [
 
 #[test]
 fn a_log_of_format_1_opens_from_its_checkpoint() {
-    let lines = open_golden(|_| false);
+    let lines = open_golden(FORMAT_1, 8, |_| false);
     assert_eq!(lines[0], r#"Basin {"name":"golden-basin"}"#);
     assert!(lines[1].starts_with("StreamState "), "{}", lines[1]);
     assert_eq!(lines[2..], TAIL);
@@ -214,7 +264,7 @@ fn a_log_of_format_1_opens_from_its_checkpoint() {
 
 #[test]
 fn a_log_of_format_1_opens_from_its_start() {
-    let lines = open_golden(|name| name.starts_with("checkpoint"));
+    let lines = open_golden(FORMAT_1, 8, |name| name.starts_with("checkpoint"));
     let head = [
         "frame 1 at 1:4096, durable 0, 4 entries",
         r#"Basin {"name":"golden-basin"}"#,
@@ -229,4 +279,25 @@ fn a_log_of_format_1_opens_from_its_start() {
     ];
     assert_eq!(lines[..head.len()], head);
     assert_eq!(lines[head.len()..], TAIL);
+}
+
+#[test]
+fn a_log_with_usage_counters_opens_from_its_checkpoint_and_from_its_start() {
+    let counters = [
+        r#"Usage {"minutes":{"op.list-basins":[26666901,2]},"hours":{"op.list-basins":[444448,2]}}"#,
+        r#"Usage {"basin":"golden-basin","minutes":{"read_bytes":[26666900,100],"read_ops.unary":[26666900,1]},"hours":{"read_bytes":[444448,100],"read_ops.unary":[444448,1]}}"#,
+    ];
+    let last = [
+        "frame 2 at 1:8192, durable 1, 1 entries",
+        "stream 1 seq 0 at 1600000000000: 0 headers, 18 bytes, batch 0, record 0 ",
+    ];
+    let from_start = open_golden(USAGE, 3, |name| name.starts_with("checkpoint"));
+    let first = ["frame 1 at 1:4096, durable 0, 2 entries"];
+    assert_eq!(from_start, [&first[..], &counters, &last].concat());
+    let checkpoint = [
+        counters[0],
+        r#"Usage {"basin":"golden-basin","minutes":{"append_bytes.express":[26666833,100],"append_bytes.standard":[26666900,50],"append_ops.express":[26666833,1],"append_ops.standard":[26666900,1],"read_bytes":[26666900,100],"read_ops.unary":[26666900,1]},"hours":{"append_bytes.express":[444447,100],"append_bytes.standard":[444448,50],"append_ops.express":[444447,1],"append_ops.standard":[444448,1],"read_bytes":[444448,100],"read_ops.unary":[444448,1]},"storage":[444445,0,2,100,1,90],"active":[1600000000,1600003600,1600010000]}"#,
+        r#"Usage {"stored":[1,60,3,30]}"#,
+    ];
+    assert_eq!(open_golden(USAGE, 3, |_| false), [&checkpoint[..], &last].concat());
 }

@@ -4,7 +4,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use thalweg::metrics::{ExecutorMetrics, GroupWritten, Metrics};
-use thalweg::types::StorageClass;
+use thalweg::types::{BasinName, StorageClass};
+use thalweg::usage::{Class, Counter, Ledger, Stored};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -70,4 +71,28 @@ fn recording_does_not_allocate() {
         }
     });
     assert_eq!(recording, 0);
+}
+
+#[test]
+fn counting_usage_allocates_only_for_the_first_of_a_minute() {
+    const AT_S: u64 = 1_700_006_400;
+    let mut ledger = Ledger::default();
+    let name = BasinName::new("test-basin-1").expect("legal");
+    let book = ledger.basin(&name);
+    let mut stored = Stored::default();
+    let mut first = 0;
+    let mut count = |at_s| {
+        for class in [Class::Express, Class::Standard, Class::Other] {
+            let before = stored.bytes();
+            stored.append(first, first + 1, 10);
+            first += 1;
+            book.appended(class, at_s, 10, (before, stored.bytes()));
+        }
+        book.count(Counter::ReadBytes, at_s, 10);
+        book.count(Counter::ReadOpsUnary, at_s, 1);
+    };
+    assert!(allocations_of(|| count(AT_S)) > 0, "the first of all makes room");
+    let counting = allocations_of(|| (AT_S..AT_S + 60).for_each(&mut count));
+    assert_eq!(counting, 0, "in the same minute");
+    assert_eq!(allocations_of(|| drop(ledger.basin(&name))), 0, "a known basin");
 }

@@ -1,7 +1,7 @@
 //! Load generator and verifier for servers that speak the S2 durable-streams API.
 //!
-//! * `loadgen append` appends, in open loop by default, by unary requests or in sessions, and reports
-//!   throughput, errors and latency counted from the *intended* send time.
+//! * `loadgen append` appends, in open loop by default, by unary requests or in sessions, and
+//!   reports throughput, errors and latency counted from the *intended* send time.
 //! * `loadgen tail` does the same while readers follow the streams, and reports how long records
 //!   take to reach them; it checks that they get every record once, in order.
 //! * `loadgen verify` reads back what earlier runs journalled and compares numbers, order, bytes.
@@ -9,8 +9,8 @@
 //!
 //! It shares no code with the server, so that a codec bug cannot hide on both sides.
 //!
-//! Exit codes: 0 all well; 1 verification or a reader found a fault; 2 wrong usage; 3 latency figures refused,
-//! because the generator itself was too slow; 4 the run failed.
+//! Exit codes: 0 all well; 1 verification or a reader found a fault; 2 wrong usage; 3 latency
+//! figures refused, because the generator itself was too slow; 4 the run failed.
 
 #![forbid(unsafe_code)]
 

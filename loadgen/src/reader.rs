@@ -35,6 +35,7 @@ pub(crate) struct Reader {
     stream: u32,
     follower: Follower,
     open: Option<Duplex>,
+    /// True once the current session has brought a record.
     has_answered: bool,
     /// When something last came, or the writers had ended.
     progress_ns: u64,
@@ -126,7 +127,6 @@ impl Reader {
             match incoming.next() {
                 Ok(None) => return Ok(()),
                 Ok(Some(Frame::Message(message))) => {
-                    self.has_answered = true;
                     self.take_batch(message, context, board, now_ns)?;
                 }
                 Ok(Some(Frame::Terminal { status, body })) => {
@@ -158,6 +158,7 @@ impl Reader {
             self.follower.heartbeat(tail.seq_num);
             return Ok(());
         }
+        self.has_answered = true;
         self.progress_ns = now_ns;
         for record in &batch.records {
             delivery.records_ever += 1;

@@ -33,6 +33,7 @@ pub mod query;
 pub mod request;
 pub mod response;
 pub mod route;
+pub mod usage;
 
 pub use error::{ApiError, Code};
 pub use request::{Headers, Parts};

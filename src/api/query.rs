@@ -176,7 +176,6 @@ impl ReadParams {
             ["seq_num", "timestamp", "tail_offset", "clamp", "count", "bytes", "until", "wait"];
         let [seq_num, timestamp, tail_offset, clamp, count, bytes, until, wait] =
             known(query, NAMES)?;
-        let wait_secs = unsigned("wait", wait)?.map(u32::try_from).transpose();
         Ok(Self {
             seq_num: unsigned("seq_num", seq_num)?,
             timestamp: unsigned("timestamp", timestamp)?,
@@ -185,7 +184,7 @@ impl ReadParams {
             count: unsigned("count", count)?,
             bytes: unsigned("bytes", bytes)?,
             until: unsigned("until", until)?,
-            wait_secs: wait_secs.map_err(|_| bad_query("wait", "must fit into 32 bits"))?,
+            wait_secs: unsigned_32("wait", wait)?,
         })
     }
 
@@ -217,12 +216,12 @@ impl ReadParams {
     }
 }
 
-fn bad_query(name: &str, problem: &str) -> ApiError {
+pub(crate) fn bad_query(name: &str, problem: &str) -> ApiError {
     ApiError::new(Code::BadQuery, format!("query parameter {name}: {problem}"))
 }
 
 /// The decoded values of the parameters in `names`, in that order.
-fn known<'a, const N: usize>(
+pub(crate) fn known<'a, const N: usize>(
     query: Option<&'a str>,
     names: [&str; N],
 ) -> Result<[Option<Cow<'a, str>>; N], ApiError> {
@@ -246,6 +245,14 @@ fn unsigned(name: &str, value: Option<Cow<'_, str>>) -> Result<Option<u64>, ApiE
     let digits = value.bytes().all(|b| b.is_ascii_digit());
     let number = value.parse().ok().filter(|_| digits);
     number.map(Some).ok_or_else(|| bad_query(name, "must be an unsigned integer"))
+}
+
+pub(crate) fn unsigned_32(
+    name: &str,
+    value: Option<Cow<'_, str>>,
+) -> Result<Option<u32>, ApiError> {
+    let number = unsigned(name, value)?.map(u32::try_from).transpose();
+    number.map_err(|_| bad_query(name, "must fit into 32 bits"))
 }
 
 fn flag(name: &str, value: Option<Cow<'_, str>>) -> Result<bool, ApiError> {

@@ -10,6 +10,7 @@ use super::negotiate::{MediaType, media_type, request_coding, session_coding};
 use super::percent::{Place, decode};
 use super::query::{ListQuery, ReadParams, ReadQuery};
 use super::request::Parts;
+use super::usage::{UsageParams, UsageScope};
 use crate::codec::{BatchForm, Coding, Feed};
 use crate::types::name::NameError;
 use crate::types::{BasinName, PartialStreamConfig, RequestToken, StreamName};
@@ -129,6 +130,13 @@ pub enum Operation {
         /// Configuration of the stream, should this request create it.
         auto_create: Option<PartialStreamConfig>,
     },
+    /// What was used.
+    Usage {
+        /// By whom.
+        scope: UsageScope,
+        /// Of what, and when; still to be judged against the time.
+        params: UsageParams,
+    },
 }
 
 /// A stream and the basin it is in.
@@ -167,7 +175,7 @@ pub fn route(parts: &Parts<'_>) -> Result<Operation, ApiError> {
             if method == Method::Post { append(path, parts) } else { read(path, parts) }
         }
         Resource::AccessTokens | Resource::AccessToken => Err(not_implemented("access tokens")),
-        Resource::Usage => Err(not_implemented("usage metrics")),
+        Resource::Usage(raw) => usage(raw, parts),
         Resource::Locations => Ok(Operation::ListLocations),
         Resource::DefaultLocation => default_location(method, parts),
     }
@@ -219,7 +227,8 @@ enum Resource<'a> {
     Tail(&'a str),
     AccessTokens,
     AccessToken,
-    Usage,
+    /// The basin, and the stream in it.
+    Usage(Option<(&'a str, Option<&'a str>)>),
     Locations,
     DefaultLocation,
 }
@@ -248,7 +257,9 @@ impl<'a> Resource<'a> {
             ["v1", "streams", stream, "records", "tail"] => Some(Self::Tail(stream)),
             ["v1", "access-tokens"] => Some(Self::AccessTokens),
             ["v1", "access-tokens", _] => Some(Self::AccessToken),
-            ["v1", "metrics"] | ["v1", "metrics", _] | ["v1", "metrics", _, _] => Some(Self::Usage),
+            ["v1", "metrics"] => Some(Self::Usage(None)),
+            ["v1", "metrics", basin] => Some(Self::Usage(Some((basin, None)))),
+            ["v1", "metrics", basin, stream] => Some(Self::Usage(Some((basin, Some(stream))))),
             ["v1", "locations"] => Some(Self::Locations),
             ["v1", "locations", "default"] => Some(Self::DefaultLocation),
             _ => None,
@@ -261,7 +272,9 @@ impl<'a> Resource<'a> {
         match self {
             Self::Basins | Self::Streams | Self::Records(_) | Self::AccessTokens => &[Get, Post],
             Self::Basin(_) | Self::Stream(_) => &[Get, Put, Patch, Delete],
-            Self::Health | Self::Metrics | Self::Tail(_) | Self::Usage | Self::Locations => &[Get],
+            Self::Health | Self::Metrics | Self::Tail(_) | Self::Usage(_) | Self::Locations => {
+                &[Get]
+            }
             Self::AccessToken => &[Delete],
             Self::DefaultLocation => &[Get, Put],
         }
@@ -396,6 +409,22 @@ fn read(path: StreamPath, parts: &Parts<'_>) -> Result<Operation, ApiError> {
             Ok(Operation::Read { path, query, form: BatchForm::Json(format), auto_create })
         }
     }
+}
+
+/// Names are judged before the query.
+fn usage(raw: Option<(&str, Option<&str>)>, parts: &Parts<'_>) -> Result<Operation, ApiError> {
+    let basin = |raw| name_in_path("basin", raw, BasinName::new);
+    let scope = match raw {
+        None => UsageScope::Account,
+        Some((raw, None)) => UsageScope::Basin(basin(raw)?),
+        Some((raw, Some(stream))) => {
+            let basin = basin(raw)?;
+            let stream = name_in_path("stream", stream, StreamName::new)?;
+            UsageScope::Stream(StreamPath { basin, stream })
+        }
+    };
+    let params = UsageParams::parse(&scope, parts.query)?;
+    Ok(Operation::Usage { scope, params })
 }
 
 /// The stream that `raw` names in the basin of the header, which is judged first.

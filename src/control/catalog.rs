@@ -11,6 +11,7 @@ use std::rc::Rc;
 use super::record::{BasinRecord, StreamRecord};
 use super::stream::Stream;
 use crate::types::{BasinName, StreamId, StreamName};
+use crate::usage::Ledger;
 
 /// Basins and streams of one shard.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub struct Catalog {
     streams: BTreeMap<BasinName, BTreeMap<StreamName, Rc<Stream>>>,
     by_id: BTreeMap<StreamId, Rc<Stream>>,
     next_stream_id: u64,
+    /// What was used of its basins.
+    pub usage: Ledger,
 }
 
 impl Default for Catalog {
@@ -28,6 +31,7 @@ impl Default for Catalog {
             streams: BTreeMap::new(),
             by_id: BTreeMap::new(),
             next_stream_id: 1,
+            usage: Ledger::default(),
         }
     }
 }
@@ -100,6 +104,7 @@ impl Catalog {
 
     /// Adds a stream that is not there yet.
     pub fn add_stream(&mut self, basin: BasinName, name: StreamName, stream: &Rc<Stream>) {
+        stream.join(self.usage.basin(&basin));
         let before = self.streams.entry(basin).or_default().insert(name, Rc::clone(stream));
         assert!(before.is_none(), "who adds has looked");
         self.by_id.insert(stream.id, Rc::clone(stream));
@@ -109,6 +114,7 @@ impl Catalog {
     /// Removes a stream.
     pub fn remove_stream(&mut self, id: StreamId) {
         let Some(stream) = self.by_id.remove(&id) else { return };
+        stream.leave();
         let StreamRecord { basin, name, .. } = stream.record();
         let names = (BasinName::new(&basin), StreamName::new(&name));
         if let (Ok(basin), Ok(name)) = names

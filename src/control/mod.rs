@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod catalog;
+mod counted;
 pub mod record;
 pub mod registry;
 pub mod stream;

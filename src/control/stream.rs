@@ -1,7 +1,8 @@
 //! One stream in memory: what it is, what was accepted, what is durable.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 
+use super::counted::Counted;
 use super::record::StreamRecord;
 use crate::io::notify::Notify;
 use crate::log::format::{FormatError, u32_at, u64_at};
@@ -36,6 +37,7 @@ pub struct Stream {
     pub gone: Cell<bool>,
     /// Its durable tail moved, or it is being deleted.
     pub changed: Notify,
+    pub(super) counted: Counted,
 }
 
 impl Stream {
@@ -55,6 +57,7 @@ impl Stream {
             metadata_ticket: created_ticket.into(),
             gone: Cell::default(),
             changed: Notify::default(),
+            counted: Counted::default(),
         }
     }
 
@@ -62,6 +65,10 @@ impl Stream {
     #[must_use]
     pub fn record(&self) -> StreamRecord {
         self.record.borrow().clone()
+    }
+
+    pub(super) fn record_ref(&self) -> Ref<'_, StreamRecord> {
+        self.record.borrow()
     }
 
     /// Replaces its metadata.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::command_of;
 use super::fault::{Fault, Problems};
-use super::saved::{Newest, SavedStream, stream_record};
+use super::saved::{Newest, SavedStream, check_usage, stream_record};
 use super::start::Place;
 use super::walk::Follower;
 use crate::control::Gone;
@@ -278,6 +278,11 @@ impl<'a> Checker<'a> {
             }
             Kind::BasinGone => {
                 if serde_json::from_slice::<Gone>(entry.metadata()).is_err() {
+                    self.note(pos, Fault::Metadata);
+                }
+            }
+            Kind::Usage => {
+                if check_usage(entry).is_err() {
                     self.note(pos, Fault::Metadata);
                 }
             }

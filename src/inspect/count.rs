@@ -137,7 +137,7 @@ impl<W: Write> Visitor for Counter<'_, W> {
                 self.streams.entry(gone.id).or_default().gone = true;
                 Ok(())
             }
-            Kind::Basin | Kind::BasinGone | Kind::StreamState | Kind::Part => Ok(()),
+            Kind::Basin | Kind::BasinGone | Kind::StreamState | Kind::Part | Kind::Usage => Ok(()),
         }
     }
 }

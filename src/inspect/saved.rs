@@ -10,6 +10,7 @@ use crate::log::format::FormatError;
 use crate::log::scan::Visitor;
 use crate::log::segment::LogFacts;
 use crate::types::LogPos;
+use crate::usage::{Ledger, Saved as Usage};
 
 /// A stream in a checkpoint.
 #[derive(Debug, Default)]
@@ -40,6 +41,7 @@ impl Visitor for Saved {
                 let id = state.id.0;
                 self.streams.entry(id).or_default().state = Some(state);
             }
+            Kind::Usage => check_usage(entry)?,
             Kind::Basin | Kind::BasinGone | Kind::StreamGone | Kind::Batch | Kind::Part => {}
         }
         Ok(())
@@ -49,6 +51,12 @@ impl Visitor for Saved {
 /// The metadata in a `Kind::Stream` entry.
 pub(super) fn stream_record(entry: &Entry<'_>) -> Result<StreamRecord, FormatError> {
     serde_json::from_slice(entry.metadata()).map_err(|_| FormatError::Entry("stream metadata"))
+}
+
+/// Whether the counters in a `Kind::Usage` entry can be understood.
+pub(super) fn check_usage(entry: &Entry<'_>) -> Result<(), FormatError> {
+    let applied = Usage::parse(entry.metadata()).and_then(|usage| Ledger::default().apply(&usage));
+    applied.map_err(|_| FormatError::Entry("usage counters"))
 }
 
 /// A stream's name with its basin's.

@@ -226,10 +226,29 @@ fn senseless_entries_are_reported() {
         let bad = verify_after(|log| async move { log.metadata(kind, b"{\"id\":").await });
         assert_refused(bad, "offset 28672: metadata cannot be understood");
     }
+    for counters in ["", "{\"stored\":[1]}", "{\"hours\":{\"read_bytes\":[1]}}"] {
+        let write = |log: Rc<Log>| async move {
+            log.metadata(Kind::Usage, counters.as_bytes()).await;
+        };
+        assert_refused(verify_after(write), "offset 28672: metadata cannot be understood");
+    }
     let state = verify_after(|log| async move { log.metadata(Kind::StreamState, b"x").await });
     assert_refused(state, "offset 28672: entry cannot be parsed: a checkpoint's entry in the log");
     let short = verify_after(|log| async move { log.metadata(Kind::Batch, b"x").await });
     assert_refused(short, "offset 28672: frame 7: entry cannot be parsed: not a batch");
+}
+
+#[test]
+fn usage_counters_are_looked_at_and_are_no_records() {
+    const COUNTERS: &[u8] = br#"{"hours":{"read_bytes":[472222,5]},"stored":[1,2],"more":true}"#;
+    let sample = Sample::new(|log, _| async move {
+        write_start(&log).await;
+        log.metadata(Kind::Usage, COUNTERS).await;
+        log.append(2, DATA).await;
+    });
+    let (whole, text) = verify_on(&sample);
+    assert_eq!((whole, text.as_str()), (true, "shard 0: ok, 1 segments, 8 frames, 8 records\n"));
+    assert!(run_on(sample.path(), Command::Inspect(Options::default())).0);
 }
 
 #[test]

@@ -18,7 +18,7 @@
 //!            varint body_bytes
 //!            header_count * (name, value), body
 //!
-//!  metadata  5  JSON text (see `log::meta`)
+//!  metadata  5  JSON text
 //! ```
 //!
 //! Record bytes are copied exactly once, from the receive buffer into the frame's.
@@ -51,6 +51,8 @@ pub enum Kind {
     /// The front of an entry that is too long for a frame, in checkpoints only: the next entry
     /// goes on with it, and says what it is if it is the last.
     Part = 7,
+    /// Usage counters as they are now.
+    Usage = 8,
 }
 
 impl Kind {
@@ -63,6 +65,7 @@ impl Kind {
             5 => Self::BasinGone,
             6 => Self::StreamState,
             7 => Self::Part,
+            8 => Self::Usage,
             _ => return None,
         })
     }

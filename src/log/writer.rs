@@ -154,6 +154,13 @@ impl<I: Io, N> Writer<I, N> {
         self.push(entry::metadata_bytes(json.len()), put, StorageClass::Express, note)
     }
 
+    /// The same for what nobody waits for: it goes with what else is written, or alone after a
+    /// Standard batch's wait.
+    pub fn append_in_passing(&self, kind: Kind, json: &[u8], note: N) -> u64 {
+        let put = |out: &mut [u8]| entry::put_metadata(out, kind, json);
+        self.push(entry::metadata_bytes(json.len()), put, StorageClass::Standard, note)
+    }
+
     fn push(
         &self,
         bytes_max: usize,

@@ -90,8 +90,9 @@ impl<I: Io> Engine<I> {
         let first = StreamPosition { seq_num: before.tail.seq_num, timestamp: timestamps[0] };
         let place =
             BatchPlace { stream: stream.id, first_seq_num: first.seq_num, arrival_ms: now_ms };
+        let bytes = input.metered_bytes;
         let note =
-            Note::Batch { stream: Rc::clone(stream), first, after, bytes: input.metered_bytes };
+            Note::Batch { stream: Rc::clone(stream), first, after, arrival_ms: now_ms, bytes };
         let ticket = self.writer.append_batch(place, input, &timestamps, stream.class(), note);
         stream.accepted.set(after);
         stream.last_ticket.set(ticket);
@@ -110,6 +111,11 @@ impl<I: Io> Engine<I> {
     /// Refuses to create a basin or stream when the log might not find room on the disk.
     pub(super) fn check_room_to_create(&self) -> Result<(), Refusal> {
         self.check_room(CREATION_BYTES_MAX, RESERVE_BYTES)
+    }
+
+    /// Refuses to save usage counters when the log might not find room on the disk.
+    pub(super) fn check_room_for_usage(&self, bytes: usize) -> Result<(), Refusal> {
+        self.check_room(bytes, RESERVE_BYTES)
     }
 
     fn check_room(&self, bytes: usize, reserve: u64) -> Result<(), Refusal> {

@@ -6,6 +6,7 @@
 use crate::api::query::ReadQuery;
 use crate::api::response::Provision;
 pub use crate::api::route::StreamPath;
+pub use crate::api::usage::UsageScope;
 use crate::codec::BatchForm;
 use crate::control::{BasinRecord, Creation, StreamRecord};
 use crate::metrics::{ExecutorSnapshot, Snapshot};
@@ -13,6 +14,7 @@ use crate::types::{
     Ack, AppendInput, BasinConfig, BasinConfigPatch, BasinName, PartialStreamConfig, Refusal,
     StreamConfig, StreamConfigPatch, StreamName, StreamPosition,
 };
+use crate::usage::{Part, Query};
 
 /// A page of a listing.
 #[derive(Debug, Clone)]
@@ -116,6 +118,8 @@ pub enum Call {
     ForgetBasin(BasinName),
     /// Drop the copy of a basin that is gone.
     DropBasinCopy(BasinName),
+    /// What was used, as far as this shard knows.
+    Usage(UsageScope, Query),
     /// Numbers of the shard for the metrics.
     Metrics,
     /// Numbers of the shard's core for the metrics.
@@ -158,6 +162,8 @@ pub enum Answer {
     Basin(BasinRecord, Provision),
     /// Basins, sorted.
     Basins(Vec<BasinRecord>),
+    /// What was used, as far as a shard knows.
+    Usage(Part),
     /// Numbers of a shard for the metrics.
     Metrics(Box<Snapshot>),
     /// Numbers of a core for the metrics.

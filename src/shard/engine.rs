@@ -24,6 +24,7 @@ use crate::metrics::{GroupWritten, Metrics};
 use crate::stream::State;
 use crate::types::refusal::chain;
 use crate::types::{BasinName, LogPos, Refusal, StreamName, StreamPosition};
+use crate::usage::Saved;
 
 use super::call::{Answer, Call, CallResult};
 use super::drain::Drain;
@@ -43,16 +44,19 @@ pub struct EngineConfig {
     pub window_bytes_max: usize,
     /// Bytes of log after which a checkpoint is written.
     pub checkpoint_bytes: u64,
+    /// How often usage counters are saved while they change, in microseconds.
+    pub usage_flush_us: u64,
 }
 
 /// What is handed to the log with each entry and comes back when it is durable.
 #[derive(Debug)]
 pub(super) enum Note {
-    Batch { stream: Rc<Stream>, first: StreamPosition, after: State, bytes: u64 },
+    Batch { stream: Rc<Stream>, first: StreamPosition, after: State, arrival_ms: u64, bytes: u64 },
     StreamGone(Rc<Stream>),
     Stream(Rc<Stream>),
     Basin,
     BasinGone(BasinName),
+    Usage,
 }
 
 /// A refusal, and the ticket of the state that it reveals.
@@ -183,6 +187,7 @@ impl<I: Io> Engine<I> {
             Call::DeleteStreamsOf(basin) => self.delete_streams_of(&basin).await,
             Call::ForgetBasin(basin) => self.forget_basin(&basin).await,
             Call::DropBasinCopy(basin) => Ok(self.drop_basin_copy(&basin)),
+            Call::Usage(scope, query) => Ok(Answer::Usage(self.usage_part(&scope, &query))),
             Call::Metrics => Ok(Answer::Metrics(Box::new(self.snapshot()))),
             Call::CoreMetrics => Err(Refusal::Other("asked of a core, not of a shard".to_owned())),
             Call::Health => self.check_open().map(|()| Answer::Done),
@@ -248,8 +253,9 @@ impl<I: Io> Engine<I> {
             self.reader.remember(frame.pos, &frame.buf, frame.memory_bytes);
             for note in frame.notes {
                 match note {
-                    Note::Batch { stream, first, after, bytes } => {
+                    Note::Batch { stream, first, after, arrival_ms, bytes } => {
                         stream.became_durable(first, frame.pos, after);
+                        stream.count_batch(first.seq_num, &after, arrival_ms, bytes);
                         batches += 1;
                         record_bytes += bytes;
                     }
@@ -258,7 +264,7 @@ impl<I: Io> Engine<I> {
                         stream.changed.notify();
                     }
                     Note::Stream(stream) => stream.changed.notify(),
-                    Note::Basin => {}
+                    Note::Basin | Note::Usage => {}
                     Note::BasinGone(name) => self.registry.borrow_mut().remove(&name),
                 }
             }
@@ -322,6 +328,9 @@ impl<I: Io> Engine<I> {
         let catalog = self.catalog.borrow();
         let durable = self.durable.reached();
         let mut builder = CheckpointBuilder::default();
+        for saved in catalog.usage.save() {
+            builder.push(Kind::Usage, &json(&saved));
+        }
         // Empty but in shard 0. Copies are handed out anew at start, never saved: a saved one would
         // outlive its basin.
         for record in self.registry.borrow().durable(durable) {
@@ -330,6 +339,10 @@ impl<I: Io> Engine<I> {
         for stream in catalog.streams().filter(|s| s.created_ticket <= durable) {
             builder.push(Kind::Stream, &json(&stream.record()));
             builder.push(Kind::StreamState, &stream.encode_state());
+        }
+        let stored = Saved::of_streams(catalog.streams().map(|s| (s.id.0, s.stored_bytes())));
+        if !stored.stored.is_empty() {
+            builder.push(Kind::Usage, &json(&stored));
         }
         builder
     }
@@ -402,7 +415,7 @@ impl<I: Io> Engine<I> {
     }
 }
 
-fn json(value: &impl serde::Serialize) -> Vec<u8> {
+pub(super) fn json(value: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("records are structs of plain values")
 }
 

@@ -6,6 +6,7 @@
 //! * `call` is what crosses from core to core; `engine` does it on a shard, with `append`, `read`,
 //!   `catalogue` (streams) and `registry` (basins) beside it.
 //! * `basins` keeps the shards' copies of basins in step, in `turns`.
+//! * `usage` counts what is done and answers what was, for the metrics endpoints.
 //! * `durable` is what every answer waits for, `replay` rebuilds a shard when it is opened.
 
 #![forbid(unsafe_code)]
@@ -27,3 +28,4 @@ mod respond;
 pub mod server;
 mod session;
 mod turns;
+mod usage;

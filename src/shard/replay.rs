@@ -13,6 +13,7 @@ use crate::log::scan::{ScanError, Visitor};
 use crate::stream::State;
 use crate::types::limits::BATCH_RECORDS_MAX;
 use crate::types::{BasinName, Command, FencingToken, LogPos, StreamId, StreamPosition};
+use crate::usage::Saved;
 
 /// Applies entries in log order.
 #[derive(Debug, Default)]
@@ -22,6 +23,7 @@ pub(super) struct Replay {
 
 impl Replay {
     pub(super) fn into_catalog(self) -> Catalog {
+        self.catalog.usage.settle();
         self.catalog
     }
 
@@ -68,7 +70,20 @@ impl Replay {
             StreamPosition { seq_num: batch.place.first_seq_num, timestamp: batch.first_timestamp };
         stream.accepted.set(state);
         stream.became_durable(first, pos, state);
+        let bytes = u64::from(batch.metered_bytes);
+        stream.count_batch(first.seq_num, &state, batch.place.arrival_ms, bytes);
         Ok(())
+    }
+
+    fn usage(&mut self, entry: &Entry<'_>) -> Result<(), FormatError> {
+        let bad = |_| FormatError::Entry("usage counters");
+        let saved = Saved::parse(entry.metadata()).map_err(bad)?;
+        for (id, bytes) in saved.streams() {
+            if let Some(stream) = self.catalog.stream_by_id(StreamId(id)) {
+                stream.restore_stored(bytes);
+            }
+        }
+        self.catalog.usage.apply(&saved).map_err(bad)
     }
 }
 
@@ -127,6 +142,7 @@ impl Visitor for Replay {
                 let stream = stream.ok_or(FormatError::Entry("state of an unknown stream"))?;
                 stream.decode_state(entry.metadata())
             }
+            Kind::Usage => self.usage(entry),
             Kind::Part => Err(FormatError::Entry("part of an entry outside of a checkpoint")),
         }
     }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::call::{Answer, Call, StreamPath};
 use super::core::Core;
+use super::usage::Tally;
 use crate::api::response::{JSON, PROMETHEUS, PROTOBUF, Response};
 use crate::api::{ApiError, Code, Operation};
 use crate::codec::json::{encode_ack, encode_tail};
@@ -28,6 +29,20 @@ pub(super) struct Aside {
 /// * Shape: `aside` gets what the connection may want to know.
 /// * Errors: what to answer instead; nothing was changed unless its code says otherwise.
 pub(super) async fn respond<I: Io>(
+    core: &Rc<Core<I>>,
+    operation: Operation,
+    body: Body,
+    aside: &mut Aside,
+) -> Result<Response, ApiError> {
+    let tally = Tally::of(&operation);
+    let answered = answer(core, operation, body, aside).await;
+    if answered.is_ok() {
+        core.count(tally);
+    }
+    answered
+}
+
+async fn answer<I: Io>(
     core: &Rc<Core<I>>,
     operation: Operation,
     body: Body,

@@ -226,6 +226,7 @@ async fn start_core(plan: &Plan, ends: Ends) -> Result<Rc<Core<GlommioIo>>, Stri
         spawn(Rc::clone(&engine).run_writer(), log);
         spawn(Rc::clone(&engine).run_segments(), background);
         spawn(Rc::clone(&engine).run_checkpoints(), background);
+        spawn(Rc::clone(&engine).run_usage(), background);
         engines.insert(shard, engine);
     }
 

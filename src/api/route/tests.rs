@@ -106,9 +106,9 @@ const ENDPOINTS: [(&str, &str); 24] = [
     ("GET", "/v1/access-tokens"),
     ("POST", "/v1/access-tokens"),
     ("DELETE", "/v1/access-tokens/id"),
-    ("GET", "/v1/metrics"),
-    ("GET", "/v1/metrics/test-basin-1"),
-    ("GET", "/v1/metrics/test-basin-1/s"),
+    ("GET", "/v1/metrics?set=active-basins"),
+    ("GET", "/v1/metrics/test-basin-1?set=storage"),
+    ("GET", "/v1/metrics/test-basin-1/s?set=storage"),
     ("GET", "/v1/locations"),
     ("GET", "/v1/locations/default"),
     ("PUT", "/v1/locations/default"),
@@ -143,11 +143,8 @@ fn every_endpoint_of_the_specification_is_known_and_its_other_methods_are_not_al
 
 #[test]
 fn what_is_not_served_yet_says_so() {
-    let cases: [(&str, &str, List<'_>); 3] = [
-        ("GET", "/v1/access-tokens", &[]),
-        ("DELETE", "/v1/access-tokens/x", &[]),
-        ("GET", "/v1/metrics?set=active-basins", &[]),
-    ];
+    let cases: [(&str, &str, List<'_>); 2] =
+        [("GET", "/v1/access-tokens", &[]), ("DELETE", "/v1/access-tokens/x", &[])];
     for (method, target, headers) in cases {
         assert_eq!(
             code(method, target, headers),
@@ -340,5 +337,34 @@ proptest! {
         }
         let target = format!("/v1/streams/{raw}");
         prop_assert_eq!(ask("GET", &target, &[BASIN]), Ok(Operation::GetStream(path(&name))));
+    }
+}
+
+#[test]
+fn usage_is_asked_of_the_account_a_basin_or_a_stream_and_names_come_before_the_query() {
+    let scope = |target: &str| match ask("GET", target, &[]) {
+        Ok(Operation::Usage { scope, .. }) => scope,
+        other => panic!("{target}: {other:?}"),
+    };
+    let basin = UsageScope::Basin(basin_name("test-basin-1"));
+    assert_eq!(scope("/v1/metrics?set=account-ops"), UsageScope::Account);
+    assert_eq!(scope("/v1/metrics/test%2Dbasin-1?set=storage"), basin);
+    for stream in ["s", "a%2Fb", "%E6%97%A5"] {
+        let target = format!("/v1/metrics/test-basin-1/{stream}?set=storage");
+        let expected = path(&decode(stream, Place::Path).expect("UTF-8"));
+        assert_eq!(scope(&target), UsageScope::Stream(expected));
+    }
+    for target in [
+        "/v1/metrics/x?set=storage",
+        "/v1/metrics/x",
+        "/v1/metrics/X/s?set=unknown",
+        "/v1/metrics/test-basin-1/%FF?set=storage",
+        "/v1/metrics/test-basin-1/..?set=storage",
+        "/v1/metrics//s?set=storage",
+    ] {
+        assert_eq!(code("GET", target, &[]), Some(Code::BadPath), "{target}");
+    }
+    for target in ["/v1/metrics", "/v1/metrics/test-basin-1?set=account-ops"] {
+        assert_eq!(code("GET", target, &[]), Some(Code::BadQuery), "{target}");
     }
 }

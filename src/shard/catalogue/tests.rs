@@ -23,6 +23,7 @@ const CONFIG: EngineConfig = EngineConfig {
     inflight_bytes_max: 1 << 20,
     window_bytes_max: 1 << 20,
     checkpoint_bytes: 1 << 30,
+    usage_flush_us: 10_000_000,
 };
 
 type Shard = Rc<Engine<SimIo>>;

@@ -99,6 +99,7 @@ impl<I: Io> Engine<I> {
             Err(refused) => return self.refuse(refused).await,
         };
         self.settle(stream.created_ticket).await?;
+        self.count_read(&stream, false);
         let limits = query.unary_limits();
         let mut budget =
             Budget { count: limits.count as u64, bytes: limits.bytes, until: query.until };
@@ -206,6 +207,7 @@ impl<I: Io> Engine<I> {
             Refusal::Storage(format!("reading failed: {error}"))
         })?;
         self.metrics.records_read(delivered.records as u64, delivered.bytes);
+        self.count_bytes_read(stream, delivered.bytes);
         Ok(delivered)
     }
 }

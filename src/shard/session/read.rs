@@ -81,6 +81,7 @@ impl<I: Io> Engine<I> {
             Err(refused) => return self.refuse(refused).await,
         };
         self.settle(stream.created_ticket).await?;
+        self.count_read(&stream, true);
         let limits = query.streaming_limits();
         let mut reading = Reading {
             engine: self,
