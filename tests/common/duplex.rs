@@ -71,8 +71,7 @@ impl Exchange {
             Protocol::Http1 => Self::Http1(Http1::start(client.host(), &request, open)),
             Protocol::Http2 => {
                 let conn = Http2::open(client.host());
-                let stream =
-                    if open { conn.start_open(&request) } else { conn.start(&request) };
+                let stream = if open { conn.start_open(&request) } else { conn.start(&request) };
                 Self::Http2(Some(Box::new(conn)), stream)
             }
         }

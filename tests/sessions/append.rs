@@ -271,8 +271,8 @@ fn case_85_a_session_creates_its_stream_with_the_configuration_of_its_header() {
         session.end();
         assert_eq!(client.config("new"), created, "over {protocol}");
         // Wrong ones are refused before anything is created.
-        let request = append_request("never")
-            .header("s2-stream-config", r#"{"retention_policy":{"age":0}}"#);
+        let request =
+            append_request("never").header("s2-stream-config", r#"{"retention_policy":{"age":0}}"#);
         let mut exchange = Exchange::start(&client, protocol, request);
         let refused = exchange.whole();
         refused.refused(400, "bad_header");

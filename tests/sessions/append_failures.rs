@@ -87,7 +87,12 @@ fn refused_frames() -> Vec<(&'static str, Vec<u8>, u16, &'static str)> {
         ("an unknown command", command(b"nope", Vec::new()), 422, invalid),
         ("a trim of 7 bytes", command(b"trim", vec![0; 7]), 422, invalid),
         ("a fence of 37 bytes", command(b"fence", vec![b'x'; 37]), 422, invalid),
-        ("a token of 37 bytes", AppendInput::one("x").fenced(&"x".repeat(37)).frame(), 422, invalid),
+        (
+            "a token of 37 bytes",
+            AppendInput::one("x").fenced(&"x".repeat(37)).frame(),
+            422,
+            invalid,
+        ),
     ]
 }
 
@@ -240,8 +245,7 @@ fn http2_ends_the_answer_before_it_resets_the_request_without_an_error() {
         let batch = AppendInput::one("x").matching(3).frame();
         raw.write(&[head, encode_frame(DATA, 0, 1, &batch)].concat()).expect("it is taken");
         let frames = frames_of(&mut raw, 1);
-        let ends: Vec<usize> =
-            (0..frames.len()).filter(|at| frames[*at].ends_stream()).collect();
+        let ends: Vec<usize> = (0..frames.len()).filter(|at| frames[*at].ends_stream()).collect();
         let resets: Vec<usize> =
             (0..frames.len()).filter(|at| frames[*at].kind == RST_STREAM).collect();
         assert_eq!(ends.len(), 1, "END_STREAM once: {frames:?}");
@@ -272,7 +276,8 @@ fn http2_refusals_of_sessions_are_one_data_frame() {
         let head = raw.request(number, flags, method, path, &headers);
         raw.write(&head).expect("it is taken");
         let frames = frames_of(&mut raw, number);
-        let data: Vec<_> = frames.iter().filter(|f| !f.payload.is_empty() && f.kind == DATA).collect();
+        let data: Vec<_> =
+            frames.iter().filter(|f| !f.payload.is_empty() && f.kind == DATA).collect();
         assert_eq!(data.len(), 1, "{method} {path}: {frames:?}");
         let body: Value = serde_json::from_slice(&data[0].payload).expect("JSON");
         assert!(body.is_object(), "{body}");

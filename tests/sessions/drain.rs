@@ -33,7 +33,9 @@ fn is_deaf(client: &Client) -> bool {
 /// Streams that belong to both cores, each with both protocols.
 fn places() -> Vec<(Protocol, String)> {
     let names = (0..6).map(|index| format!("stream {index}"));
-    names.flat_map(|name| Protocol::BOTH.map(|protocol| (protocol, format!("{name} {protocol}")))).collect()
+    names
+        .flat_map(|name| Protocol::BOTH.map(|protocol| (protocol, format!("{name} {protocol}"))))
+        .collect()
 }
 
 #[test]

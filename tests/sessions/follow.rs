@@ -119,7 +119,10 @@ fn heartbeats_come_within_fifteen_seconds_of_silence() {
                 assert_eq!(events.event().name, "ping");
                 let watch = Stopwatch::start();
                 let ping = events.event();
-                assert_eq!((&*ping.name, ping.json()["tail"]["seq_num"].as_u64()), ("ping", Some(1)));
+                assert_eq!(
+                    (&*ping.name, ping.json()["tail"]["seq_num"].as_u64()),
+                    ("ping", Some(1))
+                );
                 check_gap(watch.elapsed());
             });
         }
@@ -221,7 +224,10 @@ fn case_73_deletion_ends_followers_with_its_error_and_no_record() {
         follower.refused(409, "stream_deletion_pending");
         writer.refused(409, "stream_deletion_pending");
         let error = events.event();
-        assert_eq!((&*error.name, &error.json()["code"]), ("error", &json!("stream_deletion_pending")));
+        assert_eq!(
+            (&*error.name, &error.json()["code"]),
+            ("error", &json!("stream_deletion_pending"))
+        );
         assert_eq!(events.next(), None, "no done marker behind an error");
         for request in [append_request(stream), read_request(stream, "seq_num=0")] {
             let mut exchange = Exchange::start(client, protocol, request);

@@ -21,9 +21,11 @@ use crate::common::session::{Session, append_request};
 const REFUSED_STREAM: u32 = 7;
 
 fn setting(frame: &Http2Frame, name: u16) -> Option<u32> {
-    frame.payload.chunks(6).find(|entry| entry[..2] == name.to_be_bytes()).map(|entry| {
-        u32::from_be_bytes(entry[2..].try_into().expect("four bytes"))
-    })
+    frame
+        .payload
+        .chunks(6)
+        .find(|entry| entry[..2] == name.to_be_bytes())
+        .map(|entry| u32::from_be_bytes(entry[2..].try_into().expect("four bytes")))
 }
 
 #[test]
@@ -50,9 +52,8 @@ fn case_97_many_requests_share_a_connection_with_a_session() {
     send(create("s")).status(201);
     let mut session =
         Session::open(Exchange::of_stream(conn.start_open(&client.scoped(append_request("s")))));
-    let append = |name: &str| {
-        Request::post(&records_path(name), &json!({ "records": [{ "body": name }] }))
-    };
+    let append =
+        |name: &str| Request::post(&records_path(name), &json!({ "records": [{ "body": name }] }));
     let mut requests: Vec<(u16, Request)> = Vec::new();
     for index in 0..20 {
         requests.push((201, create(&format!("new {index}"))));
@@ -79,7 +80,8 @@ fn case_97_many_requests_share_a_connection_with_a_session() {
     assert_eq!(ack.end.map(|end| end.seq_num), Some(22));
     session.finish();
     session.end();
-    let bodies = conn.send(&client.scoped(Request::get(&format!("{}?seq_num=0", records_path("s")))));
+    let bodies =
+        conn.send(&client.scoped(Request::get(&format!("{}?seq_num=0", records_path("s")))));
     assert_eq!(bodies.records().len(), 22);
 }
 

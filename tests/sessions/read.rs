@@ -206,9 +206,10 @@ fn cases_67_and_96_messages_are_compressed_as_the_client_says() {
         append_all(client, stream, &batches);
         for (accepted, coding) in cases {
             for (query, flag) in [("seq_num=1&count=1", *coding), ("seq_num=0&count=1", 0)] {
-                let request = accepted.iter().fold(read_request(stream, query), |request, value| {
-                    request.header("accept-encoding", value)
-                });
+                let request =
+                    accepted.iter().fold(read_request(stream, query), |request, value| {
+                        request.header("accept-encoding", value)
+                    });
                 let mut session = Session::open(Exchange::start(client, protocol, request));
                 let frame = session.frame();
                 assert_eq!(frame.flag, flag, "{accepted:?} {query}");
@@ -280,8 +281,7 @@ fn a_batch_that_does_not_fit_into_a_frame_is_split() {
     both_ways(|client, protocol, _| {
         client.create_stream_with("fat", &timestamps);
         append_all(client, "fat", std::slice::from_ref(&batch));
-        let batches =
-            Session::read(client, protocol, "fat", "seq_num=0&count=1000").all_batches();
+        let batches = Session::read(client, protocol, "fat", "seq_num=0&count=1000").all_batches();
         assert!(batches.len() >= 2, "{} batches", batches.len());
         let mut next = 0;
         for came in &batches {
@@ -353,10 +353,10 @@ fn command_records_are_read_like_others() {
         let records: Vec<SequencedRecord> =
             session.all_batches().into_iter().flat_map(|batch| batch.records).collect();
         assert_eq!(records.len(), 2);
-        assert_eq!((&*records[0].headers[0].name, &*records[0].headers[0].value), (
-            &b""[..],
-            &b"fence"[..]
-        ));
+        assert_eq!(
+            (&*records[0].headers[0].name, &*records[0].headers[0].value),
+            (&b""[..], &b"fence"[..])
+        );
         assert_eq!(records[0].body, b"token");
     });
 }

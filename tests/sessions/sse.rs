@@ -123,7 +123,8 @@ fn case_90_the_sums_stay_at_their_maximum() {
 #[test]
 fn records_are_spelled_as_the_format_says() {
     both_ways(|client, protocol, stream| {
-        let body = json!({ "records": [{ "headers": [["n", "line\nbreak"]], "body": "ä\n\r\u{0}" }] });
+        let body =
+            json!({ "records": [{ "headers": [["n", "line\nbreak"]], "body": "ä\n\r\u{0}" }] });
         client.append(stream, &body).status(200);
         for (format, header, text) in [
             (None, "line\nbreak", "ä\n\r\u{0}"),

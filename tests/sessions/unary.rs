@@ -161,8 +161,7 @@ fn reads_are_dispatched_on_their_content_type_before_what_they_accept() {
     both_ways(|client, protocol, stream| {
         client.append_bodies(stream, &["a"]);
         for (content_type, accept, expected) in cases {
-            let mut request =
-                Request::get(&format!("{}?seq_num=0&count=1", records_path(stream)));
+            let mut request = Request::get(&format!("{}?seq_num=0&count=1", records_path(stream)));
             if let Some(content_type) = content_type {
                 request = request.header("content-type", content_type);
             }
