@@ -11,6 +11,8 @@ mod common;
 mod append;
 #[path = "sessions/append_failures.rs"]
 mod append_failures;
+#[path = "sessions/crowd.rs"]
+mod crowd;
 #[path = "sessions/drain.rs"]
 mod drain;
 #[path = "sessions/follow.rs"]

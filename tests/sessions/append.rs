@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::common::client::{Client, records_path};
 use crate::common::duplex::{Exchange, Protocol};
-use crate::common::http::{Body, Conn, Request};
+use crate::common::http::{Body, Conn, Request, chunk};
 use crate::common::poll;
 use crate::common::s2s::{AppendInput, AppendRecord, GZIP, ZSTD, frame, gzip_of, zstd_of};
 use crate::common::session::{Session, append_request};
@@ -192,11 +192,12 @@ fn a_client_that_vanishes_leaves_a_prefix_of_what_it_sent() {
 
 /// The stream's records once no more come.
 fn settled_bodies(client: &mut Client, stream: &str) -> Vec<String> {
-    let mut last = None;
+    let mut last = u64::MAX;
     poll(Duration::from_secs(10), || {
-        let tail = client.tail_seq_num(stream);
         // The same tail twice, with a durable append's time in between.
-        std::mem::replace(&mut last, Some(tail)).filter(|before| *before == tail)
+        let before = last;
+        last = client.tail_seq_num(stream);
+        (last == before).then_some(())
     })
     .expect("the tail settles");
     client.read_bodies(stream, "seq_num=0")
@@ -225,6 +226,44 @@ fn a_connection_goes_on_behind_a_session() {
         }
         conn.read_response("GET").expect("an answer behind the sessions").status(200);
     });
+}
+
+#[test]
+fn a_session_may_expect_to_be_told_to_continue() {
+    let mut client = crate::common::client::fresh_basin();
+    for stream in crate::STREAMS {
+        client.create_stream(stream);
+        let mut conn = Conn::open(client.host());
+        let request = client.scoped(append_request(stream)).header("expect", "100-continue");
+        let mut head = request.encode_head(client.host());
+        head.extend_from_slice(b"transfer-encoding: chunked\r\n\r\n");
+        conn.write(&head).expect("the server reads");
+        let interim = conn.read_head().expect("an interim answer");
+        assert_eq!(interim.status, 100, "{interim}");
+        conn.read_head().expect("the head of the session").status(200);
+        conn.write(&chunk(&AppendInput::one("x").frame())).expect("the server reads");
+        assert!(conn.read_chunk().expect("an acknowledgement").is_some());
+        conn.write(b"0\r\n\r\n").expect("the server reads");
+        assert_eq!(conn.read_chunk(), Ok(None));
+        assert_eq!(client.tail_seq_num(stream), 1);
+    }
+}
+
+/// HTTP/1.0 knows no chunks: the answer goes on until the connection ends.
+#[test]
+fn an_old_client_reads_until_the_connection_ends() {
+    let mut client = crate::common::client::fresh_basin();
+    for stream in crate::STREAMS {
+        client.create_stream(stream);
+        client.append_bodies(stream, &["x"]);
+        let mut request = crate::common::sse::sse_request(stream, "seq_num=0&count=1");
+        request.version = "HTTP/1.0";
+        let mut conn = Conn::open(client.host());
+        conn.write(&client.encode(&request)).expect("the server reads");
+        let response = conn.read_response("GET").expect("an answer");
+        assert_eq!(response.status(200).header("transfer-encoding"), None, "{response}");
+        assert!(response.body.ends_with(b"data: [DONE]\n\n"), "{response}");
+    }
 }
 
 /// On two shards, some of these streams are foreign wherever a connection was accepted; a

@@ -85,6 +85,16 @@ fn case_97_many_requests_share_a_connection_with_a_session() {
     assert_eq!(bodies.records().len(), 22);
 }
 
+#[test]
+fn an_idle_connection_is_told_to_go_away() {
+    let settings = [("THALWEG_IDLE_SECS", "1")];
+    let Some(server) = Server::start_with(2, &settings) else { return };
+    let mut raw = RawHttp2::open(server.host(), &[]);
+    let away = raw.find(|frame| frame.kind == GOAWAY).expect("a GOAWAY");
+    assert_eq!(away.code(), 0, "{away:?}");
+    while raw.next().is_some() {}
+}
+
 /// One stream more than allowed is refused, and nothing else happens.
 #[test]
 fn streams_beyond_the_limit_are_refused_alone() {
@@ -181,25 +191,35 @@ fn broken_frames_end_the_connection() {
     Http2::open(client.host()).send(&Request::get("/health")).status(200);
 }
 
-/// A connection that does harm, and how long others may wait meanwhile.
-fn attack(client: &Client, bytes: impl Fn(&RawHttp2, u32) -> Vec<u8> + Sync) {
+/// Attacks on three connections at once, and checks that others are served meanwhile. Gives
+/// whether the server ended each of the three.
+fn attack(client: &Client, bytes: impl Fn(&RawHttp2, u32) -> Vec<u8> + Sync) -> Vec<bool> {
     const ROUNDS: u32 = 200;
-    thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| {
-                let mut raw = RawHttp2::open(client.host(), &[]);
-                let watch = Stopwatch::start();
-                for round in 0..ROUNDS {
-                    let bytes = bytes(&raw, round);
-                    let full = raw.write(&bytes).is_err();
-                    // What comes is read, or else the socket would stop us and not the server.
-                    while let Ok(Some(_)) = raw.next_within(Duration::from_millis(1)) {}
-                    if full || watch.elapsed() > Duration::from_secs(3) {
-                        break;
-                    }
+    let attacker = || {
+        let mut raw = RawHttp2::open(client.host(), &[]);
+        let watch = Stopwatch::start();
+        for round in 0..ROUNDS {
+            let bytes = bytes(&raw, round);
+            if raw.write(&bytes).is_err() {
+                return true;
+            }
+            // What comes is read, or else the socket would stop us and not the server.
+            loop {
+                match raw.next_within(Duration::from_millis(1)) {
+                    Ok(Some(frame)) if frame.kind == GOAWAY => return true,
+                    Ok(Some(_)) => {}
+                    Ok(None) => return true,
+                    Err(_) => break,
                 }
-            });
+            }
+            if watch.elapsed() > Duration::from_secs(3) {
+                break;
+            }
         }
+        false
+    };
+    thread::scope(|scope| {
+        let attackers: Vec<_> = (0..3).map(|_| scope.spawn(attacker)).collect();
         // On both cores, over both protocols.
         let watch = Stopwatch::start();
         for _ in 0..6 {
@@ -214,7 +234,8 @@ fn attack(client: &Client, bytes: impl Fn(&RawHttp2, u32) -> Vec<u8> + Sync) {
             }
         }
         eprintln!("others were served in {:?}", watch.elapsed());
-    });
+        attackers.into_iter().map(|attacker| attacker.join().expect("no panic")).collect()
+    })
 }
 
 /// On a server of its own, so that other tests do not pay for it.
@@ -227,7 +248,7 @@ fn floods_do_not_hurt_others() {
     let basin = client.basin().to_owned();
     let headers = [("s2-basin", &*basin), ("content-type", "s2s/proto")];
     eprintln!("resets");
-    attack(&client, |raw, round| {
+    let ended = attack(&client, |raw, round| {
         let mut bytes = Vec::new();
         for index in 0..100 {
             let stream = 2 * (100 * round + index) + 1;
@@ -236,8 +257,9 @@ fn floods_do_not_hurt_others() {
         }
         bytes
     });
+    assert_eq!(ended, [true; 3], "who floods with resets is sent away");
     eprintln!("CONTINUATION");
-    attack(&client, |raw, round| {
+    let ended = attack(&client, |raw, round| {
         let mut bytes = Vec::new();
         if round == 0 {
             bytes = raw.request(1, 0, "GET", "/health", &[]);
@@ -249,12 +271,13 @@ fn floods_do_not_hurt_others() {
         bytes.extend(encode_frame(CONTINUATION, 0, 1, &block).repeat(20));
         bytes
     });
+    assert_eq!(ended, [true; 3], "who floods with CONTINUATION is sent away");
     eprintln!("SETTINGS");
     attack(&client, |_, _| encode_frame(SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0]).repeat(1000));
     eprintln!("PING");
     attack(&client, |_, _| encode_frame(PING, 0, 0, b"12345678").repeat(1000));
     eprintln!("empty DATA");
-    attack(&client, |raw, round| {
+    let ended = attack(&client, |raw, round| {
         let mut bytes = Vec::new();
         if round == 0 {
             bytes = raw.request(1, 0, "POST", &path, &headers);
@@ -262,6 +285,7 @@ fn floods_do_not_hurt_others() {
         bytes.extend(encode_frame(DATA, 0, 1, &[]).repeat(1000));
         bytes
     });
+    assert_eq!(ended, [true; 3], "who floods with empty DATA is sent away");
     eprintln!("window updates");
     attack(&client, |_, _| encode_frame(8, 0, 0, &1u32.to_be_bytes()).repeat(1000));
     // Whatever became of the attackers, sessions are served as before.

@@ -10,7 +10,7 @@ use crate::common::http::Response;
 use crate::common::s2s::{
     AppendInput, AppendRecord, Frame, GZIP, Position, ReadBatch, SequencedRecord, ZSTD,
 };
-use crate::common::session::{Session, read_request};
+use crate::common::session::{Session, append_request, read_request};
 use crate::common::{Stopwatch, poll};
 use crate::{both_ways, everywhere};
 
@@ -342,6 +342,26 @@ fn a_session_creates_its_stream_where_reads_may() {
         refused(&client, protocol, "bounded", "seq_num=0&count=1").status(416);
         client.get(&stream_path("bounded")).status(200);
     }
+}
+
+/// Both belong to other representations.
+#[test]
+fn headers_of_other_modes_are_ignored() {
+    both_ways(|client, protocol, stream| {
+        client.append_bodies(stream, &["a", "b"]);
+        let request = read_request(stream, "seq_num=0&count=2")
+            .header("s2-format", "hex")
+            .header("last-event-id", "0,1,9");
+        let mut session = Session::open(Exchange::start(client, protocol, request));
+        let read: Vec<u64> = session.all_batches().iter().flat_map(ReadBatch::seq_nums).collect();
+        assert_eq!(read, [0, 1]);
+        let request = append_request(stream).header("s2-format", "hex");
+        let mut session = Session::open(Exchange::start_open(client, protocol, request));
+        session.push(&AppendInput::one("c"));
+        session.finish();
+        session.acks(2, 3);
+        session.end();
+    });
 }
 
 #[test]

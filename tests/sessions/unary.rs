@@ -99,9 +99,10 @@ fn case_39_and_others_protobuf_that_is_refused() {
 
 #[test]
 fn appends_are_read_as_their_content_type_says_and_answered_as_wished() {
+    /// Content type, body, accept, and the answer's type or the refusal's code.
+    type Case = (&'static str, Vec<u8>, Option<&'static str>, Result<&'static str, &'static str>);
     let json_body = json!({ "records": [{ "body": "x" }] }).to_string().into_bytes();
-    // Content type, body, accept, and the answer's type or the refusal's code.
-    let cases: Vec<(&str, Vec<u8>, Option<&str>, Result<&str, &str>)> = vec![
+    let cases: Vec<Case> = vec![
         (PROTOBUF, one("x"), Some("application/x-protobuf"), Ok(PROTOBUF)),
         ("Application/X-ProtoBuf; v=1", one("x"), Some("APPLICATION/PROTOBUF;q=0.1"), Ok(PROTOBUF)),
         (PROTOBUF, one("x"), None, Ok(JSON)),
@@ -193,6 +194,8 @@ fn a_protobuf_read_without_records_is_a_batch_without_records() {
 
 #[test]
 fn bodies_may_be_compressed_and_broken_ones_are_refused() {
+    /// Content type, coding, body, and what it is refused with.
+    type Case = (&'static str, &'static str, Vec<u8>, Option<(u16, &'static str)>);
     let text = json!({ "records": [{ "body": "x" }] }).to_string().into_bytes();
     let proto = one("x");
     let bomb = {
@@ -200,8 +203,7 @@ fn bodies_may_be_compressed_and_broken_ones_are_refused() {
         bomb.resize(20 * 1024 * 1024, b' ');
         bomb
     };
-    // Content type, coding, body, and what it is refused with.
-    let cases: Vec<(&str, &str, Vec<u8>, Option<(u16, &str)>)> = vec![
+    let cases: Vec<Case> = vec![
         (JSON, "gzip", gzip_of(&text), None),
         (JSON, "zstd", zstd_of(&text), None),
         (JSON, "GZip", gzip_of(&text), None),
