@@ -320,6 +320,53 @@ fn a_reset_ends_a_follower_and_nothing_else() {
     assert_eq!(frame.stream, 3, "the stream that was reset gets nothing");
 }
 
+/// A client that goes away finishes what it has begun.
+#[test]
+fn a_goaway_of_the_client_leaves_its_streams_alone() {
+    let mut client = fresh_basin();
+    for stream in crate::STREAMS {
+        client.create_stream(stream);
+        let mut raw = RawHttp2::open(client.host(), &[]);
+        let headers = [("s2-basin", client.basin()), ("content-type", "s2s/proto")];
+        let head = raw.request(1, 0, "POST", &records_path(stream), &headers);
+        raw.write(&head).expect("it is taken");
+        raw.find(|frame| frame.kind == HEADERS && frame.stream == 1).expect("a head");
+        raw.send(GOAWAY, 0, 0, &[0; 8]).expect("it is taken");
+        raw.send(DATA, 0, 1, &AppendInput::one("x").frame()).expect("it is taken");
+        let ack = raw.find(|frame| frame.kind == DATA && frame.stream == 1).expect("an ack");
+        assert_eq!(ack.payload[3], 0, "a regular frame: {ack:?}");
+        raw.send(DATA, 1, 1, &[]).expect("it is taken");
+        let ended = raw.find(|frame| frame.stream == 1 && frame.ends_stream());
+        assert!(ended.is_some(), "a clean end");
+        assert_eq!(client.tail_seq_num(stream), 1);
+    }
+}
+
+/// Some clients end a body with trailers.
+#[test]
+fn trailers_end_a_body() {
+    let mut client = fresh_basin();
+    client.create_stream("s");
+    let mut raw = RawHttp2::open(client.host(), &[]);
+    let headers = [("s2-basin", client.basin()), ("content-type", "s2s/proto")];
+    let head = raw.request(1, 0, "POST", &records_path("s"), &headers);
+    let mut trailer = Vec::new();
+    push_literal(&mut trailer, "x-sum", "1");
+    // Padded, besides.
+    let frame = AppendInput::one("x").frame();
+    let padded = [&[3][..], &frame, &[0, 0, 0]].concat();
+    let sent = [
+        head,
+        encode_frame(DATA, 8, 1, &padded),
+        encode_frame(HEADERS, 1 | END_HEADERS, 1, &trailer),
+    ];
+    raw.write(&sent.concat()).expect("it is taken");
+    let ended =
+        raw.find(|frame| frame.stream == 1 && (frame.ends_stream() || frame.kind == RST_STREAM));
+    assert!(ended.is_some_and(|frame| frame.ends_stream()), "a clean end");
+    assert_eq!(client.tail_seq_num("s"), 1);
+}
+
 /// Unary requests over HTTP/2 are those of HTTP/1.1.
 #[test]
 fn unary_requests_are_answered_alike() {
