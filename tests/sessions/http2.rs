@@ -341,6 +341,45 @@ fn relentless_peers_leave_time_for_others() {
     }
 }
 
+/// A read that waits is given up with its stream, or else a peer that opens and resets them
+/// could make us hold any number.
+#[test]
+fn reads_that_wait_are_given_up_when_they_are_reset() {
+    const ROUNDS: u32 = 20;
+    const READS: u32 = 100;
+    let Some(server) = Server::start() else { return };
+    let mut client = fresh_basin_on(&server, &json!(null));
+    for stream in ["a", "b", "c"] {
+        client.create_stream(stream);
+    }
+    let mut raw = RawHttp2::open(client.host(), &[]);
+    let headers = [("s2-basin", client.basin().to_owned())];
+    let headers: Vec<(&str, &str)> = headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
+    for round in 0..ROUNDS {
+        let numbers = (READS * round..READS * (round + 1)).map(|at| 2 * at + 1);
+        let mut heads = Vec::new();
+        for (stream, name) in numbers.clone().zip(["a", "b", "c"].into_iter().cycle()) {
+            let path = format!("{}?seq_num=0&wait=60", records_path(name));
+            heads.extend(raw.request(stream, 1, "GET", &path, &headers));
+        }
+        heads.extend(encode_frame(PING, 0, 0, b"accepted"));
+        raw.write(&heads).expect("they are taken");
+        raw.find(|frame| frame.kind == PING && frame.flags == 1).expect("an answer");
+        let resets = numbers.map(|stream| encode_frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]));
+        raw.write(&resets.collect::<Vec<_>>().concat()).expect("they are taken");
+    }
+    raw.write(&encode_frame(PING, 0, 0, b"finished")).expect("it is taken");
+    raw.find(|frame| frame.kind == PING && frame.flags == 1).expect("an answer");
+    // Those that still wait are given what comes.
+    let before = client.metric("thalweg_read_records_total");
+    for stream in ["a", "b", "c"] {
+        client.append_bodies(stream, &["x"]);
+        assert_eq!(client.read_bodies(stream, "seq_num=0"), ["x"]);
+    }
+    let given = client.metric("thalweg_read_records_total") - before;
+    assert_eq!(given, 3, "records were given to reads that nobody waits for");
+}
+
 #[test]
 fn a_reset_ends_a_follower_and_nothing_else() {
     let mut client = fresh_basin();
