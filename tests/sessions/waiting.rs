@@ -45,7 +45,7 @@ fn silent_sessions_are_left_alone() {
                 let mut reader =
                     Session::open(Exchange::start(client, protocol, read_request("s", "")));
                 reader.batch();
-                writer.silent_for(Duration::from_secs(4));
+                writer.silent_for(Duration::from_millis(2500));
                 writer.push(&AppendInput::one("x"));
                 writer.ack();
                 assert!(!reader.batch().is_heartbeat(), "the record is delivered");
