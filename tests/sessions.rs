@@ -23,6 +23,8 @@ mod http2;
 mod read;
 #[path = "sessions/sse.rs"]
 mod sse;
+#[path = "sessions/together.rs"]
+mod together;
 #[path = "sessions/unary.rs"]
 mod unary;
 #[path = "sessions/waiting.rs"]

@@ -65,6 +65,11 @@ impl RawHttp2 {
         raw
     }
 
+    /// Another handle of the socket.
+    pub(crate) fn socket(&self) -> TcpStream {
+        self.socket.try_clone().expect("a socket can be duplicated")
+    }
+
     /// Writes bytes; an error means that the server has closed.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.socket.write_all(bytes)

@@ -237,6 +237,71 @@ fn case_73_deletion_ends_followers_with_its_error_and_no_record() {
     });
 }
 
+/// What is under way when the stream goes is acknowledged as far as it got in.
+#[test]
+fn deletion_in_the_middle_of_a_pipeline_is_a_clean_cut() {
+    everywhere(|client, protocol, stream| {
+        let mut follower = Session::read(client, protocol, stream, "seq_num=0");
+        let mut writer = Session::append(client, protocol, stream);
+        for at in 0..2000 {
+            writer.push(&AppendInput::one(format!("{at}")));
+        }
+        writer.acks(0, 1);
+        client.delete(&stream_path(stream)).status(202);
+        let mut acked = 1;
+        let last = loop {
+            let Some(frame) = writer.next() else { panic!("ended without a terminal frame") };
+            if frame.is_terminal() {
+                break frame.error();
+            }
+            acked += 1;
+        };
+        assert_eq!((last.0, &last.1["code"]), (409, &json!("stream_deletion_pending")));
+        writer.end();
+        assert!(acked <= 2000);
+        let mut next = 0;
+        loop {
+            let frame = follower.frame();
+            if frame.is_terminal() {
+                assert_eq!(frame.error().0, 409);
+                break;
+            }
+            for record in frame.message::<ReadBatch>().records {
+                assert_eq!((record.seq_num, record.headers.len()), (next, 0), "no marker");
+                next += 1;
+            }
+        }
+        follower.end();
+    });
+}
+
+#[test]
+fn the_deletion_of_a_basin_reaches_the_sessions_of_its_streams() {
+    for protocol in Protocol::BOTH {
+        let mut client = crate::common::client::fresh_basin();
+        let mut sessions = Vec::new();
+        for stream in crate::STREAMS {
+            client.create_stream(stream);
+            sessions.push(Session::append(&client, protocol, stream));
+            let mut follower = Session::read(&client, protocol, stream, "seq_num=0");
+            follower.heartbeat(0);
+            sessions.push(follower);
+        }
+        let basin = format!("/v1/basins/{}", client.basin());
+        client.delete(&basin).status(202);
+        for session in &mut sessions {
+            let mut frame = session.frame();
+            while !frame.is_terminal() {
+                assert!(frame.message::<ReadBatch>().is_heartbeat());
+                frame = session.frame();
+            }
+            let (status, body) = frame.error();
+            assert_eq!((status, &body["code"]), (409, &json!("stream_deletion_pending")));
+            session.end();
+        }
+    }
+}
+
 #[test]
 fn many_followers_of_one_stream_all_get_everything() {
     both_ways(|client, protocol, stream| {

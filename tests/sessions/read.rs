@@ -11,6 +11,7 @@ use crate::common::s2s::{
     AppendInput, AppendRecord, Frame, GZIP, Position, ReadBatch, SequencedRecord, ZSTD,
 };
 use crate::common::session::{Session, append_request, read_request};
+use crate::common::sse::sse_request;
 use crate::common::{Stopwatch, poll};
 use crate::{both_ways, everywhere};
 
@@ -341,6 +342,27 @@ fn a_session_creates_its_stream_where_reads_may() {
         client.get(&stream_path("other")).refused(404, "stream_not_found");
         refused(&client, protocol, "bounded", "seq_num=0&count=1").status(416);
         client.get(&stream_path("bounded")).status(200);
+    }
+}
+
+#[test]
+fn a_connection_goes_on_behind_a_read_session() {
+    let mut client = crate::common::client::fresh_basin();
+    client.create_stream("s");
+    append_all(&client, "s", &[AppendInput::one(vec![0; 300_000])]);
+    let mut reader = client.another();
+    // The first may have to move to another core; after that, everything is one connection.
+    reader.send(read_request("s", "seq_num=0&count=1")).status(200);
+    let before = reader.connects();
+    for query in ["count=0", "seq_num=0&count=1", "seq_num=0&wait=0", "seq_num=1&count=1&wait=1"] {
+        for _ in 0..5 {
+            reader.send(read_request("s", query)).status(200);
+            reader.send(sse_request("s", query)).status(200);
+            if query.ends_with("wait=1") {
+                break;
+            }
+        }
+        assert_eq!(reader.connects(), before, "kept behind {query}");
     }
 }
 

@@ -146,6 +146,18 @@ fn records_are_spelled_as_the_format_says() {
     });
 }
 
+#[test]
+fn a_page_of_another_origin_may_read() {
+    both_ways(|client, protocol, stream| {
+        client.append_bodies(stream, &["a"]);
+        let request =
+            sse_request(stream, "seq_num=0&count=1").header("origin", "https://o.example");
+        let response = Exchange::start(client, protocol, request).whole();
+        assert_eq!(response.header("access-control-allow-origin"), Some("https://o.example"));
+        assert_eq!(response.header("access-control-allow-credentials"), Some("true"));
+    });
+}
+
 /// They are never coded as a whole, whatever the client accepts.
 #[test]
 fn events_and_refusals_are_not_compressed() {
