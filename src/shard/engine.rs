@@ -161,6 +161,14 @@ impl<I: Io> Engine<I> {
             Call::Append { path, input, auto_create } => {
                 self.append(&path, input, &auto_create).await
             }
+            // Boxed: each append would carry the room of the largest of them.
+            other => Box::pin(self.handle_other(other)).await,
+        }
+    }
+
+    async fn handle_other(self: &Rc<Self>, call: Call) -> CallResult {
+        match call {
+            Call::Append { .. } => Err(Refusal::Other("appends are handled before".to_owned())),
             Call::Read { path, query, form, auto_create } => {
                 self.read(&path, &query, form, &auto_create).await.map(Answer::Body)
             }

@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
@@ -61,9 +61,12 @@ impl Lifeline {
 
     /// Runs `future` unless the connection must end first.
     ///
+    /// * Shape: `future` is pinned by the caller, where it lies: taking it would move it twice.
     /// * Errors: the [`Goodbye`]; `future` is dropped.
-    pub(super) async fn guard<T>(&self, future: impl Future<Output = T>) -> Result<T, Goodbye> {
-        let mut future = pin!(future);
+    pub(super) async fn guard<T>(
+        &self,
+        mut future: impl Future<Output = T> + Unpin,
+    ) -> Result<T, Goodbye> {
         std::future::poll_fn(|cx| {
             if let Some(goodbye) = self.goodbye.get() {
                 if goodbye == Goodbye::TimedOut {
@@ -77,7 +80,7 @@ impl Lifeline {
                 *waker = Some(cx.waker().clone());
             }
             drop(waker);
-            future.as_mut().poll(cx).map(Ok)
+            Pin::new(&mut future).poll(cx).map(Ok)
         })
         .await
     }
@@ -177,6 +180,8 @@ impl Drop for Registered {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use futures_util::FutureExt;
 
     use super::*;
@@ -207,8 +212,8 @@ mod tests {
         idle.wait_for(Waiting::Idle, 10);
         busy.wait_for(Waiting::Peer, 10);
         lines.drain();
-        assert_eq!(idle.guard(async {}).now_or_never(), Some(Err(Goodbye::Draining)));
-        assert_eq!(busy.guard(async {}).now_or_never(), Some(Ok(())));
+        assert_eq!(idle.guard(pin!(async {})).now_or_never(), Some(Err(Goodbye::Draining)));
+        assert_eq!(busy.guard(pin!(async {})).now_or_never(), Some(Ok(())));
         drop(idle);
         assert_eq!(lines.count(), 1);
     }

@@ -49,19 +49,6 @@ async fn answer<I: Io>(
     aside: &mut Aside,
 ) -> Result<Response, ApiError> {
     match operation {
-        Operation::Options => Ok(Response::empty(200)),
-        Operation::Health => health(core).await,
-        Operation::Metrics => metrics(core).await,
-        Operation::CheckTail(path) => {
-            match core.call_owner(&path, Call::CheckTail(path.clone())).await? {
-                Answer::Tail(tail) => {
-                    let mut body = Vec::with_capacity(64);
-                    encode_tail(&mut body, tail);
-                    Ok(Response::new(200, JSON, body))
-                }
-                other => Err(unexpected(&other)),
-            }
-        }
         Operation::Append { path, form, answer_proto, auto_create } => {
             let input = decode(core, body, form).map_err(refused_body)?;
             let auto_create = auto_create.unwrap_or_default();
@@ -75,6 +62,30 @@ async fn answer<I: Io>(
                 Response::new(200, JSON, body)
             })
         }
+        // Boxed: each append would carry the room of the largest of them.
+        other => Box::pin(answer_other(core, other, &body)).await,
+    }
+}
+
+async fn answer_other<I: Io>(
+    core: &Rc<Core<I>>,
+    operation: Operation,
+    body: &Body,
+) -> Result<Response, ApiError> {
+    match operation {
+        Operation::Options => Ok(Response::empty(200)),
+        Operation::Health => health(core).await,
+        Operation::Metrics => metrics(core).await,
+        Operation::CheckTail(path) => {
+            match core.call_owner(&path, Call::CheckTail(path.clone())).await? {
+                Answer::Tail(tail) => {
+                    let mut body = Vec::with_capacity(64);
+                    encode_tail(&mut body, tail);
+                    Ok(Response::new(200, JSON, body))
+                }
+                other => Err(unexpected(&other)),
+            }
+        }
         Operation::Read { path, query, form, auto_create } => {
             let auto_create = auto_create.unwrap_or_default();
             let call = Call::Read { path: path.clone(), query, form, auto_create };
@@ -86,11 +97,13 @@ async fn answer<I: Io>(
                 other => Err(unexpected(&other)),
             }
         }
-        Operation::AppendSession { .. } | Operation::ReadSession { .. } => {
-            debug_assert!(false, "sessions are served by their connections");
-            Err(ApiError::new(Code::Other, "a session is not a request"))
+        Operation::Append { .. }
+        | Operation::AppendSession { .. }
+        | Operation::ReadSession { .. } => {
+            debug_assert!(false, "answered elsewhere");
+            Err(ApiError::new(Code::Other, "the request was routed wrongly"))
         }
-        other => control::respond(core, other, &body).await,
+        other => control::respond(core, other, body).await,
     }
 }
 

@@ -4,6 +4,7 @@
 //! body arrives, on the core that owns the stream; every other body is received whole first.
 
 use std::net::Shutdown;
+use std::pin::pin;
 use std::rc::Rc;
 
 use futures_util::io::{AsyncReadExt, AsyncWriteExt};
@@ -174,7 +175,7 @@ impl<I: Io> Connection<'_, I> {
         };
         let routed = Routed::of(&parts, &self.settings);
         if routed.is_session() {
-            return self.session(routed).await;
+            return Box::pin(self.session(routed)).await;
         }
         if let Some(error) = routed.refused_session() {
             return self.refuse_session(error, &routed).await;
@@ -310,7 +311,7 @@ impl<I: Io> Connection<'_, I> {
             }
         };
         // However it ends, the connection does.
-        let _ended = self.line.guard(drained).await;
+        let _ended = self.line.guard(pin!(drained)).await;
     }
 
     fn now_us(&self) -> u64 {

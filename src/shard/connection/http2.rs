@@ -107,10 +107,11 @@ async fn run<I: Io>(
             Ok(Some(Some(Ok((request, respond))))) => {
                 let stream = Stream::new(core, respond);
                 let counted = Counted::new(streams);
-                let task = async move {
+                // Boxed where it is made: on its way to the executor it would be copied whole.
+                let task = Box::pin(async move {
                     stream.serve(request).await;
                     drop(counted);
-                };
+                });
                 spawn(task, core.queue());
             }
             Ok(Some(Some(Err(error)))) => {

@@ -1,6 +1,7 @@
 //! A session on an HTTP/1.1 connection: both directions at once, chunked.
 
 use std::io::IoSlice;
+use std::pin::pin;
 
 use futures_util::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 
@@ -39,7 +40,7 @@ impl<I: Io> Connection<'_, I> {
         self.line.wait_for(Waiting::Answer, 0);
         self.core.metrics.request();
         let SessionRequest { open, kind } = request;
-        let opened = self.line.guard(session::open(&self.core, open)).await;
+        let opened = self.line.guard(pin!(session::open(&self.core, open))).await;
         let session = match opened {
             Ok(Ok(session)) => session,
             Ok(Err(error)) => return self.say_refusal(error, &extra, is_head).await,
@@ -66,11 +67,12 @@ impl<I: Io> Connection<'_, I> {
         let mut out = BodyOut { core, writer, line, settings, chunked, watch: None };
         let ended = match kind {
             SessionKind::Append { coding } => {
-                line.guard(session::append(core, &session, coding, &mut inlet, &mut out)).await
+                line.guard(pin!(session::append(core, &session, coding, &mut inlet, &mut out)))
+                    .await
             }
             SessionKind::Read { feed } => {
                 out.watch = Some(&mut inlet);
-                line.guard(session::read(&session, feed, &mut out)).await
+                line.guard(pin!(session::read(&session, feed, &mut out))).await
             }
         };
         let whole = inlet.has_ended() && chunked && keep_alive && !core.drain.is_begun();

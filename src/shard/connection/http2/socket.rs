@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::IoSlice;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -51,7 +51,7 @@ impl<I: Io> SharedSocket<I> {
             }
         };
         // However it ends, the connection does.
-        let _ended = line.guard(drained).await;
+        let _ended = line.guard(pin!(drained)).await;
     }
 
     /// Notes since when the socket takes nothing.

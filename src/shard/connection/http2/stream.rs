@@ -57,12 +57,12 @@ impl<I: Io> Stream<I> {
         // When it fails, the stream is gone, or the server ends: nobody is there to be told.
         let served = async {
             if routed.is_session() {
-                self.session(routed, body, &line).await
+                Box::pin(self.session(routed, body, &line)).await
             } else {
                 self.unary(routed, body, head.declared_bytes(), &line).await
             }
         };
-        if let Err(error) = line.guard(served).await.unwrap_or(Ok(())) {
+        if let Err(error) = line.guard(pin!(served)).await.unwrap_or(Ok(())) {
             tracing::trace!(%error, "HTTP/2 stream ended early");
         }
     }
