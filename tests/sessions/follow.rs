@@ -87,23 +87,24 @@ fn the_wait_begins_anew_with_every_batch() {
     });
 }
 
-/// Batches come after three quarters of the wait each, so that it would be over with the second.
+/// Batches come after half of the wait each and a little: it would be over before the second. The
+/// other half is for a busy machine.
 #[track_caller]
 fn check_waits(client: &Client, protocol: Protocol, stream: &str) {
-    let mut reader = Session::read(client, protocol, stream, "seq_num=0&count=100&wait=2");
+    let mut reader = Session::read(client, protocol, stream, "seq_num=0&count=100&wait=3");
     reader.heartbeat(0);
     let mut writer = client.another();
     let watch = Stopwatch::start();
     for seq_num in 0..2 {
-        thread_pause(Duration::from_millis(1500));
+        thread_pause(Duration::from_millis(1600));
         writer.append_bodies(stream, &["x"]);
         assert_eq!(reader.batch().seq_nums(), [seq_num]);
     }
     let last = watch.elapsed();
     reader.end();
     let waited = watch.elapsed() - last;
-    assert!(waited >= Duration::from_millis(1900), "ended {waited:?} after the last batch");
-    assert!(waited < Duration::from_secs(8), "ended only {waited:?} after the last batch");
+    assert!(waited >= Duration::from_millis(2900), "ended {waited:?} after the last batch");
+    assert!(waited < Duration::from_secs(9), "ended only {waited:?} after the last batch");
 }
 
 /// Lets time pass where the passing of time is what is tested.
