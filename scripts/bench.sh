@@ -23,7 +23,8 @@
 #   THALWEG_BIN, LOADGEN_BIN   default: release builds of this tree, which are made when missing
 #   S2_BIN                     the s2 command line (crate `s2-cli`), default `s2` on PATH; without
 #                              it only thalweg is measured
-#   BENCH_PORT                 port for both servers (default 14440)
+#   BENCH_PORT                 first port; each run takes the next one, since some servers cannot
+#                              take a port whose last connections still linger (default 14440)
 #
 # Exit: 0 measured, 1 a run failed, 2 wrong usage.
 
@@ -102,6 +103,7 @@ accepts() { (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; }
 # start NAME LOG: starts a server on an empty data directory and waits until it accepts.
 start() {
   local deadline=$((SECONDS + 60))
+  port=$((port + 1))
   if accepts; then
     echo "bench: port $port is taken; set BENCH_PORT" >&2
     return 1

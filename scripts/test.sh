@@ -83,6 +83,7 @@ step() {
 # Starts the server on a free port; leaves its address in $url.
 start_server() {
   local log=$work/server.log deadline=$((SECONDS + 60))
+  : >"$log"
   "$thalweg" serve --listen 127.0.0.1:0 --data-dir "$work/data" >"$log" 2>&1 &
   server_pid=$!
   url=

@@ -8,6 +8,9 @@ use super::sse::EventId;
 use super::{Coding, Format, s2s, sse};
 use crate::types::StreamPosition;
 
+/// Body of a message to be coded from which on no more records join it, in bytes.
+const CODED_BYTES_ENOUGH: usize = 128 * 1024;
+
 /// How a read session spells its batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Feed {
@@ -118,9 +121,13 @@ impl FeedBatch<'_> {
         body: &[u8],
     ) -> bool {
         match &mut self.form {
-            Form::S2s { body: batch, body_bytes, .. } => {
+            Form::S2s { body: batch, body_bytes, coding, .. } => {
                 let headers_of = headers.clone();
                 let bytes = encoded_record_bytes(seq_num, timestamp, headers_of, body.len());
+                // Coding holds the core: a message ends where that would be long.
+                if coding.is_some() && *body_bytes >= CODED_BYTES_ENOUGH {
+                    return false;
+                }
                 // The first record has the room of the tail too: it cannot go anywhere else.
                 let tail_bytes = if *body_bytes == 0 { 0 } else { TAIL_BYTES_MAX };
                 if *body_bytes + bytes + tail_bytes > s2s::BODY_BYTES_MAX {

@@ -240,6 +240,7 @@ async fn answer<I: Io>(
             next = if end.is_none() { session.try_recv() } else { None };
         }
         if let Some(Err(error)) = &end {
+            core.metrics.refused(error.code_text());
             push_terminal(&mut bytes, error);
         }
         if !bytes.is_empty() {
@@ -259,6 +260,7 @@ fn push_terminal(out: &mut Vec<u8>, error: &ApiError) {
 
 /// Serves a read session whose response head was sent.
 pub(super) async fn read<I: Io>(
+    core: &Core<I>,
     session: &Session<I>,
     feed: Feed,
     outlet: &mut impl Outlet,
@@ -281,6 +283,7 @@ pub(super) async fn read<I: Io>(
                 Out::Failed(refusal) => {
                     let mut last = Vec::new();
                     let error = ApiError::from(refusal);
+                    core.metrics.refused(error.code_text());
                     match feed {
                         Feed::S2s { .. } => push_terminal(&mut last, &error),
                         Feed::Sse { .. } => sse::push_error(&mut last, &error.into_response().body),

@@ -72,7 +72,7 @@ impl<I: Io> Connection<'_, I> {
             }
             SessionKind::Read { feed } => {
                 out.watch = Some(&mut inlet);
-                line.guard(pin!(session::read(&session, feed, &mut out))).await
+                line.guard(pin!(session::read(core, &session, feed, &mut out))).await
             }
         };
         let whole = inlet.has_ended() && chunked && keep_alive && !core.drain.is_begun();

@@ -184,7 +184,7 @@ impl<I: Io> Stream<I> {
                 drop(inlet);
                 ended
             }
-            SessionKind::Read { feed } => session::read(&session, feed, &mut outlet).await,
+            SessionKind::Read { feed } => session::read(&core, &session, feed, &mut outlet).await,
         };
         if ended == Ended::Gone {
             outlet.stream.send_reset(http2::Reason::CANCEL);
