@@ -1,8 +1,8 @@
 //! One core: connections in, shards run, answers out. The only room that knows there are cores.
 //!
 //! * `server` starts and ends the cores, `core` is one of them with its links to the others.
-//! * `connection` serves one socket, `respond` turns an operation into an answer, `lifeline` keeps
-//!   the deadlines.
+//! * `connection` serves one socket, `respond` turns an operation into an answer, `session` keeps a
+//!   stream open for appending or reading, `lifeline` keeps the deadlines, `drain` the shutdown.
 //! * `call` is what crosses from core to core; `engine` does it on a shard, with `append`, `read`,
 //!   `catalogue` (streams) and `registry` (basins) beside it.
 //! * `basins` keeps the shards' copies of basins in step, in `turns`.

@@ -294,9 +294,7 @@ async fn serve_until_drained(plan: &Plan, core: &Rc<Core<GlommioIo>>) {
     clock.sleep_us(SWEEP_US / 10).await;
     let until_us = begin_us + DRAIN_US;
     while core.lifelines.count() > 0 && clock.now_us() < until_us {
-        if core.drain.stage() == Stage::Draining && clock.now_us() >= begin_us + SESSIONS_US {
-            core.enter(Stage::Ending);
-        }
+        end_sessions_in_time(core, begin_us);
         core.lifelines.drain();
         core.sweep();
         clock.sleep_us(SWEEP_US / 5).await;
@@ -304,10 +302,19 @@ async fn serve_until_drained(plan: &Plan, core: &Rc<Core<GlommioIo>>) {
     // Until then, requests on the other cores may need the shards of this one.
     plan.drained.fetch_add(1, Ordering::Relaxed);
     while plan.drained.load(Ordering::Relaxed) < all && clock.now_us() < until_us {
+        end_sessions_in_time(core, begin_us);
         clock.sleep_us(SWEEP_US / 5).await;
     }
     core.streams.abort();
     core.lifelines.abort();
+}
+
+/// Ends the sessions that are still there when their time is up, those of other cores'
+/// connections too.
+fn end_sessions_in_time<I: Io>(core: &Core<I>, begin_us: u64) {
+    if core.drain.stage() == Stage::Draining && core.now_us() >= begin_us + SESSIONS_US {
+        core.enter(Stage::Ending);
+    }
 }
 
 async fn listen(plan: &Plan, core: &Rc<Core<GlommioIo>>) -> Result<TcpListener, String> {

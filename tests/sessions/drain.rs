@@ -6,14 +6,14 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::common::client::{Client, fresh_basin_on, records_path};
-use crate::common::duplex::Protocol;
+use crate::common::duplex::{Exchange, Protocol};
 use crate::common::frames::{DATA, GOAWAY, RawHttp2};
 use crate::common::http::Request;
 use crate::common::http2::Http2;
 use crate::common::poll;
 use crate::common::s2s::{AppendInput, Frame, RECONNECT_ADVISED, ReadBatch};
 use crate::common::server::Server;
-use crate::common::session::Session;
+use crate::common::session::{Session, read_request};
 use crate::common::sse::{Events, sse_request};
 
 /// How long a shutdown may take, sessions that nobody ends included.
@@ -134,6 +134,36 @@ fn case_100_sessions_that_stay_are_ended_in_time() {
     }
     let (status, elapsed) = server.wait_for_end(watch);
     assert!(status.success() && elapsed < SHUTDOWN_MAX, "{status} after {elapsed:?}");
+}
+
+#[test]
+fn followers_are_ended_also_by_a_core_that_has_no_connections() {
+    let Some((mut server, mut client)) = server() else { return };
+    let streams: Vec<String> = (0..6).map(|index| format!("stream {index}")).collect();
+    for stream in &streams {
+        client.create_stream(stream);
+    }
+    // One connection, on one of the cores; about half of its streams are the other core's.
+    let host = client.host().to_owned();
+    let basin = client.basin().to_owned();
+    drop(client);
+    let connection = Http2::open(&host);
+    let mut followers: Vec<Session> = streams
+        .iter()
+        .map(|stream| {
+            let request = read_request(stream, "seq_num=0").header("s2-basin", &basin);
+            Session::open(Exchange::of_stream(connection.start(&request)))
+        })
+        .collect();
+    followers.iter_mut().for_each(|follower| follower.heartbeat(0));
+    let watch = server.ask_to_end();
+    for (stream, follower) in streams.iter().zip(&mut followers) {
+        let last = std::iter::from_fn(|| follower.next()).last().expect("frames");
+        assert!(last.is_terminal(), "{stream}: {last:?}");
+        assert_eq!(last.error().1["code"], "server_draining", "{stream}");
+    }
+    let (status, elapsed) = server.wait_for_end(watch);
+    assert!(status.success() && elapsed < Duration::from_secs(8), "{status} after {elapsed:?}");
 }
 
 /// A client that keeps writing and never leaves: what has no acknowledgement when it is told
