@@ -8,7 +8,8 @@
 #   --round-ms N   length of each round's load in milliseconds (default 2000)
 #   --keep         keep the working directory also when all is well
 #
-# Each round: load in the background with a journal; SIGKILL at a random time; in one of four
+# Each round: load in the background with a journal (in turn JSON over HTTP/1.1, S2S sessions over
+# HTTP/2, and protobuf over HTTP/2); SIGKILL at a random time; in one of four
 # rounds a second SIGKILL during recovery; restart on the same port and data; the load goes on;
 # then read back what this round (and the one before on the same streams) was told. At the end
 # everything is read back once more. Even rounds use Express streams, odd ones Standard streams.
@@ -138,8 +139,14 @@ for ((round = 1; round <= rounds; round++)); do
   journal=$work/round.$round.journal
   class=standard
   ((round % 2)) || class=express
+  case $((round % 3)) in
+    0) way=(--protocol json) ;;
+    1) way=(--protocol s2s --http 2 --depth 8) ;;
+    2) way=(--protocol proto --http 2 --depth 4) ;;
+  esac
   timeout 120 "$loadgen" append --url "http://127.0.0.1:$port" --journal "$journal" --run "$round" \
     --seed "$((round % 2))" --storage-class "$class" --rate max --duration "${round_ms}ms" \
+    "${way[@]}" \
     --connections "$((1 + RANDOM % 32))" --streams "$((1 + RANDOM % 8))" \
     --record-bytes "$((23 + RANDOM % 1000))" --records-per-batch "$((1 + RANDOM % 20))" \
     --connect-retry 60s --request-timeout 10s >"$work/load.$round.log" 2>&1 &
