@@ -139,7 +139,7 @@ append_p50() {
 }
 
 latency() {
-  rm --recursive --force -- "$artifacts"/{disk,append-1,append-64,append-64-open,ratio.txt}
+  rm --recursive --force -- "$artifacts"/{disk,append-1,append-64,append-64-open,tail,ratio.txt}
   mkdir --parents "$artifacts" "$work/disk"
   local load=(append --record-bytes 1024 --streams 1)
 
@@ -159,6 +159,10 @@ latency() {
   echo "durable appends, 64 connections, on a schedule"
   measure append-64-open "${load[@]}" --url "$url" --seed 3 --connections 64 --rate 500 \
     --warmup 500ms --duration 5s --verify
+  echo
+  echo "durable appends in sessions over HTTP/2, and what readers that follow them see"
+  measure tail tail --url "$url" --seed 4 --writers 4 --readers 4 --streams 2 --rate 200 \
+    --protocol s2s --http 2 --record-bytes 1024 --warmup 500ms --duration 3s
   stop_server
   echo
   awk -v raw="$(disk_p50)" -v one="$(append_p50)" 'BEGIN {
