@@ -6,7 +6,7 @@
 //! * A body is one or more whole members (gzip) or frames (zstd) and nothing else.
 //!
 //! The contexts that the libraries need are large, so each thread keeps its own and uses it again
-//! ([`Contexts`]). No call leaves anything in them that the next one could notice.
+//! (`Contexts`). No call leaves anything in them that the next one could notice.
 //!
 //! Source: S2 specification, sections 1.7, 1.8 and 6.2; RFC 1952; RFC 8878.
 
