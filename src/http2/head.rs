@@ -87,21 +87,35 @@ impl<'a> Fields<'a> {
 pub struct ResponseHead(http::Response<()>);
 
 impl ResponseHead {
-    /// A head with these fields, their names lower-case. A value with bytes that a header may not
-    /// hold is left out: it is one that the client sent, and that we echo.
+    /// A head without fields.
     ///
     /// # Panics
     ///
-    /// When `status` is not one, or a name is not lower-case.
-    pub fn new<'a>(status: u16, fields: impl IntoIterator<Item = (&'static str, &'a str)>) -> Self {
+    /// When `status` is not one.
+    #[must_use]
+    pub fn new(status: u16) -> Self {
         let mut head = http::Response::new(());
         *head.status_mut() = http::StatusCode::from_u16(status).expect("our statuses are statuses");
+        Self(head)
+    }
+
+    /// Adds fields, their names lower-case. A value with bytes that a header may not hold is left
+    /// out: it is one that the client sent, and that we echo.
+    ///
+    /// # Panics
+    ///
+    /// When a name is not lower-case.
+    #[must_use]
+    pub fn with_fields<'a>(
+        mut self,
+        fields: impl IntoIterator<Item = (&'static str, &'a str)>,
+    ) -> Self {
         for (name, value) in fields {
             if let Ok(value) = HeaderValue::from_str(value) {
-                head.headers_mut().append(HeaderName::from_static(name), value);
+                self.0.headers_mut().append(HeaderName::from_static(name), value);
             }
         }
-        Self(head)
+        self
     }
 
     /// Says how long the body is.

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use futures_util::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{ConnectionSettings, Routed, answer, patience_us};
+use super::{ConnectionSettings, LINGER_US, Routed, answer, patience_us, throw_away};
 use crate::api::request::{Headers, Parts};
 use crate::api::response::{Header, Response};
 use crate::api::{ApiError, Code};
@@ -26,10 +26,6 @@ use crate::wire::Body;
 
 mod session;
 
-/// Most bytes read and thrown away after the last answer, so that it is not lost to a reset.
-const LINGER_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Longest time that takes, in microseconds.
-const LINGER_US: u64 = 2_000_000;
 /// Appends in a row to one other core after which a connection moves there.
 const MOVE_AFTER: u32 = 16;
 /// Largest response buffer kept for the next answer, in bytes.
@@ -294,20 +290,12 @@ impl<I: Io> Connection<'_, I> {
         self.line.wait_for(Waiting::Peer, deadline_us);
     }
 
-    /// Lets the peer read the last answer: a socket closed with bytes unread is reset, and a
-    /// reset throws away what the peer has not read yet.
+    /// Lets the peer read the last answer.
     async fn linger(&mut self) {
         self.line.wait_for(Waiting::Peer, self.now_us() + LINGER_US);
         let drained = async {
-            if self.socket.shutdown(Shutdown::Write).await.is_err() {
-                return;
-            }
-            let mut scratch = vec![0; 16 * 1024];
-            let mut left = LINGER_BYTES_MAX;
-            while let Ok(n @ 1..) = self.socket.read(&mut scratch).await
-                && n < left
-            {
-                left -= n;
+            if self.socket.shutdown(Shutdown::Write).await.is_ok() {
+                throw_away(&mut self.socket).await;
             }
         };
         // However it ends, the connection does.

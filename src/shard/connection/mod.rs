@@ -12,7 +12,7 @@ mod session;
 
 use std::rc::Rc;
 
-use futures_util::io::AsyncReadExt;
+use futures_util::io::{AsyncRead, AsyncReadExt};
 use glommio::net::TcpStream;
 
 use super::core::{Core, Message};
@@ -51,6 +51,15 @@ pub struct ConnectionSettings {
 
 /// A peer that sends or takes at least this many bytes a second is never too slow.
 const PEER_BYTES_PER_SECOND_MIN: u64 = 16 * 1024;
+
+/// Most bytes read and thrown away after the last answer, so that it is not lost to a reset.
+const LINGER_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Longest time that takes, in microseconds.
+const LINGER_US: u64 = 2_000_000;
+
+/// Headers of a session's answer: nobody on its way may keep it back or change it.
+const SESSION_HEADERS: [(&str, &str); 2] =
+    [("cache-control", "no-cache, no-transform"), ("x-accel-buffering", "no")];
 
 /// Shortest answer that is coded, in bytes.
 const CODED_BYTES_MIN: usize = 1024;
@@ -292,6 +301,18 @@ async fn sniff<I: Io>(
         if conn.unread().len() < PREFACE.len() {
             line.wait_for(Waiting::Peer, core.now_us() + core.connection.peer_us);
         }
+    }
+}
+
+/// Reads and throws away what the peer still sends, until it closes: a socket closed with bytes
+/// unread is reset, and a reset throws away what the peer has not read yet.
+async fn throw_away(socket: &mut (impl AsyncRead + Unpin)) {
+    let mut scratch = vec![0; 16 * 1024];
+    let mut left = LINGER_BYTES_MAX;
+    while let Ok(n @ 1..) = socket.read(&mut scratch).await
+        && n < left
+    {
+        left -= n;
     }
 }
 

@@ -19,7 +19,7 @@ use crate::io::Io;
 use crate::io::notify::Notify;
 use crate::shard::core::Core;
 use crate::shard::drain::Stage;
-use crate::shard::session::{In, Out, PENDING_BATCHES_MAX, PENDING_BYTES_MAX, Session};
+use crate::shard::session::{In, Open, Out, PENDING_BATCHES_MAX, PENDING_BYTES_MAX, Session};
 use crate::types::{AppendInput, Refusal};
 
 /// The client went away, or is not worth waiting for any longer.
@@ -58,10 +58,7 @@ pub(super) enum Ended {
 /// Opens a session.
 ///
 /// * Errors: what to answer instead of a session.
-pub(super) async fn open<I: Io>(
-    core: &Rc<Core<I>>,
-    open: super::super::session::Open,
-) -> Result<Session<I>, ApiError> {
+pub(super) async fn open<I: Io>(core: &Rc<Core<I>>, open: Open) -> Result<Session<I>, ApiError> {
     if core.drain.is_begun() {
         return Err(Refusal::Draining.into());
     }

@@ -17,7 +17,7 @@ use crate::io::Io;
 use crate::io::socket::VectoredSocket;
 use crate::shard::connection::session::{self, Ended, Gone, Inlet, Outlet};
 use crate::shard::connection::{
-    ConnectionSettings, Routed, SessionKind, SessionRequest, patience_us,
+    ConnectionSettings, Routed, SESSION_HEADERS, SessionKind, SessionRequest, patience_us,
 };
 use crate::shard::core::Core;
 use crate::shard::lifeline::{Registered, Waiting};
@@ -75,7 +75,8 @@ impl<I: Io> Connection<'_, I> {
                 line.guard(pin!(session::read(core, &session, feed, &mut out))).await
             }
         };
-        let whole = inlet.has_ended() && chunked && keep_alive && !core.drain.is_begun();
+        let whole =
+            inlet.skip().unwrap_or(false) && chunked && keep_alive && !core.drain.is_begun();
         // What has come of the next request came just now.
         let began = (core.now_us(), inlet.conn.unread().len() as u64);
         (self.began_us, self.arrived_bytes) = began;
@@ -119,14 +120,10 @@ impl<I: Io> Connection<'_, I> {
     ) {
         self.out.clear();
         let date = self.core.date.borrow();
-        let fixed = [
-            ("content-type", content_type.as_bytes()),
-            ("date", date.as_bytes()),
-            ("cache-control", b"no-cache, no-transform"),
-            ("x-accel-buffering", b"no"),
-        ];
+        let fixed = [("content-type", content_type.as_bytes()), ("date", date.as_bytes())];
+        let session = SESSION_HEADERS.iter().map(|(n, v)| (*n, v.as_bytes()));
         let extra = extra.iter().map(|(n, v)| (*n, v.as_bytes()));
-        let headers = fixed.into_iter().chain(extra);
+        let headers = fixed.into_iter().chain(session).chain(extra);
         let framing = if chunked { Framing::Chunked } else { Framing::None };
         let close = !chunked || !keep_alive;
         let persistence = if close { Persistence::Close } else { Persistence::Implied };
@@ -151,27 +148,23 @@ impl BodyIn<'_> {
         Ok(())
     }
 
-    /// Whether the body is all there, as far as it was received.
-    fn has_ended(&mut self) -> bool {
+    /// Drops what was received of the body; whether that is all of it.
+    fn skip(&mut self) -> Result<bool, Gone> {
         while !self.ended {
             match self.conn.next_event() {
                 Ok(Event::Data(_)) => {}
-                Ok(Event::NeedInput) | Err(_) => return false,
+                Ok(Event::NeedInput) => return Ok(false),
                 Ok(_) => self.ended = true,
+                Err(_) => return Err(Gone),
             }
         }
-        true
+        Ok(true)
     }
 
     /// Receives and drops the body, then waits for the client to go away.
     async fn gone(&mut self) -> Result<(), Gone> {
-        while !self.ended {
-            match self.conn.next_event() {
-                Ok(Event::Data(_)) => {}
-                Ok(Event::NeedInput) => self.read().await?,
-                Ok(_) => self.ended = true,
-                Err(_) => return Err(Gone),
-            }
+        while !self.skip()? {
+            self.read().await?;
         }
         // The next request may come already; it is not looked at yet.
         while self.conn.unread().len() < AHEAD_BYTES_MAX {

@@ -6,16 +6,13 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use futures_util::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use futures_util::io::{AsyncRead, AsyncWrite};
 
-use super::GOODBYE_US;
 use crate::io::Io;
 use crate::io::socket::VectoredSocket;
+use crate::shard::connection::{LINGER_US, throw_away};
 use crate::shard::core::Core;
 use crate::shard::lifeline::{Lifeline, Registered, Waiting};
-
-/// Most bytes read and thrown away after the last frame.
-const LINGER_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// A connection's socket, which outlives the protocol on it.
 pub(super) struct SharedSocket<I: Io> {
@@ -38,20 +35,11 @@ impl<I: Io> SharedSocket<I> {
         Self { socket, line: line.share(), core: Rc::clone(core) }
     }
 
-    /// Lets the peer read what was sent last: a socket closed with bytes unread is reset.
+    /// Lets the peer read what was sent last.
     pub(super) async fn linger(mut self, line: &Registered) {
-        line.wait_for(Waiting::Peer, self.core.now_us() + GOODBYE_US);
-        let drained = async {
-            let mut scratch = vec![0; 16 * 1024];
-            let mut left = LINGER_BYTES_MAX;
-            while let Ok(n @ 1..) = self.read(&mut scratch).await
-                && n < left
-            {
-                left -= n;
-            }
-        };
+        line.wait_for(Waiting::Peer, self.core.now_us() + LINGER_US);
         // However it ends, the connection does.
-        let _ended = line.guard(pin!(drained)).await;
+        let _ended = line.guard(pin!(throw_away(&mut self))).await;
     }
 
     /// Notes since when the socket takes nothing.

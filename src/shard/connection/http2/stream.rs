@@ -15,7 +15,9 @@ use crate::http2::{self, RecvStream, RequestHead, ResponseHead, SendResponse, Se
 use crate::io::Io;
 use crate::shard::connection::held::Share;
 use crate::shard::connection::session::{self, Ended, Gone, Inlet, Outlet};
-use crate::shard::connection::{Routed, SessionKind, SessionRequest, answer, patience_us};
+use crate::shard::connection::{
+    Routed, SESSION_HEADERS, SessionKind, SessionRequest, answer, patience_us,
+};
 use crate::shard::core::Core;
 use crate::shard::lifeline::{Registered, Waiting};
 use crate::shard::respond::Aside;
@@ -118,7 +120,7 @@ impl<I: Io> Stream<I> {
         line: &Registered,
     ) -> Result<(), http2::Error> {
         let Response { status, content_type, headers, body } = response;
-        let mut head = self.head(status, content_type, headers.iter().chain(&routed.extra));
+        let mut head = self.head(status, content_type, texts(&headers).chain(texts(&routed.extra)));
         if status != 204 {
             head = head.with_length(body.len());
         }
@@ -134,12 +136,12 @@ impl<I: Io> Stream<I> {
         &self,
         status: u16,
         content_type: Option<&'static str>,
-        headers: impl Iterator<Item = &'h Header>,
+        headers: impl Iterator<Item = (&'static str, &'h str)>,
     ) -> ResponseHead {
         let date = self.core.date.borrow();
         let content_type = content_type.map(|value| ("content-type", value));
-        let fields = content_type.into_iter().chain([("date", date.as_str())]);
-        ResponseHead::new(status, fields.chain(headers.map(|(n, v)| (*n, v.as_ref()))))
+        let fixed = content_type.into_iter().chain([("date", date.as_str())]);
+        ResponseHead::new(status).with_fields(fixed).with_fields(headers)
     }
 
     async fn session(
@@ -164,11 +166,7 @@ impl<I: Io> Stream<I> {
                 return self.send(error.into_response(), &routed, line).await;
             }
         };
-        let fixed: [Header; 2] = [
-            ("cache-control", "no-cache, no-transform".into()),
-            ("x-accel-buffering", "no".into()),
-        ];
-        let headers = fixed.iter().chain(&routed.extra);
+        let headers = SESSION_HEADERS.into_iter().chain(texts(&routed.extra));
         let head = self.head(200, Some(kind.content_type()), headers);
         let stream = head.send(&mut self.respond, routed.is_head)?;
         if routed.is_head {
@@ -191,6 +189,10 @@ impl<I: Io> Stream<I> {
         }
         Ok(())
     }
+}
+
+fn texts(headers: &[Header]) -> impl Iterator<Item = (&'static str, &str)> {
+    headers.iter().map(|(name, value)| (*name, value.as_ref()))
 }
 
 /// Receives a body whole; `None` when it is too large.
