@@ -73,6 +73,8 @@ enum End {
     Terminal { status: u16, body: Bytes },
     /// An acknowledgement, or the end, did not come in time.
     Timeout,
+    /// By an acknowledgement that was wrong.
+    Misled,
     /// By something that must not be.
     Broken(String),
 }
@@ -185,6 +187,8 @@ impl Session {
         if left.is_empty() {
             let kind = match end {
                 End::Closed if flight.is_closed.get() => return,
+                // Charged to its own batch.
+                End::Misled => return,
                 End::Closed => "session ended by the server".to_owned(),
                 End::Terminal { status, body } => kind_of(&judge_error(*status, body, "terminal ")),
                 End::Timeout => "session without an end in time".to_owned(),
@@ -202,6 +206,7 @@ impl Session {
                     context.latency(sent.due_ns, sent.sent_ns, now_ns);
                     Outcome::Doubtful("timeout".to_owned())
                 }
+                End::Misled => Outcome::Doubtful("behind a wrong acknowledgement".to_owned()),
                 End::Broken(what) => Outcome::Doubtful(what.clone()),
                 End::Terminal { status, body } => {
                     let outcome = judge_error(*status, body, "terminal ");
@@ -304,8 +309,8 @@ fn take_frames(
         match incoming.next() {
             Ok(None) => return None,
             Ok(Some(Frame::Message(message))) => {
-                if let Err(what) = flight.acknowledge(&message, context, now_ns) {
-                    return Some(End::Broken(what.to_owned()));
+                if let Err(end) = flight.acknowledge(&message, context, now_ns) {
+                    return Some(end);
                 }
             }
             Ok(Some(Frame::Terminal { status, body })) => {
@@ -326,18 +331,12 @@ impl Flight {
     /// Notes the acknowledgement of the oldest batch.
     ///
     /// Errors: it cannot be one, so that nothing that follows it can be trusted.
-    fn acknowledge(
-        &self,
-        message: &[u8],
-        context: &Context,
-        now_ns: u64,
-    ) -> Result<(), &'static str> {
-        let Some(range) = decode_ack(message) else {
-            return Err("message without an acknowledgement");
-        };
-        let Some(sent) = self.sent.borrow_mut().pop_front() else {
-            return Err("acknowledgement of nothing");
-        };
+    fn acknowledge(&self, message: &[u8], context: &Context, now_ns: u64) -> Result<(), End> {
+        let broken = |what: &str| End::Broken(what.to_owned());
+        let range =
+            decode_ack(message).ok_or_else(|| broken("message without an acknowledgement"))?;
+        let sent = self.sent.borrow_mut().pop_front();
+        let sent = sent.ok_or_else(|| broken("acknowledgement of nothing"))?;
         self.room_ns.set(now_ns);
         self.room.notify_one();
         let outcome = judge_range(&range, sent.prepared.encoded.count);
@@ -347,6 +346,6 @@ impl Flight {
             context.latency(sent.due_ns, sent.sent_ns, now_ns);
         }
         context.note(&sent.prepared, outcome, now_ns);
-        if is_acked { Ok(()) } else { Err("behind a wrong acknowledgement") }
+        if is_acked { Ok(()) } else { Err(End::Misled) }
     }
 }
