@@ -32,6 +32,11 @@ impl Stream {
         }
     }
 
+    /// Takes what retention trimmed from what it stores.
+    pub(super) fn count_trim(&self, trim_point: u64) {
+        self.counted.stored.borrow_mut().trim(trim_point);
+    }
+
     /// Counts a read; the time is in seconds since the Unix epoch.
     pub fn count_read(&self, at_s: u64, streaming: bool) {
         let counter = if streaming { Counter::ReadOpsStreaming } else { Counter::ReadOpsUnary };

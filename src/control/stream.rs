@@ -97,13 +97,29 @@ impl Stream {
     }
 
     /// Takes note that a batch is durable.
-    pub fn became_durable(&self, first: StreamPosition, pos: LogPos, after: State) {
+    pub fn became_durable(
+        &self,
+        first: StreamPosition,
+        arrival_ms: u64,
+        pos: LogPos,
+        after: State,
+    ) {
         let mut index = self.index.borrow_mut();
-        index.push(IndexEntry { seq_num: first.seq_num, timestamp: first.timestamp, pos });
+        let StreamPosition { seq_num, timestamp } = first;
+        index.push(IndexEntry { seq_num, timestamp, arrival_ms, pos });
         index.trim(after.trim_point);
         drop(index);
         self.durable.set(after);
         self.changed.notify();
+    }
+
+    /// Takes note that retention's trim point is durable; what was trimmed stays so.
+    pub fn trimmed(&self, trim_point: u64) {
+        let raised = |state: State| State { trim_point: state.trim_point.max(trim_point), ..state };
+        self.accepted.set(raised(self.accepted.get()));
+        self.durable.set(raised(self.durable.get()));
+        self.index.borrow_mut().trim(trim_point);
+        self.count_trim(trim_point);
     }
 
     /// The oldest place in the log that it still needs; `None` when it needs none.
@@ -201,7 +217,9 @@ impl SavedState {
                 return Err(BAD);
             }
             let pos = LogPos { segment: u64_at(entry, 16), offset_bytes: u32_at(entry, 24) };
-            Ok(IndexEntry { seq_num: u64_at(entry, 0), timestamp: u64_at(entry, 8), pos })
+            let (seq_num, timestamp) = (u64_at(entry, 0), u64_at(entry, 8));
+            // Not saved yet: nothing of it expires early.
+            Ok(IndexEntry { seq_num, timestamp, arrival_ms: u64::MAX, pos })
         });
         let index = entries.collect::<Result<Vec<_>, _>>()?;
         if !index.is_sorted_by(|a, b| a.seq_num < b.seq_num && a.pos <= b.pos) {

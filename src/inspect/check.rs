@@ -8,7 +8,7 @@ use super::saved::{Newest, SavedStream, check_usage, stream_record};
 use super::start::Place;
 use super::walk::Follower;
 use crate::control::Gone;
-use crate::log::entry::{Batch, Entry, Kind};
+use crate::log::entry::{Batch, Entry, Kind, Trimmed};
 use crate::log::format::{FormatError, FrameHeader};
 use crate::log::scan::Visitor;
 use crate::stream::State;
@@ -284,6 +284,11 @@ impl<'a> Checker<'a> {
             Kind::Usage => {
                 if check_usage(entry).is_err() {
                     self.note(pos, Fault::Metadata);
+                }
+            }
+            Kind::Trimmed => {
+                if let Err(reason) = Trimmed::of(entry) {
+                    self.note(pos, reason.into());
                 }
             }
             Kind::StreamState | Kind::Part | Kind::Batch => {

@@ -9,7 +9,7 @@ use super::saved::{full_name, stream_record};
 use super::table::time;
 use super::walk::Follower;
 use crate::control::Gone;
-use crate::log::entry::{Batch, Entry, Kind};
+use crate::log::entry::{Batch, Entry, Kind, Trimmed};
 use crate::log::format::{FormatError, FrameHeader};
 use crate::log::scan::Visitor;
 use crate::stream::State;
@@ -135,6 +135,12 @@ impl<W: Write> Visitor for Counter<'_, W> {
                 let gone = serde_json::from_slice::<Gone>(entry.metadata());
                 let gone = gone.map_err(|_| FormatError::Entry("stream metadata"))?;
                 self.streams.entry(gone.id).or_default().gone = true;
+                Ok(())
+            }
+            Kind::Trimmed => {
+                let Trimmed { stream, trim_point } = Trimmed::of(entry)?;
+                let stream = self.streams.entry(stream.0).or_default();
+                stream.trim_point = stream.trim_point.max(trim_point);
                 Ok(())
             }
             Kind::Basin | Kind::BasinGone | Kind::StreamState | Kind::Part | Kind::Usage => Ok(()),

@@ -42,7 +42,12 @@ impl Visitor for Saved {
                 self.streams.entry(id).or_default().state = Some(state);
             }
             Kind::Usage => check_usage(entry)?,
-            Kind::Basin | Kind::BasinGone | Kind::StreamGone | Kind::Batch | Kind::Part => {}
+            Kind::Basin
+            | Kind::BasinGone
+            | Kind::StreamGone
+            | Kind::Batch
+            | Kind::Part
+            | Kind::Trimmed => {}
         }
         Ok(())
     }

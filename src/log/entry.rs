@@ -53,6 +53,9 @@ pub enum Kind {
     Part = 7,
     /// Usage counters as they are now.
     Usage = 8,
+    /// A stream's trim point moved without a command of a client: its records outlived their
+    /// retention.
+    Trimmed = 9,
 }
 
 impl Kind {
@@ -66,6 +69,7 @@ impl Kind {
             6 => Self::StreamState,
             7 => Self::Part,
             8 => Self::Usage,
+            9 => Self::Trimmed,
             _ => return None,
         })
     }
@@ -85,6 +89,37 @@ impl<'a> Entry<'a> {
     #[must_use]
     pub fn metadata(&self) -> &'a [u8] {
         &self.bytes[ENTRY_LENGTH_BYTES + 1..]
+    }
+}
+
+/// A trim point that retention moved: the body of a `Kind::Trimmed` entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trimmed {
+    /// The stream.
+    pub stream: StreamId,
+    /// First sequence number still readable.
+    pub trim_point: u64,
+}
+
+impl Trimmed {
+    /// Its bytes after the kind.
+    #[must_use]
+    pub fn encode(&self) -> [u8; 16] {
+        let mut body = [0; 16];
+        body[..8].copy_from_slice(&self.stream.0.to_le_bytes());
+        body[8..].copy_from_slice(&self.trim_point.to_le_bytes());
+        body
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote.
+    ///
+    /// * Errors: [`FormatError::Entry`] when it has another length.
+    pub fn of(entry: &Entry<'_>) -> Result<Self, FormatError> {
+        let body = entry.metadata();
+        if body.len() != 16 {
+            return Err(FormatError::Entry("trim point"));
+        }
+        Ok(Self { stream: StreamId(u64_at(body, 0)), trim_point: u64_at(body, 8) })
     }
 }
 

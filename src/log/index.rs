@@ -18,6 +18,8 @@ pub struct IndexEntry {
     pub seq_num: u64,
     /// Timestamp of that record, milliseconds since the Unix epoch.
     pub timestamp: u64,
+    /// When that batch was accepted, milliseconds since the Unix epoch.
+    pub arrival_ms: u64,
     /// The frame it is in.
     pub pos: LogPos,
 }
@@ -90,6 +92,14 @@ impl Index {
         self.entries.front().map(|e| e.pos)
     }
 
+    /// Records before this one arrived before `floor_ms` (milliseconds since the Unix epoch), as far
+    /// as the index can tell: later ones may have, too.
+    #[must_use]
+    pub fn arrived_before(&self, floor_ms: u64) -> Option<u64> {
+        let late = self.entries.iter().rev().find(|e| e.arrival_ms < floor_ms);
+        late.map(|e| e.seq_num)
+    }
+
     /// Iterates over the entries, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &IndexEntry> {
         self.entries.iter()
@@ -101,7 +111,7 @@ mod tests {
     use super::*;
 
     fn entry(seq_num: u64, timestamp: u64, segment: u64, offset_bytes: u32) -> IndexEntry {
-        IndexEntry { seq_num, timestamp, pos: LogPos { segment, offset_bytes } }
+        IndexEntry { seq_num, timestamp, arrival_ms: 0, pos: LogPos { segment, offset_bytes } }
     }
 
     fn sample() -> Index {

@@ -262,7 +262,7 @@ impl<I: Io> Engine<I> {
             for note in frame.notes {
                 match note {
                     Note::Batch { stream, first, after, arrival_ms, bytes } => {
-                        stream.became_durable(first, frame.pos, after);
+                        stream.became_durable(first, arrival_ms, frame.pos, after);
                         stream.count_batch(first.seq_num, &after, arrival_ms, bytes);
                         batches += 1;
                         record_bytes += bytes;

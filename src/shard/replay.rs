@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::engine::names;
 use crate::control::{BasinRecord, Catalog, Gone, Stream, StreamRecord};
-use crate::log::entry::{Batch, Entry, Kind};
+use crate::log::entry::{Batch, Entry, Kind, Trimmed};
 use crate::log::format::FormatError;
 use crate::log::recovery::RecoveryError;
 use crate::log::scan::{ScanError, Visitor};
@@ -69,9 +69,19 @@ impl Replay {
         let first =
             StreamPosition { seq_num: batch.place.first_seq_num, timestamp: batch.first_timestamp };
         stream.accepted.set(state);
-        stream.became_durable(first, pos, state);
+        stream.became_durable(first, batch.place.arrival_ms, pos, state);
         let bytes = u64::from(batch.metered_bytes);
         stream.count_batch(first.seq_num, &state, batch.place.arrival_ms, bytes);
+        Ok(())
+    }
+
+    fn trimmed(&self, trimmed: Trimmed) -> Result<(), FormatError> {
+        // It may follow its stream's deletion in the log, as a batch may.
+        let Some(stream) = self.catalog.stream_by_id(trimmed.stream) else { return Ok(()) };
+        if trimmed.trim_point > stream.durable.get().tail.seq_num {
+            return Err(FormatError::Entry("trim point beyond the tail"));
+        }
+        stream.trimmed(trimmed.trim_point);
         Ok(())
     }
 
@@ -116,6 +126,7 @@ impl Visitor for Replay {
     fn entry(&mut self, pos: LogPos, entry: &Entry<'_>) -> Result<(), FormatError> {
         match entry.kind {
             Kind::Batch => self.batch(pos, &Batch::of(entry)?),
+            Kind::Trimmed => self.trimmed(Trimmed::of(entry)?),
             Kind::Stream => self.stream(parse(entry)?),
             Kind::StreamGone => {
                 let gone: Gone = parse(entry)?;

@@ -130,7 +130,7 @@ pub(crate) fn appended(batch: &Batch<'_>) -> Result<Appended, FormatError> {
 
 fn note_in(index: &mut BTreeMap<u64, Index>, batch: &Appended, pos: LogPos) {
     let timestamp = batch.records[0].timestamp;
-    let entry = IndexEntry { seq_num: batch.first_seq_num, timestamp, pos };
+    let entry = IndexEntry { seq_num: batch.first_seq_num, timestamp, arrival_ms: 0, pos };
     index.entry(batch.stream).or_default().push(entry);
 }
 

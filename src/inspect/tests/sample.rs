@@ -103,7 +103,7 @@ impl Log {
         self.end.set(flushed.end);
         for frame in flushed.frames {
             for note in frame.notes.into_iter().flatten() {
-                note.stream.became_durable(note.first, frame.pos, note.after);
+                note.stream.became_durable(note.first, 0, frame.pos, note.after);
             }
         }
     }
