@@ -27,6 +27,9 @@ pub struct Stream {
     pub durable: Cell<State>,
     /// Where its durable records lie.
     pub index: RefCell<Index>,
+    /// When its last durable batch was accepted, milliseconds since the Unix epoch; 0 while there
+    /// was none, `u64::MAX` when that is not known.
+    pub last_arrival_ms: Cell<u64>,
     /// Ticket of the last entry about it, batch or metadata.
     pub last_ticket: Cell<u64>,
     /// Ticket of its creation.
@@ -52,6 +55,7 @@ impl Stream {
             accepted: Cell::default(),
             durable: Cell::default(),
             index: RefCell::default(),
+            last_arrival_ms: Cell::default(),
             last_ticket: created_ticket.into(),
             created_ticket,
             metadata_ticket: created_ticket.into(),
@@ -110,6 +114,7 @@ impl Stream {
         index.trim(after.trim_point);
         drop(index);
         self.durable.set(after);
+        self.last_arrival_ms.set(arrival_ms);
         self.changed.notify();
     }
 
@@ -169,11 +174,40 @@ impl Stream {
         saved.index.into_iter().for_each(|entry| index.push(entry));
         self.accepted.set(saved.state);
         self.durable.set(saved.state);
+        let was_written = saved.state.tail.seq_num > 0;
+        self.last_arrival_ms.set(if was_written { u64::MAX } else { 0 });
         *self.index.borrow_mut() = index;
         Ok(())
     }
 
-    /// Which stream a state entry is about.
+    /// When its durable batches arrived, for a checkpoint, behind its state.
+    ///
+    /// ```text
+    ///   0 u64 stream id     8 u64 last_arrival_ms     16 u64 arrival_ms, for each index entry
+    /// ```
+    #[must_use]
+    pub fn encode_arrivals(&self) -> Vec<u8> {
+        let index = self.index.borrow();
+        let arrivals = index.iter().map(|entry| entry.arrival_ms);
+        let numbers = [self.id.0, self.last_arrival_ms.get()].into_iter().chain(arrivals);
+        numbers.flat_map(u64::to_le_bytes).collect()
+    }
+
+    /// Takes over what [`encode_arrivals`](Self::encode_arrivals) wrote of the index that is here.
+    ///
+    /// * Errors: [`FormatError::Entry`] when it is about another index.
+    pub fn decode_arrivals(&self, bytes: &[u8]) -> Result<(), FormatError> {
+        const BAD: FormatError = FormatError::Entry("arrivals of a stream");
+        let (numbers, rest) = bytes.as_chunks::<8>();
+        let [_, last_arrival_ms, arrivals @ ..] = numbers else { return Err(BAD) };
+        if !rest.is_empty() || !self.index.borrow_mut().set_arrivals(arrivals) {
+            return Err(BAD);
+        }
+        self.last_arrival_ms.set(u64::from_le_bytes(*last_arrival_ms));
+        Ok(())
+    }
+
+    /// Which stream a state or arrivals entry is about.
     ///
     /// * Errors: [`FormatError::Entry`] when it is too short to say.
     pub fn state_id(bytes: &[u8]) -> Result<StreamId, FormatError> {
@@ -218,7 +252,7 @@ impl SavedState {
             }
             let pos = LogPos { segment: u64_at(entry, 16), offset_bytes: u32_at(entry, 24) };
             let (seq_num, timestamp) = (u64_at(entry, 0), u64_at(entry, 8));
-            // Not saved yet: nothing of it expires early.
+            // Said by another entry. Without it, nothing of it expires early.
             Ok(IndexEntry { seq_num, timestamp, arrival_ms: u64::MAX, pos })
         });
         let index = entries.collect::<Result<Vec<_>, _>>()?;

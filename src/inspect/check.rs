@@ -291,7 +291,7 @@ impl<'a> Checker<'a> {
                     self.note(pos, reason.into());
                 }
             }
-            Kind::StreamState | Kind::Part | Kind::Batch => {
+            Kind::StreamState | Kind::Arrivals | Kind::Part | Kind::Batch => {
                 self.note(pos, FormatError::Entry("a checkpoint's entry in the log").into());
             }
         }

@@ -143,7 +143,12 @@ impl<W: Write> Visitor for Counter<'_, W> {
                 stream.trim_point = stream.trim_point.max(trim_point);
                 Ok(())
             }
-            Kind::Basin | Kind::BasinGone | Kind::StreamState | Kind::Part | Kind::Usage => Ok(()),
+            Kind::Basin
+            | Kind::BasinGone
+            | Kind::StreamState
+            | Kind::Arrivals
+            | Kind::Part
+            | Kind::Usage => Ok(()),
         }
     }
 }

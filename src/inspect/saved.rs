@@ -47,7 +47,8 @@ impl Visitor for Saved {
             | Kind::StreamGone
             | Kind::Batch
             | Kind::Part
-            | Kind::Trimmed => {}
+            | Kind::Trimmed
+            | Kind::Arrivals => {}
         }
         Ok(())
     }

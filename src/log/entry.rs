@@ -56,6 +56,8 @@ pub enum Kind {
     /// A stream's trim point moved without a command of a client: its records outlived their
     /// retention.
     Trimmed = 9,
+    /// When a stream's batches arrived, in checkpoints only: what retention by age goes by.
+    Arrivals = 10,
 }
 
 impl Kind {
@@ -70,6 +72,7 @@ impl Kind {
             7 => Self::Part,
             8 => Self::Usage,
             9 => Self::Trimmed,
+            10 => Self::Arrivals,
             _ => return None,
         })
     }

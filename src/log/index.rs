@@ -100,6 +100,19 @@ impl Index {
         late.map(|e| e.seq_num)
     }
 
+    /// Says when the batches of its entries arrived, as little-endian milliseconds since the Unix
+    /// epoch; false, and nothing happens, when they are not as many.
+    #[must_use]
+    pub fn set_arrivals(&mut self, arrivals: &[[u8; 8]]) -> bool {
+        if arrivals.len() != self.entries.len() {
+            return false;
+        }
+        for (entry, arrival) in self.entries.iter_mut().zip(arrivals) {
+            entry.arrival_ms = u64::from_le_bytes(*arrival);
+        }
+        true
+    }
+
     /// Iterates over the entries, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &IndexEntry> {
         self.entries.iter()

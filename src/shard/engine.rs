@@ -347,6 +347,7 @@ impl<I: Io> Engine<I> {
         for stream in catalog.streams().filter(|s| s.created_ticket <= durable) {
             builder.push(Kind::Stream, &json(&stream.record()));
             builder.push(Kind::StreamState, &stream.encode_state());
+            builder.push(Kind::Arrivals, &stream.encode_arrivals());
         }
         let stored = Saved::of_streams(catalog.streams().map(|s| (s.id.0, s.stored_bytes())));
         if !stored.stored.is_empty() {

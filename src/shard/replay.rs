@@ -153,6 +153,12 @@ impl Visitor for Replay {
                 let stream = stream.ok_or(FormatError::Entry("state of an unknown stream"))?;
                 stream.decode_state(entry.metadata())
             }
+            Kind::Arrivals => {
+                let id = Stream::state_id(entry.metadata())?;
+                let stream = self.catalog.stream_by_id(id);
+                let stream = stream.ok_or(FormatError::Entry("arrivals of an unknown stream"))?;
+                stream.decode_arrivals(entry.metadata())
+            }
             Kind::Usage => self.usage(entry),
             Kind::Part => Err(FormatError::Entry("part of an entry outside of a checkpoint")),
         }
