@@ -1,11 +1,15 @@
 //! Creates the basin and the streams, and notes where each stream ends before the load.
 
 use anyhow::{Context, Result, bail};
+use futures_util::future::try_join_all;
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::cli::AppendArgs;
 use crate::client::{Client, common_headers};
+
+/// Connections that make streams at a time.
+const LANES_MAX: u32 = 64;
 
 /// The streams of a run.
 #[derive(Debug, Clone, Default)]
@@ -29,9 +33,26 @@ pub(crate) async fn prepare(args: &AppendArgs, with_tails: bool) -> Result<Strea
     let account = common_headers(&args.target, None);
     create(&mut client, "/v1/basins", &account, &body).await.context("creating the basin")?;
 
+    // Several at a time: a server that shares a sync between creations shows it.
+    let lanes = args.streams.min(LANES_MAX);
+    let made = (0..lanes).map(|lane| prepare_lane(args, with_tails, lane, lanes));
+    let mut made: Vec<_> = try_join_all(made).await?.into_iter().flatten().collect();
+    made.sort_unstable_by_key(|(index, _)| *index);
+    let names = made.iter().map(|(index, _)| stream_name(args.seed, *index)).collect();
+    Ok(Streams { names, tails: made.into_iter().filter_map(|(_, tail)| tail).collect() })
+}
+
+/// Every `lanes`-th stream from `lane` on, one after the other: index and, if asked for, tail.
+async fn prepare_lane(
+    args: &AppendArgs,
+    with_tails: bool,
+    lane: u32,
+    lanes: u32,
+) -> Result<Vec<(u32, Option<u64>)>> {
+    let mut client = Client::new(&args.target)?;
     let headers = common_headers(&args.target, Some(&args.basin));
-    let mut streams = Streams::default();
-    for index in 0..args.streams {
+    let mut made = Vec::new();
+    for index in (lane..args.streams).step_by(lanes as usize) {
         let name = stream_name(args.seed, index);
         let config = json!({ "storage_class": args.storage_class.name() });
         let body = json!({ "stream": name, "config": config }).to_string();
@@ -41,12 +62,10 @@ pub(crate) async fn prepare(args: &AppendArgs, with_tails: bool) -> Result<Strea
         if !is_new {
             check_class(&mut client, &headers, &name, args).await?;
         }
-        if with_tails {
-            streams.tails.push(tail(&mut client, &headers, &name).await?);
-        }
-        streams.names.push(name);
+        let end = if with_tails { Some(tail(&mut client, &headers, &name).await?) } else { None };
+        made.push((index, end));
     }
-    Ok(streams)
+    Ok(made)
 }
 
 /// True when the resource is new, false when it was there.
