@@ -32,9 +32,7 @@ pub fn serve(settings: &Settings, cpus: &[usize]) -> Result<(), String> {
     keep_freed_memory();
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|e| chain(&e))?;
     let mut directory = open_directory(settings)?;
-    let server = Server::start(&plan(settings, &directory, cpus)).map_err(|e| {
-        format!("an executor could not be started (is io_uring allowed here?): {e}")
-    })?;
+    let server = Server::start(&plan(settings, &directory, cpus))?;
 
     let mut listening = 0;
     let mut stopped = 0;

@@ -6,15 +6,40 @@
 //! to the executor that it arrives at. The connection itself notices nothing.
 
 use std::io::{self, IoSlice};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::io::{AsyncRead, AsyncWrite};
-use glommio::net::TcpStream;
-use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg, sockopt};
+use glommio::net::{TcpListener, TcpStream};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType, bind, listen, sendmsg,
+    socket_with, sockopt,
+};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 128;
+
+/// Listens at `address`, whose port our other listeners may share.
+///
+/// * Errors: the port cannot be had.
+pub fn listen_shared(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_reuseport(&socket, true)?;
+    bind(&socket, &address)?;
+    listen(&socket, BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Hands a listener, which must be a blocking one, to the executor that runs.
+#[must_use]
+pub fn adopt_listener(listener: std::net::TcpListener) -> TcpListener {
+    // SAFETY: the descriptor is open, listens, and is given up by its owner here.
+    unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) }
+}
 
 /// A connection that sends what lies in several buffers by one system call.
 #[derive(Debug)]

@@ -31,6 +31,11 @@ pub trait Visitor {
         let _ = (pos, header);
     }
 
+    /// Learns how far the scan is: bytes of the log looked at, of all that will be.
+    fn progress(&mut self, read_bytes: u64, total_bytes: u64) {
+        let _ = (read_bytes, total_bytes);
+    }
+
     /// Meets an entry of that frame.
     ///
     /// * Errors: the entry makes no sense although its frame is whole; the scan ends with
@@ -101,6 +106,8 @@ pub async fn scan<D: Disk>(
     visitor: &mut impl Visitor,
 ) -> Result<LogEnd, ScanError> {
     let mut end = LogEnd { pos: start, chain, torn_to: None, torn_later: false };
+    let total_bytes = segments.range(start.segment..).map(|(_, s)| s.bytes).sum();
+    let mut before_bytes = 0;
     let mut epoch = start.segment;
     let mut offset_bytes = start.offset_bytes;
     let reason = loop {
@@ -115,6 +122,7 @@ pub async fn scan<D: Disk>(
                         damaged(segment.file.name(), pos, end.chain, reason, frame)
                     })?;
                     offset_bytes += u32_of(header.frame_bytes());
+                    visitor.progress(before_bytes + u64::from(offset_bytes), total_bytes);
                     end.pos = LogPos { segment: epoch, offset_bytes };
                     end.chain =
                         Chain { next_frame_seq: end.chain.next_frame_seq + 1, prev_crc: crc };
@@ -133,6 +141,7 @@ pub async fn scan<D: Disk>(
         if !goes_on {
             break reason;
         }
+        before_bytes += segment.bytes;
         epoch += 1;
         offset_bytes = u32_of(SEGMENT_HEADER_BYTES);
     };

@@ -9,6 +9,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::control::{BasinRecord, Catalog, Gone, Registry, Stream, StreamRecord};
 use crate::io::notify::Notify;
@@ -27,6 +28,7 @@ use crate::types::{BasinName, LogPos, Refusal, StreamName, StreamPosition};
 use crate::usage::Saved;
 
 use super::call::{Answer, Call, CallResult};
+use super::door::Progress;
 use super::drain::Drain;
 use super::durable::Durable;
 use super::replay::Replay;
@@ -101,11 +103,21 @@ impl<I: Io> Engine<I> {
     /// * Durable: everything that is visible afterwards.
     /// * Errors: [`RecoveryError`]; on damage nothing was changed.
     pub async fn open(io: Rc<I>, config: EngineConfig) -> Result<Self, RecoveryError> {
-        let mut replay = Replay::default();
+        Self::open_watched(io, config, Arc::default()).await
+    }
+
+    /// The same, and says on the way how far it is.
+    pub(super) async fn open_watched(
+        io: Rc<I>,
+        config: EngineConfig,
+        progress: Arc<Progress>,
+    ) -> Result<Self, RecoveryError> {
+        let mut replay = Replay::watched(Arc::clone(&progress));
         let started_us = io.now_us();
         let recovered: Recovered<I> = recover(&*io, config.log, &mut replay)
             .await
             .inspect_err(|error| replay.name_damaged_streams(config.log.shard, error))?;
+        progress.finish();
         let mut catalog = replay.into_catalog();
         catalog.raise_next_stream_id(recovered.next_stream_id);
         let owns_basins = config.log.shard == 0;

@@ -7,6 +7,7 @@
 //!   `catalogue` (streams) and `registry` (basins) beside it.
 //! * `basins` keeps the shards' copies of basins in step, in `turns`.
 //! * `usage` counts what is done and answers what was, for the metrics endpoints.
+//! * `door` answers while the shards are being opened.
 //! * `durable` is what every answer waits for, `replay` rebuilds a shard when it is opened.
 
 #![forbid(unsafe_code)]
@@ -17,6 +18,7 @@ pub mod call;
 mod catalogue;
 mod connection;
 mod core;
+mod door;
 mod drain;
 mod durable;
 pub mod engine;

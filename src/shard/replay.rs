@@ -1,9 +1,11 @@
 //! Rebuilds a shard's catalogue from its checkpoint and log.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
+use super::door::Progress;
 use super::engine::names;
 use crate::control::{BasinRecord, Catalog, Gone, Stream, StreamRecord};
 use crate::log::entry::{Batch, Entry, Kind, Trimmed};
@@ -19,9 +21,15 @@ use crate::usage::Saved;
 #[derive(Debug, Default)]
 pub(super) struct Replay {
     catalog: Catalog,
+    progress: Arc<Progress>,
 }
 
 impl Replay {
+    /// Tells `progress` how far it is.
+    pub(super) fn watched(progress: Arc<Progress>) -> Self {
+        Self { progress, ..Self::default() }
+    }
+
     pub(super) fn into_catalog(self) -> Catalog {
         self.catalog.usage.settle();
         self.catalog
@@ -123,6 +131,10 @@ fn parse<T: DeserializeOwned>(entry: &Entry<'_>) -> Result<T, FormatError> {
 }
 
 impl Visitor for Replay {
+    fn progress(&mut self, read_bytes: u64, total_bytes: u64) {
+        self.progress.advance(read_bytes, total_bytes);
+    }
+
     fn entry(&mut self, pos: LogPos, entry: &Entry<'_>) -> Result<(), FormatError> {
         match entry.kind {
             Kind::Batch => self.batch(pos, &Batch::of(entry)?),

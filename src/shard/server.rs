@@ -2,9 +2,11 @@
 //!
 //! ```text
 //!  main            core 0                      core k
+//!  door: 503
 //!  spawn ------->  open shards                 open shards
-//!                  bind            <- Opened - link
+//!                                  <- Opened - link
 //!                  copy basins  ------------>  take copies
+//!                  take the port,
 //!                  accept          - Listen -> accept
 //!       <-------- Listening        <---------- Listening      "listening on http://…"
 //! ```
@@ -29,10 +31,11 @@ use glommio::{Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle}
 pub use super::connection::ConnectionSettings;
 use super::connection::serve;
 use super::core::{Core, Links, Message, spawn};
+use super::door::{Door, Progress};
 use super::drain::Stage;
 use super::engine::{Engine, EngineConfig};
 use crate::io::glommio::GlommioIo;
-use crate::io::socket::keep_alive;
+use crate::io::socket::{adopt_listener, keep_alive};
 use crate::io::{Clock, Io};
 use crate::types::refusal::chain;
 
@@ -42,6 +45,8 @@ const LINK_MESSAGES_MAX: usize = 1024;
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How often deadlines and the shutdown flag are looked at.
 const SWEEP_US: u64 = 50_000;
+/// How often the first core looks whether the door gave its listener.
+const DOOR_US: u64 = 1_000;
 /// How long requests under way may take once the server drains.
 const DRAIN_US: u64 = 10_000_000;
 /// How long all listeners may take to close.
@@ -93,10 +98,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts the cores.
+    /// Takes the port, where every request is answered 503 until all shards are open, and starts
+    /// the cores.
     ///
-    /// * Errors: an executor cannot be made (io_uring forbidden, too little locked memory …).
-    pub fn start(settings: &ServerSettings) -> Result<Self, glommio::GlommioError<()>> {
+    /// * Errors: the port cannot be had; an executor cannot be made (io_uring forbidden, too little locked memory …).
+    pub fn start(settings: &ServerSettings) -> Result<Self, String> {
+        let progress: Arc<[_]> = (0..settings.shards).map(|_| Arc::default()).collect();
+        let mut door = Some(bind(settings.listen, &progress)?);
         let (reporter, reports) = mpsc::channel();
         let drain = Arc::new(AtomicBool::new(false));
         let deaf = Arc::new(AtomicUsize::new(0));
@@ -114,13 +122,18 @@ impl Server {
                 drained: Arc::clone(&drained),
                 loads: Arc::clone(&loads),
                 pulse: Arc::clone(pulse),
+                progress: Arc::clone(&progress),
+                door: door.take(),
             };
             let ends = links.remove(0);
             LocalExecutorBuilder::new(Placement::Fixed(settings.cpus[index]))
                 .name(&format!("core-{index}"))
                 .io_memory(IO_MEMORY_BYTES)
                 .spin_before_park(settings.spin)
-                .spawn(move || run_core(plan, ends))?;
+                .spawn(move || run_core(plan, ends))
+                .map_err(|e| {
+                    format!("an executor could not be started (is io_uring allowed here?): {e}")
+                })?;
         }
         Ok(Self { reports, drain, pulses })
     }
@@ -174,6 +187,10 @@ struct Plan {
     /// How many connections each core has.
     loads: Arc<[AtomicUsize]>,
     pulse: Arc<OnceLock<Waker>>,
+    /// How far the opening of each shard is.
+    progress: Arc<[Arc<Progress>]>,
+    /// Who holds the port until requests are served; the first core's.
+    door: Option<Door>,
 }
 
 impl Plan {
@@ -222,7 +239,9 @@ async fn start_core(plan: &Plan, ends: Ends) -> Result<Rc<Core<GlommioIo>>, Stri
         let io = Rc::new(GlommioIo::new(&settings.shard_paths[usize::from(shard)]));
         let mut config = settings.engine;
         config.log.shard = shard;
-        let engine = Engine::open(io, config).await.map_err(|e| failure(shard, &e))?;
+        let progress = Arc::clone(&plan.progress[usize::from(shard)]);
+        let engine =
+            Engine::open_watched(io, config, progress).await.map_err(|e| failure(shard, &e))?;
         let engine = Rc::new(engine);
         spawn(Rc::clone(&engine).run_writer(), log);
         spawn(Rc::clone(&engine).run_segments(), background);
@@ -320,16 +339,22 @@ fn end_sessions_in_time<I: Io>(core: &Core<I>, begin_us: u64) {
 async fn listen(plan: &Plan, core: &Rc<Core<GlommioIo>>) -> Result<TcpListener, String> {
     let others = plan.settings.cpus.len() - 1;
     let gone = |()| "another core is gone".to_owned();
-    let listener = if plan.index == 0 {
-        let listener = bind(plan.settings.listen)?;
-        let address = listener.local_addr().map_err(|e| e.to_string())?;
+    let listener = if let Some(door) = &plan.door {
+        let address = door.address();
         core.wait_opened(others).await;
         core.share_all_basins().await.map_err(|e| e.to_string())?;
         for other in 1..=others {
             core.send(other, Message::Listen(address)).await.map_err(gone)?;
         }
         core.resume_deletions();
-        listener
+        door.release();
+        let listener = loop {
+            if let Some(listener) = door.try_take()? {
+                break listener;
+            }
+            core.clock().sleep_us(DOOR_US).await;
+        };
+        adopt_listener(listener)
     } else {
         core.send(0, Message::Opened).await.map_err(gone)?;
         let address = core.wait_listen().await;
@@ -342,19 +367,21 @@ async fn listen(plan: &Plan, core: &Rc<Core<GlommioIo>>) -> Result<TcpListener, 
     Ok(listener)
 }
 
-/// Binds the first listener. The port is shared by our own cores only: another server on it would
+/// Opens the door on the first listener.
+/// The port is shared by our own cores only: another server on it would
 /// silently get a part of the connections, so it is looked for first.
 ///
 /// It is looked for by connecting, not by binding: a plain bind also fails while connections of a
 /// server that just ended wait for stray packets, and a restart must not wait for that.
-fn bind(address: SocketAddr) -> Result<TcpListener, String> {
+fn bind(address: SocketAddr, progress: &Arc<[Arc<Progress>]>) -> Result<Door, String> {
     let answers = std::net::TcpStream::connect_timeout(&reachable(address), PROBE_TIMEOUT);
     // A connection to a free port may meet itself.
     let other = answers.is_ok_and(|s| s.local_addr().ok() != s.peer_addr().ok());
     if address.port() != 0 && other {
         return Err(format!("cannot listen on {address}: another server answers there"));
     }
-    TcpListener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))
+    Door::open(address, Arc::clone(progress))
+        .map_err(|error| format!("cannot listen on {address}: {error}"))
 }
 
 /// Where a server that listens on `address` can be reached.
