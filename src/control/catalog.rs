@@ -132,6 +132,11 @@ impl Catalog {
         self.by_id.values()
     }
 
+    /// Streams with greater ids than `after`, by id.
+    pub fn streams_after(&self, after: StreamId) -> impl Iterator<Item = &Rc<Stream>> {
+        self.by_id.range((Bound::Excluded(after), Bound::Unbounded)).map(|(_, stream)| stream)
+    }
+
     /// How many streams there are.
     #[must_use]
     pub fn stream_count(&self) -> usize {

@@ -33,8 +33,13 @@ impl Stream {
     }
 
     /// Takes what retention trimmed from what it stores.
-    pub(super) fn count_trim(&self, trim_point: u64) {
-        self.counted.stored.borrow_mut().trim(trim_point);
+    pub(super) fn count_trim(&self, trim_point: u64, at_s: u64) {
+        let mut stored = self.counted.stored.borrow_mut();
+        let before = stored.bytes();
+        stored.trim(trim_point);
+        if let Some(book) = self.counted.book.get() {
+            book.stored_changed(at_s, before, stored.bytes());
+        }
     }
 
     /// Counts a read; the time is in seconds since the Unix epoch.

@@ -53,6 +53,10 @@ pub struct StreamRecord {
     /// How its creation is recognised, if it had a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub creation: Option<Creation>,
+    /// When its configuration began to ask for deletion on empty, microseconds since the Unix
+    /// epoch, if it did not from the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delete_on_empty_since_us: Option<u64>,
 }
 
 /// A basin or stream that is gone.

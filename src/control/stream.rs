@@ -8,7 +8,16 @@ use crate::io::notify::Notify;
 use crate::log::format::{FormatError, u32_at, u64_at};
 use crate::log::index::{Index, IndexEntry};
 use crate::stream::{State, Timestamping};
-use crate::types::{FencingToken, LogPos, StorageClass, StreamId, StreamPosition};
+use crate::types::{FencingToken, LogPos, Retention, StorageClass, StreamId, StreamPosition};
+
+/// What a stream's configuration says of its deletion when it is empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeleteOnEmpty {
+    /// How long nothing may have been written, in seconds; at least 1.
+    pub min_age_secs: u64,
+    /// From when on that counts if nothing was ever written, microseconds since the Unix epoch.
+    pub since_us: u64,
+}
 
 /// A stream, owned by exactly one shard.
 ///
@@ -88,6 +97,21 @@ impl Stream {
         self.record.borrow().deleted_us.is_some()
     }
 
+    /// How long its records stay.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        self.record.borrow().config.retention
+    }
+
+    /// When it is to be deleted for being empty; `None` when never.
+    #[must_use]
+    pub fn delete_on_empty(&self) -> Option<DeleteOnEmpty> {
+        let record = self.record.borrow();
+        let min_age_secs = record.config.delete_on_empty_min_age_secs;
+        let since_us = record.delete_on_empty_since_us.unwrap_or(record.created_us);
+        (min_age_secs > 0).then_some(DeleteOnEmpty { min_age_secs, since_us })
+    }
+
     /// How long its acks may take.
     #[must_use]
     pub fn class(&self) -> StorageClass {
@@ -118,13 +142,14 @@ impl Stream {
         self.changed.notify();
     }
 
-    /// Takes note that retention's trim point is durable; what was trimmed stays so.
-    pub fn trimmed(&self, trim_point: u64) {
+    /// Takes note that the trim point that retention decided on at `at_ms`, milliseconds since the
+    /// Unix epoch, is durable.
+    pub fn trimmed(&self, trim_point: u64, at_ms: u64) {
         let raised = |state: State| State { trim_point: state.trim_point.max(trim_point), ..state };
         self.accepted.set(raised(self.accepted.get()));
         self.durable.set(raised(self.durable.get()));
         self.index.borrow_mut().trim(trim_point);
-        self.count_trim(trim_point);
+        self.count_trim(trim_point, at_ms / 1000);
     }
 
     /// The oldest place in the log that it still needs; `None` when it needs none.

@@ -138,7 +138,7 @@ impl<W: Write> Visitor for Counter<'_, W> {
                 Ok(())
             }
             Kind::Trimmed => {
-                let Trimmed { stream, trim_point } = Trimmed::of(entry)?;
+                let Trimmed { stream, trim_point, .. } = Trimmed::of(entry)?;
                 let stream = self.streams.entry(stream.0).or_default();
                 stream.trim_point = stream.trim_point.max(trim_point);
                 Ok(())

@@ -102,15 +102,18 @@ pub struct Trimmed {
     pub stream: StreamId,
     /// First sequence number still readable.
     pub trim_point: u64,
+    /// When that was decided, milliseconds since the Unix epoch.
+    pub at_ms: u64,
 }
 
 impl Trimmed {
     /// Its bytes after the kind.
     #[must_use]
-    pub fn encode(&self) -> [u8; 16] {
-        let mut body = [0; 16];
+    pub fn encode(&self) -> [u8; 24] {
+        let mut body = [0; 24];
         body[..8].copy_from_slice(&self.stream.0.to_le_bytes());
-        body[8..].copy_from_slice(&self.trim_point.to_le_bytes());
+        body[8..16].copy_from_slice(&self.trim_point.to_le_bytes());
+        body[16..].copy_from_slice(&self.at_ms.to_le_bytes());
         body
     }
 
@@ -119,10 +122,14 @@ impl Trimmed {
     /// * Errors: [`FormatError::Entry`] when it has another length.
     pub fn of(entry: &Entry<'_>) -> Result<Self, FormatError> {
         let body = entry.metadata();
-        if body.len() != 16 {
+        if body.len() != 24 {
             return Err(FormatError::Entry("trim point"));
         }
-        Ok(Self { stream: StreamId(u64_at(body, 0)), trim_point: u64_at(body, 8) })
+        Ok(Self {
+            stream: StreamId(u64_at(body, 0)),
+            trim_point: u64_at(body, 8),
+            at_ms: u64_at(body, 16),
+        })
     }
 }
 

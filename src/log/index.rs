@@ -92,7 +92,7 @@ impl Index {
         self.entries.front().map(|e| e.pos)
     }
 
-    /// Records before this one arrived before `floor_ms` (milliseconds since the Unix epoch), as far
+    /// Records before this one arrived before `floor_ms`, milliseconds since the Unix epoch, as far
     /// as the index can tell: later ones may have, too.
     #[must_use]
     pub fn arrived_before(&self, floor_ms: u64) -> Option<u64> {

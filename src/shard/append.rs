@@ -6,13 +6,15 @@ use super::call::{Answer, CallResult, StreamPath};
 use super::engine::{Engine, Note, Refused};
 use crate::control::Stream;
 use crate::io::Io;
-use crate::log::entry::{BatchPlace, batch_bytes_max};
+use crate::log::entry::{BatchPlace, batch_bytes_max, metadata_bytes};
 use crate::types::{Ack, AppendInput, Command, PartialStreamConfig, Refusal, StreamPosition};
 
 /// Log bytes kept free on a full disk for what gives room back: trims and deletions.
 const RESERVE_BYTES: u64 = 2 * 1024 * 1024;
 /// Of these, what trims leave to deletions.
 const DELETIONS_RESERVE_BYTES: u64 = 1024 * 1024;
+/// What a trim by retention takes in the log.
+const TRIM_BYTES: usize = metadata_bytes(24);
 /// More than a new basin or stream takes in the log.
 const CREATION_BYTES_MAX: usize = 64 * 1024;
 
@@ -111,6 +113,11 @@ impl<I: Io> Engine<I> {
     /// Refuses to create a basin or stream when the log might not find room on the disk.
     pub(super) fn check_room_to_create(&self) -> Result<(), Refusal> {
         self.check_room(CREATION_BYTES_MAX, RESERVE_BYTES)
+    }
+
+    /// Refuses to log what retention trims when the log might not find room on the disk.
+    pub(super) fn check_room_to_trim(&self) -> Result<(), Refusal> {
+        self.check_room(TRIM_BYTES, DELETIONS_RESERVE_BYTES)
     }
 
     /// Refuses to save usage counters when the log might not find room on the disk.

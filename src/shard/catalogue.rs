@@ -104,6 +104,7 @@ impl<I: Io> Engine<I> {
             config: config.resolve(&basin.default_stream_config),
             cipher: basin.stream_cipher,
             creation,
+            delete_on_empty_since_us: None,
         };
         // The ticket is known only once it is logged, and the note wants the stream.
         let ticket = self.writer.newest_ticket() + 1;
@@ -236,7 +237,15 @@ impl<I: Io> Engine<I> {
             return Ok(Provision::Noop);
         }
         self.check_room_to_create()?;
-        self.change_stream(stream, StreamRecord { config, ..record });
+        let (before, after) =
+            (record.config.delete_on_empty_min_age_secs, config.delete_on_empty_min_age_secs);
+        let since_us = match (before, after) {
+            (_, 0) => None,
+            (0, _) => Some(self.io.wall_us()),
+            _ => record.delete_on_empty_since_us,
+        };
+        let record = StreamRecord { config, delete_on_empty_since_us: since_us, ..record };
+        self.change_stream(stream, record);
         Ok(Provision::Updated)
     }
 
@@ -286,7 +295,7 @@ impl<I: Io> Engine<I> {
 
     /// Logs that a stream is being deleted, then that it is gone. A crash may leave the mark
     /// alone, and a restart goes on from there.
-    fn log_deletion(&self, stream: &Rc<Stream>) {
+    pub(super) fn log_deletion(&self, stream: &Rc<Stream>) {
         if !stream.is_deleting() {
             let record = StreamRecord { deleted_us: Some(self.io.wall_us()), ..stream.record() };
             self.change_stream(stream, record);

@@ -15,7 +15,7 @@ use crate::control::{BasinRecord, Catalog, Gone, Registry, Stream, StreamRecord}
 use crate::io::notify::Notify;
 use crate::io::{Io, IoError};
 use crate::log::checkpoint::{CheckpointBuilder, CheckpointFacts};
-use crate::log::entry::Kind;
+use crate::log::entry::{Kind, Trimmed};
 use crate::log::reader::Reader;
 use crate::log::recovery::{Recovered, RecoveryError, recover};
 use crate::log::segment::LogFacts;
@@ -54,6 +54,7 @@ pub struct EngineConfig {
 #[derive(Debug)]
 pub(super) enum Note {
     Batch { stream: Rc<Stream>, first: StreamPosition, after: State, arrival_ms: u64, bytes: u64 },
+    Trimmed(Rc<Stream>, Trimmed),
     StreamGone(Rc<Stream>),
     Stream(Rc<Stream>),
     Basin,
@@ -279,6 +280,7 @@ impl<I: Io> Engine<I> {
                         batches += 1;
                         record_bytes += bytes;
                     }
+                    Note::Trimmed(stream, to) => stream.trimmed(to.trim_point, to.at_ms),
                     Note::StreamGone(stream) => {
                         self.catalog.borrow_mut().remove_stream(stream.id);
                         stream.changed.notify();

@@ -27,6 +27,7 @@ mod read;
 mod registry;
 mod replay;
 mod respond;
+mod retention;
 pub mod server;
 mod session;
 mod turns;

@@ -89,7 +89,7 @@ impl Replay {
         if trimmed.trim_point > stream.durable.get().tail.seq_num {
             return Err(FormatError::Entry("trim point beyond the tail"));
         }
-        stream.trimmed(trimmed.trim_point);
+        stream.trimmed(trimmed.trim_point, trimmed.at_ms);
         Ok(())
     }
 

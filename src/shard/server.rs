@@ -101,7 +101,8 @@ impl Server {
     /// Takes the port, where every request is answered 503 until all shards are open, and starts
     /// the cores.
     ///
-    /// * Errors: the port cannot be had; an executor cannot be made (io_uring forbidden, too little locked memory …).
+    /// * Errors: the port cannot be had; an executor cannot be made (io_uring forbidden, too little
+    ///   locked memory …).
     pub fn start(settings: &ServerSettings) -> Result<Self, String> {
         let progress: Arc<[_]> = (0..settings.shards).map(|_| Arc::default()).collect();
         let mut door = Some(bind(settings.listen, &progress)?);
@@ -247,6 +248,7 @@ async fn start_core(plan: &Plan, ends: Ends) -> Result<Rc<Core<GlommioIo>>, Stri
         spawn(Rc::clone(&engine).run_segments(), background);
         spawn(Rc::clone(&engine).run_checkpoints(), background);
         spawn(Rc::clone(&engine).run_usage(), background);
+        spawn(Rc::clone(&engine).run_retention(), background);
         engines.insert(shard, engine);
     }
 
@@ -367,9 +369,8 @@ async fn listen(plan: &Plan, core: &Rc<Core<GlommioIo>>) -> Result<TcpListener, 
     Ok(listener)
 }
 
-/// Opens the door on the first listener.
-/// The port is shared by our own cores only: another server on it would
-/// silently get a part of the connections, so it is looked for first.
+/// Opens the door on the first listener. The port is shared by our own cores only: another server
+/// on it would silently get a part of the connections, so it is looked for first.
 ///
 /// It is looked for by connecting, not by binding: a plain bind also fails while connections of a
 /// server that just ended wait for stray packets, and a restart must not wait for that.

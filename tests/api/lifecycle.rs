@@ -257,3 +257,26 @@ fn delete_on_empty_is_recorded() {
     let cleared = client.patch("/v1/streams/inherits", &json!({ "delete_on_empty": null }));
     assert_eq!(cleared.status(200).at("/delete_on_empty"), json!({ "min_age_secs": 0 }));
 }
+
+/// Retention takes effect by itself; the tail stays, and nothing goes before its time.
+#[test]
+fn records_expire_by_age_and_an_empty_stream_is_deleted() {
+    let mut client = fresh_basin();
+    client.create_stream_with("s", &json!({ "retention_policy": { "age": 2 } }));
+    let since = crate::common::now_ms();
+    client.append_bodies("s", &["a", "b"]);
+    poll(EVENTUALLY_WAIT, || {
+        let readable = !client.read_seq_nums("s", "seq_num=0").is_empty();
+        // Answered after the look, so no later than it.
+        assert!(readable || crate::common::now_ms() >= since + 2000, "gone too early");
+        (!readable).then_some(())
+    })
+    .expect("expired");
+    assert_eq!(client.tail_seq_num("s"), 2);
+    client.append_bodies("s", &["c"]);
+    assert_eq!(client.read_seq_nums("s", "seq_num=0"), [2], "what is new is kept");
+
+    client.patch("/v1/streams/s", &json!({ "delete_on_empty": { "min_age_secs": 1 } })).status(200);
+    let free = || (client.get("/v1/streams/s").status == 404).then_some(());
+    poll(EVENTUALLY_WAIT, free).expect("expired again, empty, and deleted");
+}

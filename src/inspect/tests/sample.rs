@@ -123,6 +123,7 @@ impl Log {
             config: serde_json::from_str::<StreamConfig>("{}").unwrap(),
             cipher: None,
             creation: None,
+            delete_on_empty_since_us: None,
         };
         self.metadata(Kind::Stream, &serde_json::to_vec(&record).unwrap()).await;
         self.streams.borrow_mut().insert(id, Rc::new(Stream::new(record, 0)));

@@ -1,0 +1,226 @@
+//! What expires, when, and what stays gone, on a simulated disk and clock.
+
+use crate::io::sim::{SimIo, SimRuntime};
+use crate::io::{Clock, Disk};
+use crate::log::group::Policy;
+use crate::log::segment::LogFacts;
+use crate::shard::call::{Answer, Call, StreamPath};
+use crate::shard::engine::EngineConfig;
+use crate::types::append::{AppendBuilder, Span};
+use crate::types::config::Change;
+use crate::types::{
+    AppendInput, BasinConfig, BasinName, PartialStreamConfig, Refusal, StreamConfigPatch,
+    StreamName,
+};
+
+use super::*;
+
+const CONFIG: EngineConfig = EngineConfig {
+    log: LogFacts { directory_id: 7, shard: 0, segment_bytes: 4 << 20 },
+    policy: Policy { standard_wait_us_max: 0, standard_bytes_enough: 0 },
+    inflight_bytes_max: 1 << 20,
+    window_bytes_max: 1 << 20,
+    checkpoint_bytes: 1 << 30,
+    usage_flush_us: 3_600_000_000,
+};
+
+const SECOND_US: u64 = 1_000_000;
+
+type Shard = Rc<Engine<SimIo>>;
+
+/// One life of the shard's process, which ends in a crash.
+fn live<T>(io: &SimIo, life: impl AsyncFnOnce(Shard) -> T) -> T {
+    let runtime = SimRuntime::new(io);
+    runtime.block_on(async {
+        let shard = Rc::new(Engine::open(Rc::new(io.clone()), CONFIG).await.expect("opens"));
+        runtime.spawn(Rc::clone(&shard).run_writer());
+        runtime.spawn(Rc::clone(&shard).run_segments());
+        runtime.spawn(Rc::clone(&shard).run_retention());
+        life(shard).await
+    })
+}
+
+fn basin() -> BasinName {
+    BasinName::new("test-basin-1").expect("legal")
+}
+
+fn path(stream: &str) -> StreamPath {
+    StreamPath { basin: basin(), stream: StreamName::new(stream).expect("legal") }
+}
+
+fn age(secs: u64) -> StreamConfigPatch {
+    let retention = Change::Set(Retention::AgeSecs(secs));
+    StreamConfigPatch { retention, ..StreamConfigPatch::default() }
+}
+
+fn empty_for(secs: u64) -> StreamConfigPatch {
+    let min_age = Change::Set(secs);
+    StreamConfigPatch { delete_on_empty_min_age_secs: min_age, ..StreamConfigPatch::default() }
+}
+
+async fn change(shard: &Shard, stream: &str, patch: StreamConfigPatch) {
+    let path = path(stream);
+    shard.handle(Call::ReconfigureStream { path, patch }).await.expect("changed");
+}
+
+/// A basin, and a stream `s` in it.
+async fn begin(shard: &Shard) {
+    let (basin, config) = (basin(), BasinConfig::default());
+    let created = shard.handle(Call::CreateBasin { basin, config, creation: None }).await;
+    let Ok(Answer::Basin(record, _)) = created else { panic!("{created:?}") };
+    shard.handle(Call::CopyBasin(record)).await.expect("copied");
+    let config = PartialStreamConfig::default();
+    let call = Call::CreateStream { path: path("s"), config, creation: None };
+    shard.handle(call).await.expect("created");
+}
+
+fn batch(body_bytes: usize) -> AppendInput {
+    let mut builder = AppendBuilder::default();
+    let buf = vec![b'x'; body_bytes];
+    let len = u32::try_from(body_bytes).expect("small");
+    builder.push_record(&buf, None, Span { offset: 0, len }).expect("fits");
+    builder.finish(buf, None, None).expect("a batch")
+}
+
+async fn append(shard: &Shard, body_bytes: usize) {
+    let (path, input) = (path("s"), batch(body_bytes));
+    let auto_create = PartialStreamConfig::default();
+    shard.handle(Call::Append { path, input, auto_create }).await.expect("appended");
+}
+
+async fn sleep(shard: &Shard, us: u64) {
+    shard.io.sleep_us(us).await;
+}
+
+fn stream(shard: &Shard) -> Option<Rc<Stream>> {
+    shard.catalog.borrow().stream(&basin(), &path("s").stream).cloned()
+}
+
+/// First readable record, and the tail.
+fn kept(shard: &Shard) -> (u64, u64) {
+    let state = stream(shard).expect("there").durable.get();
+    (state.trim_point, state.tail.seq_num)
+}
+
+#[test]
+fn records_go_when_they_are_older_than_the_age_and_not_before() {
+    live(&SimIo::new(1), async |shard| {
+        begin(&shard).await;
+        change(&shard, "s", age(5)).await;
+        append(&shard, 10).await;
+        sleep(&shard, 3 * SECOND_US).await;
+        append(&shard, 10).await;
+        // The last one is not old enough, and the index holds both as one.
+        sleep(&shard, 4 * SECOND_US).await;
+        assert_eq!(kept(&shard), (0, 2));
+        sleep(&shard, SECOND_US / 2).await;
+        assert_eq!(kept(&shard), (0, 2), "a second and a half early");
+        sleep(&shard, 2 * SECOND_US).await;
+        assert_eq!(kept(&shard), (2, 2), "the tail stays");
+        assert_eq!(stream(&shard).expect("there").stored_bytes(), 0);
+        append(&shard, 10).await;
+        assert_eq!(kept(&shard), (2, 3), "what comes later is kept");
+    });
+}
+
+#[test]
+fn the_old_part_of_a_stream_goes_by_the_spans_of_its_index() {
+    live(&SimIo::new(2), async |shard| {
+        begin(&shard).await;
+        change(&shard, "s", age(5)).await;
+        for _ in 0..4 {
+            append(&shard, 70_000).await; // each a span of its own
+            sleep(&shard, SECOND_US).await;
+        }
+        // At 6.5 s those of 0 s and 1 s are old enough; that the second is shows the third's.
+        sleep(&shard, 5 * SECOND_US / 2).await;
+        let (first, tail) = kept(&shard);
+        assert!((1..=2).contains(&first), "{first}");
+        assert_eq!(tail, 4);
+        sleep(&shard, 3 * SECOND_US).await;
+        assert_eq!(kept(&shard), (4, 4));
+    });
+}
+
+#[test]
+fn what_expired_stays_gone_and_ages_outlive_a_restart() {
+    for checkpoint in [false, true] {
+        let io = SimIo::new(3);
+        live(&io, async |shard| {
+            begin(&shard).await;
+            change(&shard, "s", age(5)).await;
+            append(&shard, 10).await;
+            sleep(&shard, 6 * SECOND_US).await;
+            assert_eq!(kept(&shard), (1, 1));
+            change(&shard, "s", age(1000)).await;
+            append(&shard, 10).await;
+            sleep(&shard, SECOND_US).await;
+            assert_eq!(kept(&shard), (1, 2), "a longer age brings nothing back");
+            change(&shard, "s", age(5)).await;
+            if checkpoint {
+                shard.checkpoint().await.expect("written");
+            }
+        });
+        let io = io.crash(4);
+        live(&io, async |shard| {
+            assert_eq!(kept(&shard), (1, 2), "nor does a restart (checkpoint: {checkpoint})");
+            sleep(&shard, 2 * SECOND_US).await;
+            assert_eq!(kept(&shard), (1, 2), "its age goes on from when it arrived, not before");
+            sleep(&shard, 3 * SECOND_US).await;
+            assert_eq!(kept(&shard), (2, 2), "(checkpoint: {checkpoint})");
+            assert!(!io.list().expect("lists").is_empty());
+        });
+    }
+}
+
+#[test]
+fn without_an_age_nothing_expires() {
+    live(&SimIo::new(5), async |shard| {
+        begin(&shard).await;
+        let infinite = Change::Set(Retention::Infinite);
+        change(&shard, "s", StreamConfigPatch { retention: infinite, ..<_>::default() }).await;
+        append(&shard, 10).await;
+        sleep(&shard, 1_000 * SECOND_US).await;
+        assert_eq!(kept(&shard), (0, 1));
+    });
+}
+
+#[test]
+fn a_stream_that_stays_empty_is_deleted_when_its_time_has_come() {
+    live(&SimIo::new(6), async |shard| {
+        begin(&shard).await;
+        sleep(&shard, 10 * SECOND_US).await;
+        change(&shard, "s", empty_for(4)).await;
+        sleep(&shard, 3 * SECOND_US).await;
+        assert!(stream(&shard).is_some(), "the clock starts when it is asked for");
+        append(&shard, 10).await;
+        sleep(&shard, 10 * SECOND_US).await;
+        assert!(stream(&shard).is_some(), "it holds a record");
+        change(&shard, "s", age(12)).await;
+        sleep(&shard, SECOND_US).await;
+        assert!(stream(&shard).is_some(), "not expired yet");
+        // Expired at 12 s after the write, which is longer ago than 4 s: it goes at once.
+        sleep(&shard, 2 * SECOND_US).await;
+        assert!(stream(&shard).is_none());
+        let call = Call::CheckTail(path("s"));
+        let refusal = Refusal::StreamNotFound("s".to_owned());
+        assert_eq!(shard.handle(call).await.err(), Some(refusal));
+    });
+}
+
+#[test]
+fn a_lower_age_counts_at_once_and_0_switches_deletion_off() {
+    live(&SimIo::new(7), async |shard| {
+        begin(&shard).await;
+        change(&shard, "s", empty_for(100)).await;
+        sleep(&shard, 5 * SECOND_US).await;
+        change(&shard, "s", empty_for(0)).await;
+        sleep(&shard, 200 * SECOND_US).await;
+        assert!(stream(&shard).is_some(), "switched off");
+        change(&shard, "s", empty_for(1000)).await;
+        sleep(&shard, 5 * SECOND_US).await;
+        change(&shard, "s", empty_for(4)).await;
+        sleep(&shard, SECOND_US).await;
+        assert!(stream(&shard).is_none(), "asked for 5 s ago, and 4 are enough now");
+    });
+}
