@@ -98,7 +98,8 @@ wait_ready() {
   local log=$work/server.$starts.log deadline=$((SECONDS + 60))
   while ((SECONDS < deadline)); do
     kill -0 "$server_pid" 2>/dev/null || fail "the server ended by itself"
-    if ((port == 0)); then
+    # A port that answers is not enough: while the log is recovered, everything is answered 503.
+    if ((${SERVER_PORT:-0} == 0)); then
       port=$(sed --quiet 's|.*listening on http://.*:\([0-9][0-9]*\).*|\1|p' "$log" | head --lines=1)
       port=${port:-0}
     fi

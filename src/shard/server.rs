@@ -43,6 +43,11 @@ use crate::types::refusal::chain;
 const LINK_MESSAGES_MAX: usize = 1024;
 /// How long another server on our port may take to accept the connection that looks for it.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+/// How often another server is looked for: the kernel closes the listeners of a process that was
+/// killed only some milliseconds after its end, when it has taken down its rings.
+const PROBES: u32 = 100;
+/// Pause between two looks.
+const PROBE_PAUSE: Duration = Duration::from_millis(20);
 /// How often deadlines and the shutdown flag are looked at.
 const SWEEP_US: u64 = 50_000;
 /// How often the first core looks whether the door gave its listener.
@@ -374,15 +379,25 @@ async fn listen(plan: &Plan, core: &Rc<Core<GlommioIo>>) -> Result<TcpListener, 
 ///
 /// It is looked for by connecting, not by binding: a plain bind also fails while connections of a
 /// server that just ended wait for stray packets, and a restart must not wait for that.
+#[expect(clippy::disallowed_methods, reason = "no executor runs yet that it could stop")]
 fn bind(address: SocketAddr, progress: &Arc<[Arc<Progress>]>) -> Result<Door, String> {
-    let answers = std::net::TcpStream::connect_timeout(&reachable(address), PROBE_TIMEOUT);
-    // A connection to a free port may meet itself.
-    let other = answers.is_ok_and(|s| s.local_addr().ok() != s.peer_addr().ok());
-    if address.port() != 0 && other {
-        return Err(format!("cannot listen on {address}: another server answers there"));
+    let mut probes_left = if address.port() == 0 { 0 } else { PROBES };
+    while probes_left > 0 && is_taken(address) {
+        probes_left -= 1;
+        if probes_left == 0 {
+            return Err(format!("cannot listen on {address}: another server answers there"));
+        }
+        std::thread::sleep(PROBE_PAUSE);
     }
     Door::open(address, Arc::clone(progress))
         .map_err(|error| format!("cannot listen on {address}: {error}"))
+}
+
+/// Whether somebody takes connections at `address`.
+fn is_taken(address: SocketAddr) -> bool {
+    let answers = std::net::TcpStream::connect_timeout(&reachable(address), PROBE_TIMEOUT);
+    // A connection to a free port may meet itself.
+    answers.is_ok_and(|s| s.local_addr().ok() != s.peer_addr().ok())
 }
 
 /// Where a server that listens on `address` can be reached.
