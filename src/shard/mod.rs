@@ -7,6 +7,7 @@
 //!   `catalogue` (streams) and `registry` (basins) beside it.
 //! * `basins` keeps the shards' copies of basins in step, in `turns`.
 //! * `usage` counts what is done and answers what was, for the metrics endpoints.
+//! * `retention` trims what is too old and deletes streams that stay empty.
 //! * `door` answers while the shards are being opened.
 //! * `durable` is what every answer waits for, `replay` rebuilds a shard when it is opened.
 
@@ -30,5 +31,7 @@ mod respond;
 mod retention;
 pub mod server;
 mod session;
+#[cfg(test)]
+mod testkit;
 mod turns;
 mod usage;

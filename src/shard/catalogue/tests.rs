@@ -7,85 +7,22 @@ use futures_util::future::{self, Either};
 use proptest::prelude::*;
 
 use crate::io::Clock;
-use crate::io::sim::{SimIo, SimRuntime};
-use crate::log::group::Policy;
-use crate::log::segment::LogFacts;
+use crate::io::sim::SimIo;
 use crate::shard::call::Call;
-use crate::shard::engine::EngineConfig;
+use crate::shard::testkit::{
+    Shard, age, basin, change_basin, create, create_basin, live_with, patch, path, provision,
+};
 use crate::types::config::Change;
-use crate::types::{BasinConfigPatch, Retention, StreamName};
+use crate::types::{BasinConfigPatch, Retention};
 
 use super::*;
 
-const CONFIG: EngineConfig = EngineConfig {
-    log: LogFacts { directory_id: 7, shard: 0, segment_bytes: 4 << 20 },
-    policy: Policy { standard_wait_us_max: 0, standard_bytes_enough: 0 },
-    inflight_bytes_max: 1 << 20,
-    window_bytes_max: 1 << 20,
-    checkpoint_bytes: 1 << 30,
-    usage_flush_us: 10_000_000,
-};
-
-type Shard = Rc<Engine<SimIo>>;
-
-/// One life of the shard's process, which ends in a crash.
 fn live<T>(io: &SimIo, life: impl AsyncFnOnce(Shard) -> T) -> T {
-    let runtime = SimRuntime::new(io);
-    runtime.block_on(async {
-        let shard = Rc::new(Engine::open(Rc::new(io.clone()), CONFIG).await.expect("opens"));
-        runtime.spawn(Rc::clone(&shard).run_writer());
-        runtime.spawn(Rc::clone(&shard).run_segments());
-        life(shard).await
-    })
-}
-
-fn basin() -> BasinName {
-    BasinName::new("test-basin-1").expect("legal")
-}
-
-fn path(stream: &str) -> StreamPath {
-    StreamPath { basin: basin(), stream: StreamName::new(stream).expect("legal") }
-}
-
-fn age(secs: u64) -> StreamConfigPatch {
-    let retention = Change::Set(Retention::AgeSecs(secs));
-    StreamConfigPatch { retention, ..StreamConfigPatch::default() }
-}
-
-fn create(stream: &str) -> Call {
-    Call::CreateStream { path: path(stream), config: <_>::default(), creation: None }
+    live_with(io, |_, _| {}, life)
 }
 
 fn ensure(stream: &str) -> Call {
     Call::EnsureStream { path: path(stream), config: PartialStreamConfig::default() }
-}
-
-fn patch(stream: &str, patch: StreamConfigPatch) -> Call {
-    Call::ReconfigureStream { path: path(stream), patch }
-}
-
-/// Does a change of a basin and has the shard's copy show it, as its core would.
-async fn change_basin(shard: &Shard, call: Call) -> Result<Provision, Refusal> {
-    match shard.handle(call).await? {
-        Answer::Basin(record, provision) => {
-            shard.handle(Call::CopyBasin(record)).await?;
-            Ok(provision)
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
-async fn create_basin(shard: &Shard) {
-    let config = BasinConfig::default();
-    let call = Call::CreateBasin { basin: basin(), config, creation: None };
-    assert_eq!(change_basin(shard, call).await, Ok(Provision::Created));
-}
-
-async fn provision(shard: &Shard, call: Call) -> Provision {
-    match shard.handle(call).await {
-        Ok(Answer::Stream(_, provision)) => provision,
-        other => panic!("{other:?}"),
-    }
 }
 
 async fn retention(shard: &Shard, stream: &str) -> Result<Retention, Refusal> {

@@ -2,55 +2,23 @@
 
 use crate::io::sim::{SimIo, SimRuntime};
 use crate::io::{Clock, Disk};
-use crate::log::group::Policy;
-use crate::log::segment::LogFacts;
-use crate::shard::call::{Answer, Call, StreamPath};
-use crate::shard::engine::EngineConfig;
+use crate::shard::call::Call;
+use crate::shard::testkit::{
+    Shard, age, basin, create, create_basin, live_with, patch, path, provision,
+};
 use crate::types::append::{AppendBuilder, Span};
 use crate::types::config::Change;
-use crate::types::{
-    AppendInput, BasinConfig, BasinName, PartialStreamConfig, Refusal, StreamConfigPatch,
-    StreamName,
-};
+use crate::types::{AppendInput, PartialStreamConfig, Refusal, StreamConfigPatch};
 
 use super::*;
 
-const CONFIG: EngineConfig = EngineConfig {
-    log: LogFacts { directory_id: 7, shard: 0, segment_bytes: 4 << 20 },
-    policy: Policy { standard_wait_us_max: 0, standard_bytes_enough: 0 },
-    inflight_bytes_max: 1 << 20,
-    window_bytes_max: 1 << 20,
-    checkpoint_bytes: 1 << 30,
-    usage_flush_us: 3_600_000_000,
-};
-
 const SECOND_US: u64 = 1_000_000;
 
-type Shard = Rc<Engine<SimIo>>;
-
-/// One life of the shard's process, which ends in a crash.
 fn live<T>(io: &SimIo, life: impl AsyncFnOnce(Shard) -> T) -> T {
-    let runtime = SimRuntime::new(io);
-    runtime.block_on(async {
-        let shard = Rc::new(Engine::open(Rc::new(io.clone()), CONFIG).await.expect("opens"));
-        runtime.spawn(Rc::clone(&shard).run_writer());
-        runtime.spawn(Rc::clone(&shard).run_segments());
-        runtime.spawn(Rc::clone(&shard).run_retention());
-        life(shard).await
-    })
-}
-
-fn basin() -> BasinName {
-    BasinName::new("test-basin-1").expect("legal")
-}
-
-fn path(stream: &str) -> StreamPath {
-    StreamPath { basin: basin(), stream: StreamName::new(stream).expect("legal") }
-}
-
-fn age(secs: u64) -> StreamConfigPatch {
-    let retention = Change::Set(Retention::AgeSecs(secs));
-    StreamConfigPatch { retention, ..StreamConfigPatch::default() }
+    let also = |runtime: &SimRuntime, shard: &Shard| {
+        runtime.spawn(Rc::clone(shard).run_retention());
+    };
+    live_with(io, also, life)
 }
 
 fn empty_for(secs: u64) -> StreamConfigPatch {
@@ -58,20 +26,14 @@ fn empty_for(secs: u64) -> StreamConfigPatch {
     StreamConfigPatch { delete_on_empty_min_age_secs: min_age, ..StreamConfigPatch::default() }
 }
 
-async fn change(shard: &Shard, stream: &str, patch: StreamConfigPatch) {
-    let path = path(stream);
-    shard.handle(Call::ReconfigureStream { path, patch }).await.expect("changed");
+async fn change(shard: &Shard, stream: &str, change: StreamConfigPatch) {
+    shard.handle(patch(stream, change)).await.expect("changed");
 }
 
 /// A basin, and a stream `s` in it.
 async fn begin(shard: &Shard) {
-    let (basin, config) = (basin(), BasinConfig::default());
-    let created = shard.handle(Call::CreateBasin { basin, config, creation: None }).await;
-    let Ok(Answer::Basin(record, _)) = created else { panic!("{created:?}") };
-    shard.handle(Call::CopyBasin(record)).await.expect("copied");
-    let config = PartialStreamConfig::default();
-    let call = Call::CreateStream { path: path("s"), config, creation: None };
-    shard.handle(call).await.expect("created");
+    create_basin(shard).await;
+    provision(shard, create("s")).await;
 }
 
 fn batch(body_bytes: usize) -> AppendInput {
