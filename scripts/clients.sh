@@ -26,6 +26,8 @@ set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
+# shellcheck source=scripts/server.sh
+source "$root/scripts/server.sh"
 
 usage() {
   sed --quiet '2,/^set/{s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2
@@ -34,7 +36,6 @@ usage() {
 
 only=rust,python,typescript
 seed=1
-url=
 peer=
 while (($# > 0)); do
   (($# > 1)) || usage
@@ -55,15 +56,11 @@ target=${CARGO_TARGET_DIR:-$root/target}
 thalweg=${THALWEG_BIN:-$target/release/thalweg}
 clients=$target/clients
 artifacts=$root/artifacts/clients
-server_pid=
 work=
 
 cleanup() {
   local status=$?
-  if [[ -n $server_pid ]]; then
-    kill -KILL "$server_pid" 2>/dev/null || true
-    wait "$server_pid" 2>/dev/null || true
-  fi
+  kill_server
   if [[ -n $work ]]; then
     cp --force "$work/server.log" "$artifacts/" 2>/dev/null || true
     rm --recursive --force -- "$work"
@@ -92,22 +89,6 @@ bounded() {
   tail --lines=60 "$log" >&2
   ((status != 124 && status != 137)) || echo "clients: not done within $limit s: $*" >&2
   return 1
-}
-
-start_server() {
-  local log=$work/server.log deadline=$((SECONDS + 60))
-  # The server's shell may come to open it only after the first look.
-  : >"$log"
-  "$thalweg" serve --listen 127.0.0.1:0 --data-dir "$work/data" >"$log" 2>&1 &
-  server_pid=$!
-  while [[ -z $url ]]; do
-    url=$(sed --quiet 's|^listening on \(http://[^ ]*\)$|\1|p' "$log")
-    if ! kill -0 "$server_pid" 2>/dev/null || ((SECONDS >= deadline)); then
-      cat "$log" >&2
-      return 1
-    fi
-    sleep 0.05
-  done
 }
 
 # A new environment only when the list of packages has changed.
@@ -213,7 +194,7 @@ echo "clients: installed in $((SECONDS - install_start)) s"
 if [[ -z $url ]]; then
   mkdir --parents "${TEST_DIR:-$target/tmp}"
   work=$(mktemp --directory --tmpdir="${TEST_DIR:-$target/tmp}" thalweg-clients.XXXXXX)
-  start_server
+  start_server 60 "$work/data"
 fi
 export THALWEG_URL=$url THALWEG_PEER=$peer FAULT_SEED=$seed
 export FAULT_PROXY=$clients/rust/debug/fault-proxy

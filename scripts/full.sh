@@ -17,6 +17,8 @@
 set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=scripts/server.sh
+source "$root/scripts/server.sh"
 target=${CARGO_TARGET_DIR:-$root/target}
 thalweg=${THALWEG_BIN:-$target/release/thalweg}
 
@@ -34,15 +36,11 @@ while (($# > 0)); do
 done
 
 work=$(mktemp --directory --tmpdir thalweg-full.XXXXXX)
-server_pid=
 mounted=false
 
 cleanup() {
   local status=$?
-  if [[ -n $server_pid ]]; then
-    kill -KILL "$server_pid" 2>/dev/null || true
-    wait "$server_pid" 2>/dev/null || true
-  fi
+  kill_server
   if $mounted; then umount "$work/mnt"; fi
   if ((status == 0)); then
     rm --recursive --force -- "$work"
@@ -58,25 +56,8 @@ fail() {
   exit 1
 }
 
-start_server() {
-  local deadline=$((SECONDS + 60))
-  "$thalweg" serve --listen 127.0.0.1:0 --data-dir "$work/mnt/data" --shards 1 \
-    --segment-bytes 8388608 --checkpoint-bytes 8388608 >"$work/server.log" 2>&1 &
-  server_pid=$!
-  url=
-  while [[ -z $url ]]; do
-    url=$(sed --quiet 's|^listening on \(http://[^ ]*\)$|\1|p' "$work/server.log")
-    if ! kill -0 "$server_pid" 2>/dev/null || ((SECONDS >= deadline)); then
-      fail "the server does not start"
-    fi
-    sleep 0.05
-  done
-}
-
-kill_server() {
-  kill -KILL "$server_pid"
-  wait "$server_pid" 2>/dev/null || true
-  server_pid=
+start_small() {
+  start_server 60 "$work/mnt/data" --shards 1 --segment-bytes 8388608 --checkpoint-bytes 8388608
 }
 
 # call METHOD PATH [BODY]: leaves the status in $status and the answer in $work/answer.
@@ -120,7 +101,7 @@ one() {
   mkdir --parents "$work/mnt"
   mount -o loop "$work/disk" "$work/mnt"
   mounted=true
-  start_server
+  start_small
   expect 201 POST basins '{"basin":"full-basin"}'
   for stream in keep trim gone; do expect 201 POST streams "{\"stream\":\"$stream\"}"; done
   # 960 KiB in one batch.
@@ -156,7 +137,7 @@ one() {
   fill keep
   tail=$(tail_of keep)
   kill_server
-  start_server
+  start_small
   (($(tail_of keep) == tail)) || fail "the end of a stream changed"
   (($(tail_of trim) == first * 15 + 1)) || fail "the end of the trimmed stream changed"
   expect 404 GET streams/gone/records/tail

@@ -19,6 +19,8 @@
 set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=scripts/server.sh
+source "$root/scripts/server.sh"
 target=${CARGO_TARGET_DIR:-$root/target}
 thalweg=${THALWEG_BIN:-$target/release/thalweg}
 loadgen=${LOADGEN_BIN:-$target/release/loadgen}
@@ -41,14 +43,10 @@ while (($# > 0)); do
 done
 
 work=$(mktemp --directory --tmpdir thalweg-scale.XXXXXX)
-server_pid=
 
 cleanup() {
   local status=$?
-  if [[ -n $server_pid ]]; then
-    kill -KILL "$server_pid" 2>/dev/null || true
-    wait "$server_pid" 2>/dev/null || true
-  fi
+  kill_server
   if ((status == 0)) && ! $keep; then
     rm --recursive --force -- "$work"
   else
@@ -59,21 +57,11 @@ trap cleanup EXIT
 
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
 
-# Starts the server on what is there; leaves its address in $url and the time it took in $took_ms.
-start_server() {
-  local begin_ms deadline=$((SECONDS + 300))
+# Starts the server on what is there; leaves the time it took in $took_ms.
+start_timed() {
+  local begin_ms
   begin_ms=$(now_ms)
-  "$thalweg" serve --listen 127.0.0.1:0 --data-dir "$work/data" >"$work/server.log" 2>&1 &
-  server_pid=$!
-  url=
-  while [[ -z $url ]]; do
-    url=$(sed --quiet 's|^listening on \(http://[^ ]*\)$|\1|p' "$work/server.log")
-    if ! kill -0 "$server_pid" 2>/dev/null || ((SECONDS >= deadline)); then
-      cat "$work/server.log" >&2
-      return 1
-    fi
-    sleep 0.02
-  done
+  start_server 300 "$work/data"
   took_ms=$(($(now_ms) - begin_ms))
 }
 
@@ -82,9 +70,7 @@ end_server() {
   local deadline=$((SECONDS + 300))
   kill "-$1" "$server_pid"
   while kill -0 "$server_pid" 2>/dev/null && ((SECONDS < deadline)); do sleep 0.05; done
-  kill -KILL "$server_pid" 2>/dev/null || true
-  wait "$server_pid" 2>/dev/null || true
-  server_pid=
+  kill_server
 }
 
 rss_bytes() { awk '/^VmRSS:/ { print $2 * 1024 }' "/proc/$server_pid/status"; }
@@ -108,7 +94,7 @@ list_ms() {
 }
 
 mkdir "$work/data"
-start_server
+start_timed
 load 1 1000 5s >/dev/null
 before=$(rss_bytes)
 small_ms=$(list_ms "prefix=loadgen-1-5&limit=100")
@@ -135,10 +121,10 @@ awk -v n="$streams" -v a="$(rss_bytes)" -v b="$before" \
 begin_ms=$(now_ms)
 end_server TERM
 echo "stop in order: $(($(now_ms) - begin_ms)) ms"
-start_server
+start_timed
 echo "start after a stop in order: $took_ms ms"
 awk -v n="$streams" -v a="$(rss_bytes)" 'BEGIN { printf "memory per stream after a restart, all of the server: %.0f bytes\n", a / n }'
 end_server KILL
-start_server
+start_timed
 echo "start after a kill: $took_ms ms"
 du --summarize --bytes "$work/data" | awk '{ printf "data directory: %.0f MiB\n", $1 / 1048576 }'

@@ -22,6 +22,8 @@ set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
+# shellcheck source=scripts/server.sh
+source "$root/scripts/server.sh"
 
 fast=false
 while (($# > 0)); do
@@ -41,16 +43,12 @@ export TMPDIR=$work
 thalweg=$target/release/thalweg
 loadgen=$target/release/loadgen
 artifacts=$root/artifacts
-server_pid=
 title=
 step_start=0
 
 cleanup() {
   local status=$?
-  if [[ -n $server_pid ]]; then
-    kill -KILL "$server_pid" 2>/dev/null || true
-    wait "$server_pid" 2>/dev/null || true
-  fi
+  kill_server
   if ((status != 0)); then
     echo "test: FAILED${title:+ at \"$title\"} (status $status); kept $work" >&2
     exit 1
@@ -78,23 +76,6 @@ step() {
   shift 2
   timeout --kill-after=10 "$limit" "$@"
   end
-}
-
-# Starts the server on a free port; leaves its address in $url.
-start_server() {
-  local log=$work/server.log deadline=$((SECONDS + 60))
-  : >"$log"
-  "$thalweg" serve --listen 127.0.0.1:0 --data-dir "$work/data" >"$log" 2>&1 &
-  server_pid=$!
-  url=
-  while [[ -z $url ]]; do
-    url=$(sed --quiet 's|^listening on \(http://[^ ]*\)$|\1|p' "$log")
-    if ! kill -0 "$server_pid" 2>/dev/null || ((SECONDS >= deadline)); then
-      cat "$log" >&2
-      return 1
-    fi
-    sleep 0.05
-  done
 }
 
 # Asks the server to end, and insists that it does so in order.
@@ -145,7 +126,7 @@ latency() {
 
   echo "the disk alone"
   measure disk disk --dir "$work/disk" --duration 3s
-  start_server
+  start_server 60 "$work/data"
   echo
   # The warm-up outlasts the zeros that a fresh directory is filled with.
   echo "durable appends, 1 connection"

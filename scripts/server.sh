@@ -1,0 +1,36 @@
+# shellcheck shell=bash
+# Starts and ends a server; for the scripts beside this one, which source it.
+#
+# They set $thalweg (the binary) and $work (a directory for its log). $server_pid is empty while no
+# server of theirs runs, $url is where the last one that was started serves.
+
+server_pid=
+url=
+
+# start_server LIMIT DATA [ARGUMENT...]: starts a server on the data directory DATA and on a free port,
+# and waits until it serves, at most LIMIT seconds.
+start_server() {
+  local log=$work/server.log deadline=$((SECONDS + $1)) data=$2
+  shift 2
+  # The server's shell may come to open it only after the first look.
+  : >"$log"
+  "$thalweg" serve --listen 127.0.0.1:0 --data-dir "$data" "$@" >"$log" 2>&1 &
+  server_pid=$!
+  url=
+  while [[ -z $url ]]; do
+    url=$(sed --quiet 's|^listening on \(http://[^ ]*\)$|\1|p' "$log")
+    if ! kill -0 "$server_pid" 2>/dev/null || ((SECONDS >= deadline)); then
+      cat "$log" >&2
+      return 1
+    fi
+    sleep 0.02
+  done
+}
+
+# Ends the server at once, if there is one.
+kill_server() {
+  [[ -n $server_pid ]] || return 0
+  kill -KILL "$server_pid" 2>/dev/null || true
+  wait "$server_pid" 2>/dev/null || true
+  server_pid=
+}
