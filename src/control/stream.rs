@@ -6,7 +6,7 @@ use super::counted::Counted;
 use super::record::StreamRecord;
 use crate::io::notify::Notify;
 use crate::log::format::{FormatError, u32_at, u64_at};
-use crate::log::index::{Index, IndexEntry};
+use crate::log::index::{Index, IndexEntry, MovedBatch};
 use crate::stream::{State, Timestamping};
 use crate::types::{FencingToken, LogPos, Retention, StorageClass, StreamId, StreamPosition};
 
@@ -152,14 +152,32 @@ impl Stream {
         self.count_trim(trim_point, at_ms / 1000);
     }
 
-    /// The oldest place in the log that it still needs; `None` when it needs none.
+    /// Takes note that a copy of one of its batches is durable elsewhere.
+    pub fn moved(&self, batch: &MovedBatch) {
+        let durable = self.durable.get();
+        if batch.end_seq_num > durable.trim_point {
+            let mut index = self.index.borrow_mut();
+            index.moved(batch, durable.tail.seq_num);
+            // Of its old run, what is left before it may be trimmed.
+            index.trim(durable.trim_point);
+        }
+    }
+
+    /// Whether it still needs the batch of the records `first..end` in the frame at `pos`: the
+    /// batch is not trimmed, and no other copy counts.
     #[must_use]
-    pub fn first_needed_pos(&self) -> Option<LogPos> {
+    pub fn needs(&self, first: u64, end: u64, pos: LogPos) -> bool {
+        end > self.durable.get().trim_point && self.index.borrow().is_at(first, pos)
+    }
+
+    /// Epoch of the oldest segment that it still needs; `None` when it needs none.
+    #[must_use]
+    pub fn first_needed_epoch(&self) -> Option<u64> {
         let durable = self.durable.get();
         if durable.trim_point >= durable.tail.seq_num {
             return None;
         }
-        self.index.borrow().first_pos()
+        self.index.borrow().first_epoch()
     }
 
     /// Its durable position and index, for a checkpoint.
@@ -250,7 +268,7 @@ pub struct SavedState {
     pub id: StreamId,
     /// Its durable state.
     pub state: State,
-    /// Where its records lie, in log order.
+    /// Where its records lie, in their order.
     pub index: Vec<IndexEntry>,
 }
 
@@ -281,7 +299,7 @@ impl SavedState {
             Ok(IndexEntry { seq_num, timestamp, arrival_ms: u64::MAX, pos })
         });
         let index = entries.collect::<Result<Vec<_>, _>>()?;
-        if !index.is_sorted_by(|a, b| a.seq_num < b.seq_num && a.pos <= b.pos) {
+        if !index.is_sorted_by(|a, b| a.seq_num < b.seq_num) {
             return Err(FormatError::Entry("stream index out of order"));
         }
         Ok(Self { id: StreamId(u64_at(bytes, 0)), state, index })

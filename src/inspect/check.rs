@@ -10,6 +10,7 @@ use super::walk::Follower;
 use crate::control::Gone;
 use crate::log::entry::{Batch, Entry, Kind, Trimmed};
 use crate::log::format::{FormatError, FrameHeader};
+use crate::log::index::IndexEntry;
 use crate::log::scan::Visitor;
 use crate::stream::State;
 use crate::types::limits::BATCH_RECORDS_MAX;
@@ -38,9 +39,9 @@ pub(super) struct Checker<'a> {
     newest: Option<&'a Newest>,
     /// The checkpoint's place was passed.
     compared: bool,
-    /// Batches that the checkpoint's index points at and that were not met yet: first record's
-    /// number and timestamp.
-    index: BTreeMap<(LogPos, u64), StreamPosition>,
+    /// Runs that the checkpoint's index points at and whose first batch was not met yet, by stream
+    /// and first record.
+    index: BTreeMap<(u64, u64), IndexEntry>,
     streams: BTreeMap<u64, Seen>,
     gaps: u64,
     pub(super) frames: u64,
@@ -81,8 +82,7 @@ impl<'a> Checker<'a> {
             let trimmed = state.state.trim_point >= state.state.tail.seq_num;
             let first_needed = if trimmed { newest.facts.first_epoch } else { 0 };
             for entry in state.index.iter().filter(|e| e.pos.segment >= first_needed) {
-                let first = StreamPosition { seq_num: entry.seq_num, timestamp: entry.timestamp };
-                self.index.insert((entry.pos, stream), first);
+                self.index.insert((stream, entry.seq_num), *entry);
             }
         }
     }
@@ -109,9 +109,7 @@ impl<'a> Checker<'a> {
         if first.seq_num.checked_add(count as u64).is_none() {
             return self.note(pos, bad("sequence numbers beyond 64 bits"));
         }
-        if self.index.get(&(pos, stream)) == Some(&first) {
-            self.index.remove(&(pos, stream));
-        }
+        self.meet_run(pos, stream, first);
         let mut seen = self.streams.remove(&stream).unwrap_or_default();
         self.check_continuity(pos, stream, &seen, first);
         seen.gaps = self.gaps;
@@ -119,6 +117,30 @@ impl<'a> Checker<'a> {
         let tail = StreamPosition { seq_num: batch.end_seq_num(), timestamp: end_timestamp };
         seen.tail = Some(tail);
         self.streams.insert(stream, seen);
+    }
+
+    /// Meets the first batch of a run, if it is one and where the index has it.
+    fn meet_run(&mut self, pos: LogPos, stream: u64, first: StreamPosition) {
+        let run = self.index.get(&(stream, first.seq_num));
+        if run.is_some_and(|run| run.spans(pos) && run.timestamp <= first.timestamp) {
+            self.index.remove(&(stream, first.seq_num));
+        }
+    }
+
+    /// Judges the copy of a batch that was met before, or lay in a segment that is gone.
+    fn moved(&mut self, pos: LogPos, batch: &Batch<'_>) {
+        let StreamId(stream) = batch.place.stream;
+        let first =
+            StreamPosition { seq_num: batch.place.first_seq_num, timestamp: batch.first_timestamp };
+        self.meet_run(pos, stream, first);
+        let tail = self.streams.get(&stream).and_then(|seen| seen.tail);
+        let end = batch.end_seq_num();
+        if let Some(tail) = tail.filter(|tail| end > tail.seq_num && self.gaps == 0) {
+            let (expected, found) = (tail.seq_num, first.seq_num);
+            self.note(pos, Fault::OutOfSequence { stream, expected, found });
+        }
+        // What it sets was set when it was appended.
+        self.records_of(pos, batch, &mut Seen::default());
     }
 
     fn check_continuity(&mut self, pos: LogPos, stream: u64, seen: &Seen, first: StreamPosition) {
@@ -247,9 +269,9 @@ impl<'a> Checker<'a> {
             }
         }
         let checkpoint = self.newest.map_or("", |n| &n.name);
-        for ((pos, stream), first) in std::mem::take(&mut self.index) {
-            let (checkpoint, seq_num) = (checkpoint.to_owned(), first.seq_num);
-            self.note(pos, Fault::CheckpointIndex { checkpoint, stream, seq_num });
+        for ((stream, seq_num), run) in std::mem::take(&mut self.index) {
+            let checkpoint = checkpoint.to_owned();
+            self.note(run.pos, Fault::CheckpointIndex { checkpoint, stream, seq_num });
         }
     }
 
@@ -291,7 +313,7 @@ impl<'a> Checker<'a> {
                     self.note(pos, reason.into());
                 }
             }
-            Kind::StreamState | Kind::Arrivals | Kind::Part | Kind::Batch => {
+            Kind::StreamState | Kind::Arrivals | Kind::Part | Kind::Batch | Kind::Moved => {
                 self.note(pos, FormatError::Entry("a checkpoint's entry in the log").into());
             }
         }
@@ -312,10 +334,10 @@ impl Visitor for Checker<'_> {
     }
 
     fn entry(&mut self, pos: LogPos, entry: &Entry<'_>) -> Result<(), FormatError> {
-        if entry.kind == Kind::Batch {
-            self.batch(pos, &Batch::of(entry)?);
-        } else {
-            self.metadata(pos, entry);
+        match entry.kind {
+            Kind::Batch => self.batch(pos, &Batch::of(entry)?),
+            Kind::Moved => self.moved(pos, &Batch::of(entry)?),
+            _ => self.metadata(pos, entry),
         }
         Ok(())
     }

@@ -34,9 +34,6 @@ pub(super) struct StreamCount {
     pub(super) trim_point: u64,
     pub(super) deleting: bool,
     pub(super) gone: bool,
-    pub(super) records: u64,
-    /// By the API's measure.
-    pub(super) metered_bytes: u64,
 }
 
 /// Follows a walk and counts; writes one line per frame when asked to.
@@ -49,6 +46,10 @@ pub(super) struct Counter<'a, W> {
     pub(super) streams: BTreeMap<u64, StreamCount>,
     pub(super) entries: u64,
     pub(super) payload_bytes: u64,
+    /// Record bytes of batches, copies not counted.
+    pub(super) appended_bytes: u64,
+    /// Where the newest copy of a batch lies that was moved, by stream and first record.
+    pub(super) moved: BTreeMap<(u64, u64), LogPos>,
     pub(super) problems: Problems,
 }
 
@@ -66,6 +67,8 @@ impl<'a, W: Write> Counter<'a, W> {
             streams: BTreeMap::new(),
             entries: 0,
             payload_bytes: 0,
+            appended_bytes: 0,
+            moved: BTreeMap::new(),
             problems,
         }
     }
@@ -92,11 +95,10 @@ impl<'a, W: Write> Counter<'a, W> {
     }
 
     fn batch(&mut self, batch: &Batch<'_>) -> Result<(), FormatError> {
+        self.appended_bytes += u64::from(batch.metered_bytes);
         let stream = self.streams.entry(batch.place.stream.0).or_default();
         let next = batch.place.first_seq_num.checked_add(batch.record_count.into());
         stream.tail = Some(next.ok_or(FormatError::Entry("sequence numbers beyond 64 bits"))?);
-        stream.records += u64::from(batch.record_count);
-        stream.metered_bytes += u64::from(batch.metered_bytes);
         for record in batch.records() {
             let record = record?;
             let Ok(Some(command)) = command_of(&record) else { continue };
@@ -121,9 +123,14 @@ impl<W: Write> Visitor for Counter<'_, W> {
         self.write_line(pos, header);
     }
 
-    fn entry(&mut self, _pos: LogPos, entry: &Entry<'_>) -> Result<(), FormatError> {
+    fn entry(&mut self, pos: LogPos, entry: &Entry<'_>) -> Result<(), FormatError> {
         match entry.kind {
             Kind::Batch => self.batch(&Batch::of(entry)?),
+            Kind::Moved => {
+                let place = Batch::of(entry)?.place;
+                self.moved.insert((place.stream.0, place.first_seq_num), pos);
+                Ok(())
+            }
             Kind::Stream => {
                 let record = stream_record(entry)?;
                 let stream = self.streams.entry(record.id).or_default();
@@ -160,30 +167,54 @@ impl<W: Write> Follower for Counter<'_, W> {
     }
 }
 
-/// Follows a second walk and counts only what is still readable: what lies at or after the trim
-/// points, which are known only once the log's end is.
-pub(super) struct LiveCounter<'a> {
-    /// First readable sequence number by stream.
-    pub(super) trim_points: &'a BTreeMap<u64, u64>,
-    /// Metered bytes by stream.
-    pub(super) live_bytes: BTreeMap<u64, u64>,
+/// What the log holds of one stream: of batches that were moved, the newest copy.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Held {
+    pub(super) records: u64,
+    /// By the API's measure, as all record bytes here.
+    pub(super) metered_bytes: u64,
+    /// Of these, still readable.
+    pub(super) live_bytes: u64,
 }
 
-impl Visitor for LiveCounter<'_> {
-    fn entry(&mut self, _pos: LogPos, entry: &Entry<'_>) -> Result<(), FormatError> {
-        if entry.kind != Kind::Batch {
+/// Follows a second walk and counts what is held and what of it is still readable: what lies at or
+/// after the trim points, which are known only once the log's end is.
+pub(super) struct HeldCounter<'a> {
+    /// First readable sequence number by stream.
+    pub(super) trim_points: &'a BTreeMap<u64, u64>,
+    /// As [`Counter`] found it.
+    pub(super) moved: &'a BTreeMap<(u64, u64), LogPos>,
+    pub(super) streams: BTreeMap<u64, Held>,
+    /// Bytes of log that hold readable records, by segment.
+    pub(super) segments: BTreeMap<u64, u64>,
+}
+
+impl Visitor for HeldCounter<'_> {
+    fn entry(&mut self, pos: LogPos, entry: &Entry<'_>) -> Result<(), FormatError> {
+        if !matches!(entry.kind, Kind::Batch | Kind::Moved) {
             return Ok(());
         }
         let batch = Batch::of(entry)?;
         let stream = batch.place.stream.0;
         let Some(&trim_point) = self.trim_points.get(&stream) else { return Ok(()) };
+        let newest = self.moved.get(&(stream, batch.place.first_seq_num));
+        if newest.is_some_and(|newest| *newest != pos) {
+            return Ok(());
+        }
         let live = batch.records().filter_map(Result::ok).filter(|r| r.seq_num >= trim_point);
-        *self.live_bytes.entry(stream).or_default() += live.map(|r| r.metered_bytes).sum::<u64>();
+        let live_bytes = live.map(|r| r.metered_bytes).sum::<u64>();
+        let held = self.streams.entry(stream).or_default();
+        held.records += u64::from(batch.record_count);
+        held.metered_bytes += u64::from(batch.metered_bytes);
+        held.live_bytes += live_bytes;
+        if live_bytes > 0 {
+            *self.segments.entry(pos.segment).or_default() += entry.bytes.len() as u64;
+        }
         Ok(())
     }
 }
 
-impl Follower for LiveCounter<'_> {
+impl Follower for HeldCounter<'_> {
     /// The first walk has noted it.
     fn damaged(&mut self, _pos: LogPos, _fault: Fault) {}
 }

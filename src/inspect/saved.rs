@@ -46,6 +46,7 @@ impl Visitor for Saved {
             | Kind::BasinGone
             | Kind::StreamGone
             | Kind::Batch
+            | Kind::Moved
             | Kind::Part
             | Kind::Trimmed
             | Kind::Arrivals => {}

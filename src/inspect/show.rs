@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use super::count::{Counter, LiveCounter, SegmentCount, StreamCount};
+use super::count::{Counter, Held, HeldCounter, SegmentCount, StreamCount};
 use super::fault::Problems;
 use super::saved::{CheckpointFile, Newest, checkpoints};
 use super::start::{file_names, oldest};
@@ -20,9 +20,13 @@ use crate::stream::State;
 #[derive(Debug, Default)]
 struct Counts {
     segments: BTreeMap<u64, SegmentCount>,
+    /// Bytes of log that hold readable records, by segment.
+    live_bytes: BTreeMap<u64, u64>,
     streams: Vec<StreamRow>,
     entries: u64,
     payload_bytes: u64,
+    /// Record bytes of batches, copies not counted.
+    appended_bytes: u64,
     /// Epochs of the oldest segment that is needed and of the one being written.
     living: Option<(u64, u64)>,
     tail_moving: bool,
@@ -38,9 +42,7 @@ struct StreamRow {
     trim_point: u64,
     fenced: bool,
     deleting: bool,
-    records: u64,
-    metered_bytes: u64,
-    live_bytes: u64,
+    held: Held,
 }
 
 /// Writes to `out` what the shard whose files are on `disk` holds: segments, streams, checkpoints
@@ -50,7 +52,7 @@ struct StreamRow {
 ///   outlived its retention is not looked at.
 /// * Returns: false when damage was met; what could be read is shown all the same.
 /// * Errors: [`Error`], when the files could not be read.
-/// * Cost: reads all living segments twice; memory for each stream.
+/// * Cost: reads all living segments twice; memory for each stream and each batch that was moved.
 pub async fn inspect<D: Disk>(
     disk: &D,
     log: LogFacts,
@@ -89,21 +91,39 @@ async fn count<D: Disk>(
     let lines = options.groups.then_some(&mut *out);
     let mut counter = Counter::new(&names, lines, problems);
     let walked = walk::<D, _>(&found.segments, log.salt(), start, &mut counter).await?;
-    let Counter { output, segments, streams, entries, payload_bytes, problems, .. } = counter;
+    let appended_bytes = counter.appended_bytes;
+    let Counter { output, segments, streams, entries, payload_bytes, moved, problems, .. } =
+        counter;
     output?;
     if options.groups {
         writeln!(out)?;
     }
     let mut streams = stream_rows(newest, streams);
     let trim_points = streams.iter().map(|r| (r.id, r.trim_point)).collect();
-    let mut live = LiveCounter { trim_points: &trim_points, live_bytes: BTreeMap::new() };
-    walk::<D, _>(&found.segments, log.salt(), start, &mut live).await?;
+    let mut held = HeldCounter {
+        trim_points: &trim_points,
+        moved: &moved,
+        streams: BTreeMap::new(),
+        segments: BTreeMap::new(),
+    };
+    walk::<D, _>(&found.segments, log.salt(), start, &mut held).await?;
+    let HeldCounter { streams: held, segments: live_bytes, .. } = held;
     for row in &mut streams {
-        row.live_bytes = live.live_bytes.get(&row.id).copied().unwrap_or(0);
+        row.held = held.get(&row.id).copied().unwrap_or_default();
     }
     let living = Some((start.pos.segment, walked.end.pos.segment));
     let tail_moving = walked.tail_moving;
-    Ok(Counts { segments, streams, entries, payload_bytes, living, tail_moving, problems })
+    Ok(Counts {
+        segments,
+        live_bytes,
+        streams,
+        entries,
+        payload_bytes,
+        appended_bytes,
+        living,
+        tail_moving,
+        problems,
+    })
 }
 
 /// Streams that exist: what the log says of each, else what the checkpoint said before.
@@ -127,9 +147,7 @@ fn stream_rows(newest: Option<&Newest>, mut counted: BTreeMap<u64, StreamCount>)
             trim_point: stream.trim_point.max(state.trim_point),
             fenced: stream.fenced.unwrap_or(!state.fencing_token.as_str().is_empty()),
             deleting: stream.deleting || before.is_some_and(|s| s.deleting),
-            records: stream.records,
-            metered_bytes: stream.metered_bytes,
-            live_bytes: 0,
+            held: Held::default(),
         }
     };
     existing.map(row).collect()
@@ -140,7 +158,7 @@ fn show_segments<D: Disk>(
     counts: &Counts,
     out: &mut impl Write,
 ) -> std::io::Result<()> {
-    let mut table = Table::new(&["<SEGMENT", "EPOCH", "BYTES", "USED", "FRAMES", "<STATE"]);
+    let mut table = Table::new(&["<SEGMENT", "EPOCH", "BYTES", "USED", "LIVE", "FRAMES", "<STATE"]);
     for (epoch, segment) in &found.segments {
         let count = counts.segments.get(epoch).copied().unwrap_or_default();
         let state = match counts.living {
@@ -157,13 +175,14 @@ fn show_segments<D: Disk>(
             epoch.to_string(),
             segment.bytes.to_string(),
             count.end_bytes.max(SEGMENT_HEADER_BYTES as u64).to_string(),
+            counts.live_bytes.get(epoch).copied().unwrap_or(0).to_string(),
             count.frames.to_string(),
             state.to_owned(),
         ]);
     }
     for name in &found.unfinished {
-        let [epoch, bytes, used, frames] = ["-"; 4].map(str::to_owned);
-        table.push(vec![name.clone(), epoch, bytes, used, frames, "dead".to_owned()]);
+        let [epoch, bytes, used, live, frames] = ["-"; 5].map(str::to_owned);
+        table.push(vec![name.clone(), epoch, bytes, used, live, frames, "dead".to_owned()]);
     }
     table.write(out)
 }
@@ -177,9 +196,9 @@ fn show_streams(rows: &[StreamRow], out: &mut impl Write) -> std::io::Result<()>
             row.id.to_string(),
             row.tail.to_string(),
             row.trim_point.to_string(),
-            row.records.to_string(),
-            row.metered_bytes.to_string(),
-            row.live_bytes.to_string(),
+            row.held.records.to_string(),
+            row.held.metered_bytes.to_string(),
+            row.held.live_bytes.to_string(),
             (if row.fenced { "yes" } else { "no" }).to_owned(),
             // A name may hold control characters, which a terminal would obey.
             format!("{}{deleting}", row.name.escape_debug()),
@@ -218,8 +237,21 @@ fn show_totals(counts: &Counts, out: &mut impl Write) -> std::io::Result<()> {
         counts.streams.len(),
         counts.entries,
         counts.payload_bytes,
-        sum(|r| r.records),
-        sum(|r| r.metered_bytes),
-        sum(|r| r.live_bytes),
+        sum(|r| r.held.records),
+        sum(|r| r.held.metered_bytes),
+        sum(|r| r.held.live_bytes),
+    )?;
+    let frame_bytes: u64 =
+        counts.segments.values().map(|s| s.end_bytes - SEGMENT_HEADER_BYTES as u64).sum();
+    writeln!(
+        out,
+        "  amplification: {frame_bytes} bytes of frames, {} of them a record byte appended (copies \
+         not counted), {} a live one",
+        ratio(frame_bytes, counts.appended_bytes),
+        ratio(frame_bytes, sum(|r| r.held.live_bytes)),
     )
+}
+
+fn ratio(bytes: u64, of: u64) -> String {
+    if of == 0 { "-".to_owned() } else { format!("{:.2}", bytes as f64 / of as f64) }
 }

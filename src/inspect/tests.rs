@@ -355,9 +355,9 @@ fn inspect_shows_segments_streams_checkpoints_and_totals() {
     assert!(whole, "{text}");
     assert!(text.starts_with("directory 0000000000000000000000000000002a: 1 shards, 65536 bytes"));
     let bytes = SEGMENT_BYTES.to_string();
-    let first = ["segment-00000001.log", "1", &bytes, "65536", "15", "sealed"];
+    let first = ["segment-00000001.log", "1", &bytes, "65536", "621", "15", "sealed"];
     assert_eq!(row(&text, first[0]), first);
-    let third = ["segment-00000003.log", "3", &bytes, "28672", "6", "active"];
+    let third = ["segment-00000003.log", "3", &bytes, "28672", "336", "6", "active"];
     assert_eq!(row(&text, third[0]), third);
     // 24 records of 8 + 3 bytes but for the commands: 8 + 2 + 5 + 12 and 8 + 2 + 4 + 8.
     let one = ["1", "24", "3", "24", "291", "242", "yes", "test-basin/first"];
@@ -393,7 +393,7 @@ fn inspect_shows_what_it_can_of_a_damaged_log() {
     sample.flip("segment-00000001.log", 8192 + 70);
     let (whole, text) = run_on(sample.path(), Command::Inspect(Options::default()));
     assert!(!whole);
-    assert_eq!(row(&text, "segment-00000001.log")[4], "14");
+    assert_eq!(row(&text, "segment-00000001.log")[5], "14");
     assert!(text.contains("damaged: segment-00000001.log, offset 8192: frame 2"), "{text}");
 }
 

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  entry     0  u32 entry_bytes (of all that follows)
-//!            4  u8  kind            1 batch; 2.. metadata, see `Kind`
+//!            4  u8  kind            1, 11 batch; others metadata, see `Kind`
 //!            5  ..  by kind
 //!
 //!  batch     5  u8  reserved, 0     32 u64 arrival_ms
@@ -24,7 +24,8 @@
 //! Record bytes are copied exactly once, from the receive buffer into the frame's.
 
 use super::format::{FormatError, u16_at, u32_at, u64_at};
-use crate::types::{AppendInput, StreamId};
+use super::index::MovedBatch;
+use crate::types::{AppendInput, LogPos, StreamId};
 use crate::wire::{VARINT_BYTES_MAX, put_varint, take_varint};
 
 /// Bytes of an entry's own length field.
@@ -58,6 +59,9 @@ pub enum Kind {
     Trimmed = 9,
     /// When a stream's batches arrived, in checkpoints only: what retention by age goes by.
     Arrivals = 10,
+    /// A batch again, copied to the log's end so that the segment it was in can go. From then on
+    /// this copy counts. Laid out as a batch.
+    Moved = 11,
 }
 
 impl Kind {
@@ -73,6 +77,7 @@ impl Kind {
             8 => Self::Usage,
             9 => Self::Trimmed,
             10 => Self::Arrivals,
+            11 => Self::Moved,
             _ => return None,
         })
     }
@@ -181,6 +186,13 @@ fn put_length(out: &mut [u8], end: usize) {
     out[0..4].copy_from_slice(&length.to_le_bytes());
 }
 
+/// Writes a batch entry again as one that was moved; returns its length in bytes.
+pub fn put_moved(out: &mut [u8], batch: &[u8]) -> usize {
+    out[..batch.len()].copy_from_slice(batch);
+    out[4] = Kind::Moved as u8;
+    batch.len()
+}
+
 /// Most bytes that [`put_batch`] can take for `batch`.
 #[must_use]
 pub fn batch_bytes_max(batch: &AppendInput) -> usize {
@@ -264,7 +276,8 @@ impl<'a> Batch<'a> {
     /// * Errors: [`FormatError::Entry`] when it is another kind of entry or too short.
     pub fn of(entry: &Entry<'a>) -> Result<Self, FormatError> {
         let bytes = entry.bytes;
-        if entry.kind != Kind::Batch || bytes.len() < BATCH_HEADER_BYTES {
+        let is_batch = matches!(entry.kind, Kind::Batch | Kind::Moved);
+        if !is_batch || bytes.len() < BATCH_HEADER_BYTES {
             return Err(FormatError::Entry("not a batch"));
         }
         Ok(Self {
@@ -284,6 +297,24 @@ impl<'a> Batch<'a> {
     #[must_use]
     pub fn end_seq_num(&self) -> u64 {
         self.place.first_seq_num + u64::from(self.record_count)
+    }
+
+    /// What the index must know of a copy of it in the frame at `pos`.
+    ///
+    /// * Errors: [`FormatError::Entry`] when a record does not parse.
+    pub fn moved_to(&self, pos: LogPos) -> Result<MovedBatch, FormatError> {
+        let mut last_timestamp = self.first_timestamp;
+        for record in self.records() {
+            last_timestamp = record?.timestamp;
+        }
+        Ok(MovedBatch {
+            first_seq_num: self.place.first_seq_num,
+            end_seq_num: self.end_seq_num(),
+            first_timestamp: self.first_timestamp,
+            last_timestamp,
+            arrival_ms: self.place.arrival_ms,
+            pos,
+        })
     }
 
     /// Iterates over the records, which are parsed as they are asked for.

@@ -1,8 +1,12 @@
 //! Where a stream's records lie in the log: sparse, so that it stays small.
 //!
-//! One entry stands for a *span* of [`SPAN_BYTES`] of log, the first batch of the stream in it.
-//! To read on from a record, scan the span of its entry, then the span of the next entry, and so
-//! on: what lies between two spans holds nothing of this stream.
+//! * One entry stands for a *run* of records: from its own number up to the next entry's. All of
+//!   the run's batches lie, in order, in one *span* of [`SPAN_BYTES`] of log that starts at the
+//!   entry's place; other streams' batches, and older or later ones of this stream, lie between.
+//! * To read on from a record: find the entry of its run, go through the span, take the batch that
+//!   comes next each time, and look up the record after the last one taken.
+//! * Numbers ascend from entry to entry; places need not: the cleaner copies old batches to the
+//!   log's end.
 
 use std::collections::VecDeque;
 
@@ -11,16 +15,17 @@ use crate::types::LogPos;
 /// Log bytes that one entry stands for, counted from its own position.
 pub const SPAN_BYTES: u32 = 64 * 1024;
 
-/// The first batch of a stream in one span of the log.
+/// A run of a stream's records in one span of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IndexEntry {
-    /// Number of that batch's first record.
+    /// Number of its first record.
     pub seq_num: u64,
-    /// Timestamp of that record, milliseconds since the Unix epoch.
+    /// Timestamp of that record or, after a part of a run was moved away, of the last one before
+    /// it; milliseconds since the Unix epoch.
     pub timestamp: u64,
-    /// When that batch was accepted, milliseconds since the Unix epoch.
+    /// When the batch of that record was accepted, milliseconds since the Unix epoch.
     pub arrival_ms: u64,
-    /// The frame it is in.
+    /// The frame that holds it, or one before that in the same span.
     pub pos: LogPos,
 }
 
@@ -34,9 +39,26 @@ impl IndexEntry {
     }
 }
 
+/// A batch that was copied to another place in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MovedBatch {
+    /// Number of its first record.
+    pub first_seq_num: u64,
+    /// One past the last record's.
+    pub end_seq_num: u64,
+    /// Timestamp of the first record, milliseconds since the Unix epoch.
+    pub first_timestamp: u64,
+    /// Timestamp of the last one.
+    pub last_timestamp: u64,
+    /// When it was accepted, milliseconds since the Unix epoch.
+    pub arrival_ms: u64,
+    /// The frame that holds its copy.
+    pub pos: LogPos,
+}
+
 /// The index of one stream.
 ///
-/// Invariant: sequence numbers and positions strictly ascend, timestamps do not descend.
+/// Invariant: sequence numbers strictly ascend, timestamps do not descend.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Index {
     entries: VecDeque<IndexEntry>,
@@ -46,7 +68,7 @@ impl Index {
     /// Notes a durable batch; makes an entry when it opens a new span.
     pub fn push(&mut self, entry: IndexEntry) {
         if let Some(last) = self.entries.back() {
-            assert!(last.seq_num < entry.seq_num && last.pos <= entry.pos, "log order");
+            assert!(last.seq_num < entry.seq_num, "sequence order");
             if last.spans(entry.pos) {
                 return;
             }
@@ -54,30 +76,62 @@ impl Index {
         self.entries.push_back(entry);
     }
 
-    /// The span to start scanning for the record `seq_num`: the last one that starts at or before
-    /// it, or the first of all.
+    /// The run that holds the record `seq_num`: the last one that starts at or before it, or the
+    /// first of all.
     #[must_use]
     pub fn at_seq_num(&self, seq_num: u64) -> Option<IndexEntry> {
         self.before(self.entries.partition_point(|e| e.seq_num <= seq_num))
     }
 
-    /// The span to start scanning for the first record with this timestamp or a later one.
+    /// The run to start scanning for the first record with this timestamp or a later one.
     #[must_use]
     pub fn at_timestamp(&self, timestamp: u64) -> Option<IndexEntry> {
         self.before(self.entries.partition_point(|e| e.timestamp < timestamp))
     }
 
-    /// The span after the one that starts with the record `seq_num`.
+    /// Whether the batch that starts with `seq_num` is the one in the frame at `pos`, rather than
+    /// one that was moved away from there.
     #[must_use]
-    pub fn after(&self, seq_num: u64) -> Option<IndexEntry> {
-        self.entries.get(self.entries.partition_point(|e| e.seq_num <= seq_num)).copied()
+    pub fn is_at(&self, seq_num: u64, pos: LogPos) -> bool {
+        let run = self.at_seq_num(seq_num);
+        run.is_some_and(|run| run.seq_num <= seq_num && run.spans(pos))
+    }
+
+    /// Takes note that a batch was copied to another place, and that its copy counts from now on.
+    /// `tail` is the stream's, past all that the last run holds.
+    ///
+    /// The rest of its run stays where it was.
+    pub fn moved(&mut self, batch: &MovedBatch, tail: u64) {
+        let after = self.entries.partition_point(|e| e.seq_num <= batch.first_seq_num);
+        let Some(run) = after.checked_sub(1).map(|at| self.entries[at]) else {
+            return; // before all that is kept
+        };
+        let run_end = self.entries.get(after).map_or(tail, |next| next.seq_num);
+        let mut at = after - 1;
+        if run.seq_num < batch.first_seq_num {
+            at = after; // what comes before it stays
+        } else {
+            self.entries.remove(at);
+        }
+        let before = at.checked_sub(1).map(|at| self.entries[at]);
+        if before.is_none_or(|before| !before.spans(batch.pos)) {
+            let (seq_num, timestamp) = (batch.first_seq_num, batch.first_timestamp);
+            let (arrival_ms, pos) = (batch.arrival_ms, batch.pos);
+            self.entries.insert(at, IndexEntry { seq_num, timestamp, arrival_ms, pos });
+            at += 1;
+        }
+        if batch.end_seq_num < run_end {
+            // Nothing before the rest is later than what was moved.
+            let (seq_num, timestamp) = (batch.end_seq_num, batch.last_timestamp);
+            self.entries.insert(at, IndexEntry { seq_num, timestamp, ..run });
+        }
     }
 
     fn before(&self, ordinal: usize) -> Option<IndexEntry> {
         self.entries.get(ordinal.saturating_sub(1)).copied()
     }
 
-    /// Forgets spans that hold only records before `trim_point`.
+    /// Forgets runs that hold only records before `trim_point`.
     pub fn trim(&mut self, trim_point: u64) {
         while let Some(second) = self.entries.get(1)
             && second.seq_num <= trim_point
@@ -86,10 +140,10 @@ impl Index {
         }
     }
 
-    /// Where the oldest span starts.
+    /// Epoch of the oldest segment that holds any of its spans.
     #[must_use]
-    pub fn first_pos(&self) -> Option<LogPos> {
-        self.entries.front().map(|e| e.pos)
+    pub fn first_epoch(&self) -> Option<u64> {
+        self.entries.iter().map(|e| e.pos.segment).min()
     }
 
     /// Records before this one arrived before `floor_ms`, milliseconds since the Unix epoch, as far
@@ -120,60 +174,4 @@ impl Index {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry(seq_num: u64, timestamp: u64, segment: u64, offset_bytes: u32) -> IndexEntry {
-        IndexEntry { seq_num, timestamp, arrival_ms: 0, pos: LogPos { segment, offset_bytes } }
-    }
-
-    fn sample() -> Index {
-        let mut index = Index::default();
-        for e in [
-            entry(0, 10, 1, 4096),
-            entry(5, 20, 1, 8192), // same span: no entry of its own
-            entry(10, 20, 1, 4096 + SPAN_BYTES),
-            entry(20, 30, 2, 4096), // same offset in another segment: another span
-        ] {
-            index.push(e);
-        }
-        index
-    }
-
-    #[test]
-    fn one_entry_per_span() {
-        let seqs: Vec<u64> = sample().iter().map(|e| e.seq_num).collect();
-        assert_eq!(seqs, [0, 10, 20]);
-    }
-
-    #[test]
-    fn a_search_starts_at_the_last_span_that_may_hold_the_record() {
-        let index = sample();
-        let found = |entry: Option<IndexEntry>| entry.map(|e| e.seq_num);
-        for (seq_num, start) in [(0, 0), (5, 0), (9, 0), (10, 10), (19, 10), (20, 20), (99, 20)] {
-            assert_eq!(found(index.at_seq_num(seq_num)), Some(start), "seq {seq_num}");
-        }
-        // The first record of timestamp 20 may lie before the entry that starts with 20.
-        for (timestamp, start) in [(0, 0), (10, 0), (11, 0), (20, 0), (21, 10), (31, 20)] {
-            assert_eq!(found(index.at_timestamp(timestamp)), Some(start), "timestamp {timestamp}");
-        }
-        assert_eq!(Index::default().at_seq_num(7), None);
-    }
-
-    #[test]
-    fn spans_are_stepped_through_by_their_first_record() {
-        let index = sample();
-        for (seq_num, next) in [(0, Some(10)), (10, Some(20)), (12, Some(20)), (20, None)] {
-            assert_eq!(index.after(seq_num).map(|e| e.seq_num), next, "after {seq_num}");
-        }
-    }
-
-    #[test]
-    fn trimming_keeps_the_span_that_holds_the_trim_point() {
-        for (trim_point, first) in [(0, 0), (9, 0), (10, 10), (15, 10), (20, 20), (99, 20)] {
-            let mut index = sample();
-            index.trim(trim_point);
-            assert_eq!(index.iter().next().map(|e| e.seq_num), Some(first), "trim {trim_point}");
-        }
-    }
-}
+mod tests;

@@ -101,6 +101,11 @@ impl<D: Disk + Clock> Reader<D> {
             bytes -= oldest_bytes;
         }
         self.window_bytes.set(bytes);
+        self.pass(pos, len);
+    }
+
+    /// Takes note of a frame of `len` bytes that just became durable and that nobody waits for.
+    pub fn pass(&self, pos: LogPos, len: usize) {
         let end = pos.offset_bytes + u32::try_from(len).expect("bounded by the format");
         self.durable_end.set(LogPos { offset_bytes: end, ..pos });
     }
@@ -203,7 +208,8 @@ impl<D: Disk + Clock> Reader<D> {
     }
 }
 
-fn damaged<F: LogFile>(segment: &Segment<F>, pos: LogPos, reason: FormatError) -> ReadError {
+/// The error of a frame in a segment that is not what was written.
+pub fn damaged<F: LogFile>(segment: &Segment<F>, pos: LogPos, reason: FormatError) -> ReadError {
     let file = segment.file.name().to_owned();
     ReadError::Damaged { file, offset_bytes: pos.offset_bytes, reason }
 }

@@ -301,7 +301,7 @@ fn damaged(file: &str, pos: LogPos, chain: Chain, reason: FormatError, frame: &[
 }
 
 /// Reads a segment ahead in large steps.
-struct Window<'s, F: LogFile> {
+pub(super) struct Window<'s, F: LogFile> {
     segment: &'s Segment<F>,
     start: u64,
     buf: Option<F::Buf>,
@@ -311,12 +311,12 @@ impl<'s, F: LogFile> Window<'s, F>
 where
     F::Buf: Buffer,
 {
-    fn new(segment: &'s Segment<F>) -> Self {
+    pub(super) fn new(segment: &'s Segment<F>) -> Self {
         Self { segment, start: 0, buf: None }
     }
 
     /// Bytes `at..at + len`, which must lie inside the segment.
-    async fn get(&mut self, at: u64, len: usize) -> Result<&[u8], IoError> {
+    pub(super) async fn get(&mut self, at: u64, len: usize) -> Result<&[u8], IoError> {
         let have = self.buf.as_ref().map_or(0, |b| b.as_ref().len() as u64);
         let hit = self.start <= at && at + len as u64 <= self.start + have;
         if !hit {

@@ -113,6 +113,14 @@ impl<D: Disk + Clock> Segments<D> {
         self.sealed.borrow().keys().next().map_or(active, |oldest| active.min(*oldest))
     }
 
+    /// Bytes of log in the segments from `epoch` on, the spare not counted.
+    #[must_use]
+    pub fn used_bytes(&self, epoch: u64) -> u64 {
+        let sealed = self.sealed.borrow();
+        let sealed_bytes: u64 = sealed.range(epoch..).map(|(_, segment)| segment.bytes).sum();
+        sealed_bytes + self.active.borrow().end_bytes()
+    }
+
     /// How many files the log holds, for the metrics.
     #[must_use]
     pub fn file_count(&self) -> usize {

@@ -159,6 +159,16 @@ pub(super) fn put_storage(families: &mut Families, total: &Snapshot, shards: &[(
         "Segments taken into use again.",
         each("shard", shards, |shard| shard.segments_recycled),
     );
+    families.counter(
+        "thalweg_segments_cleaned_total",
+        "Segments out of which everything still needed was copied.",
+        each("shard", shards, |shard| shard.segments_cleaned),
+    );
+    families.counter(
+        "thalweg_moved_bytes_total",
+        "Bytes of log copied to its end so that old segments can go.",
+        each("shard", shards, |shard| shard.moved_bytes),
+    );
     for (name, help, value) in [
         ("thalweg_read_records_total", "Records handed to readers.", total.records_read),
         ("thalweg_read_bytes_total", "Metered bytes handed to readers.", total.read_bytes),

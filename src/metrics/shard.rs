@@ -113,6 +113,16 @@ impl Metrics {
         self.state.borrow_mut().segment_files = files;
     }
 
+    /// All that was needed of a segment was copied elsewhere.
+    pub fn segment_cleaned(&self) {
+        add(&mut self.state.borrow_mut().segments_cleaned, 1);
+    }
+
+    /// Batches of `bytes` in the log were copied to its end.
+    pub fn batches_moved(&self, bytes: u64) {
+        add(&mut self.state.borrow_mut().moved_bytes, bytes);
+    }
+
     /// A segment was taken into use again.
     pub fn segment_recycled(&self) {
         add(&mut self.state.borrow_mut().segments_recycled, 1);

@@ -114,6 +114,10 @@ pub struct Snapshot {
     pub segment_files: u64,
     /// Segments that were taken into use again.
     pub segments_recycled: u64,
+    /// Segments that the cleaner emptied.
+    pub segments_cleaned: u64,
+    /// Bytes of batches that it copied.
+    pub moved_bytes: u64,
     /// Records handed to readers.
     pub records_read: u64,
     /// Metered bytes of those records.
@@ -145,6 +149,8 @@ impl Default for Snapshot {
             streams_open: 0,
             segment_files: 0,
             segments_recycled: 0,
+            segments_cleaned: 0,
+            moved_bytes: 0,
             records_read: 0,
             read_bytes: 0,
             reads_damaged: 0,
@@ -183,6 +189,8 @@ impl Snapshot {
         add(&mut self.streams_open, other.streams_open);
         add(&mut self.segment_files, other.segment_files);
         add(&mut self.segments_recycled, other.segments_recycled);
+        add(&mut self.segments_cleaned, other.segments_cleaned);
+        add(&mut self.moved_bytes, other.moved_bytes);
         add(&mut self.records_read, other.records_read);
         add(&mut self.read_bytes, other.read_bytes);
         add(&mut self.reads_damaged, other.reads_damaged);

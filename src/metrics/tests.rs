@@ -45,6 +45,8 @@ fn busy_shard() -> Metrics {
     metrics.set_streams_open(7);
     metrics.set_segment_files(3);
     metrics.segment_recycled();
+    metrics.segment_cleaned();
+    metrics.batches_moved(500);
     metrics.records_read(11, 222);
     metrics.read_damaged();
     metrics
@@ -170,6 +172,8 @@ fn numbers_arrive_under_their_names() {
         ("thalweg_streams", &[one], 7.0),
         ("thalweg_segment_files", &[one], 3.0),
         ("thalweg_segments_recycled_total", &[one], 1.0),
+        ("thalweg_segments_cleaned_total", &[one], 1.0),
+        ("thalweg_moved_bytes_total", &[one], 500.0),
         ("thalweg_read_records_total", &[], 11.0),
         ("thalweg_read_bytes_total", &[], 222.0),
         ("thalweg_reads_damaged_total", &[], 1.0),

@@ -120,6 +120,11 @@ impl<I: Io> Engine<I> {
         self.check_room(TRIM_BYTES, DELETIONS_RESERVE_BYTES)
     }
 
+    /// Refuses to copy a batch to the log's end when the log might not find room on the disk.
+    pub(super) fn check_room_to_move(&self, bytes: usize) -> Result<(), Refusal> {
+        self.check_room(bytes, DELETIONS_RESERVE_BYTES)
+    }
+
     /// Refuses to save usage counters when the log might not find room on the disk.
     pub(super) fn check_room_for_usage(&self, bytes: usize) -> Result<(), Refusal> {
         self.check_room(bytes, RESERVE_BYTES)

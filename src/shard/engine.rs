@@ -15,7 +15,8 @@ use crate::control::{BasinRecord, Catalog, Gone, Registry, Stream, StreamRecord}
 use crate::io::notify::Notify;
 use crate::io::{Io, IoError};
 use crate::log::checkpoint::{CheckpointBuilder, CheckpointFacts};
-use crate::log::entry::{Kind, Trimmed};
+use crate::log::entry::{BATCH_HEADER_BYTES, Kind, Trimmed};
+use crate::log::index::MovedBatch;
 use crate::log::reader::Reader;
 use crate::log::recovery::{Recovered, RecoveryError, recover};
 use crate::log::segment::LogFacts;
@@ -28,6 +29,7 @@ use crate::types::{BasinName, LogPos, Refusal, StreamName, StreamPosition};
 use crate::usage::Saved;
 
 use super::call::{Answer, Call, CallResult};
+use super::cleaner::Cleaner;
 use super::door::Progress;
 use super::drain::Drain;
 use super::durable::Durable;
@@ -53,8 +55,16 @@ pub struct EngineConfig {
 /// What is handed to the log with each entry and comes back when it is durable.
 #[derive(Debug)]
 pub(super) enum Note {
-    Batch { stream: Rc<Stream>, first: StreamPosition, after: State, arrival_ms: u64, bytes: u64 },
+    Batch {
+        stream: Rc<Stream>,
+        first: StreamPosition,
+        after: State,
+        arrival_ms: u64,
+        bytes: u64,
+    },
     Trimmed(Rc<Stream>, Trimmed),
+    /// Without its place, which only the writer knows.
+    Moved(Rc<Stream>, MovedBatch),
     StreamGone(Rc<Stream>),
     Stream(Rc<Stream>),
     Basin,
@@ -92,8 +102,11 @@ pub struct Engine<I: Io> {
     pub(super) inflight_bytes: Cell<u64>,
     pub(super) admitted: Notify,
     pub(super) drain: Drain,
+    pub(super) cleaner: Cleaner,
     logged_bytes: Cell<u64>,
     checkpoint_due: Notify,
+    /// Segments are to be given up at once.
+    release_due: Cell<bool>,
     durable_end: Cell<(LogPos, Chain)>,
     previous_first_epoch: Cell<u64>,
 }
@@ -158,8 +171,10 @@ impl<I: Io> Engine<I> {
             inflight_bytes: Cell::default(),
             admitted: Notify::default(),
             drain: Drain::default(),
+            cleaner: Cleaner::default(),
             logged_bytes: Cell::default(),
             checkpoint_due: Notify::default(),
+            release_due: Cell::default(),
             durable_end: (end, recovered.chain).into(),
             previous_first_epoch: 1.into(),
         })
@@ -250,7 +265,8 @@ impl<I: Io> Engine<I> {
             self.logged_bytes.set(0);
             let mut written = self.checkpoint().await;
             let releases = self.segments.oldest_epoch() < self.previous_first_epoch.get();
-            if written.is_ok() && releases && self.segments.is_out_of_space() {
+            let at_once = self.release_due.take() || self.segments.is_out_of_space();
+            if written.is_ok() && releases && at_once {
                 written = self.checkpoint().await;
             }
             if let Err(error) = written {
@@ -271,7 +287,12 @@ impl<I: Io> Engine<I> {
         let (mut batches, mut record_bytes) = (0, 0);
         let frame_count = flushed.frames.len() as u64;
         for frame in flushed.frames {
-            self.reader.remember(frame.pos, &frame.buf, frame.memory_bytes);
+            // Old records that were moved are not what readers follow.
+            if !frame.notes.is_empty() && frame.notes.iter().all(|n| matches!(n, Note::Moved(..))) {
+                self.reader.pass(frame.pos, frame.buf.as_ref().as_ref().len());
+            } else {
+                self.reader.remember(frame.pos, &frame.buf, frame.memory_bytes);
+            }
             for note in frame.notes {
                 match note {
                     Note::Batch { stream, first, after, arrival_ms, bytes } => {
@@ -281,6 +302,9 @@ impl<I: Io> Engine<I> {
                         record_bytes += bytes;
                     }
                     Note::Trimmed(stream, to) => stream.trimmed(to.trim_point, to.at_ms),
+                    Note::Moved(stream, batch) => {
+                        stream.moved(&MovedBatch { pos: frame.pos, ..batch });
+                    }
                     Note::StreamGone(stream) => {
                         self.catalog.borrow_mut().remove_stream(stream.id);
                         stream.changed.notify();
@@ -290,6 +314,10 @@ impl<I: Io> Engine<I> {
                     Note::BasinGone(name) => self.registry.borrow_mut().remove(&name),
                 }
             }
+        }
+        if batches > 0 {
+            let entry_bytes = record_bytes + batches * BATCH_HEADER_BYTES as u64;
+            self.cleaner.note_batch(entry_bytes, record_bytes);
         }
         self.durable_end.set(flushed.end);
         self.inflight_bytes.set(self.inflight_bytes.get() - record_bytes);
@@ -314,7 +342,22 @@ impl<I: Io> Engine<I> {
     }
 
     fn checkpoint_due_bytes(&self) -> u64 {
-        if self.segments.is_out_of_space() { 1 } else { self.config.checkpoint_bytes }
+        match () {
+            () if self.release_due.get() => 0,
+            () if self.segments.is_out_of_space() => 1,
+            () => self.config.checkpoint_bytes,
+        }
+    }
+
+    /// Has checkpoints written until segments that hold nothing any more are given up.
+    pub(super) fn release_soon(&self) {
+        self.release_due.set(true);
+        self.checkpoint_due.notify();
+    }
+
+    /// Epoch of the oldest segment of which something is needed; that in use if there is none.
+    pub(super) fn first_needed_epoch(&self) -> u64 {
+        self.checkpoint_facts().first_epoch
     }
 
     /// Writes a checkpoint of what is durable, then gives up segments that hold nothing any more.
@@ -337,11 +380,11 @@ impl<I: Io> Engine<I> {
     fn checkpoint_facts(&self) -> CheckpointFacts {
         let catalog = self.catalog.borrow();
         let (pos, chain) = self.durable_end.get();
-        let needed = catalog.streams().filter_map(|s| s.first_needed_pos()).min();
+        let needed = catalog.streams().filter_map(|s| s.first_needed_epoch()).min();
         CheckpointFacts {
             pos,
             chain,
-            first_epoch: needed.map_or(pos.segment, |p| p.segment.min(pos.segment)),
+            first_epoch: needed.map_or(pos.segment, |epoch| epoch.min(pos.segment)),
             next_stream_id: catalog.next_stream_id(),
         }
     }

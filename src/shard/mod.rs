@@ -7,7 +7,8 @@
 //!   `catalogue` (streams) and `registry` (basins) beside it.
 //! * `basins` keeps the shards' copies of basins in step, in `turns`.
 //! * `usage` counts what is done and answers what was, for the metrics endpoints.
-//! * `retention` trims what is too old and deletes streams that stay empty.
+//! * `retention` trims what is too old and deletes streams that stay empty, `cleaner` wins back
+//!   the space of what is gone.
 //! * `door` answers while the shards are being opened.
 //! * `durable` is what every answer waits for, `replay` rebuilds a shard when it is opened.
 
@@ -17,6 +18,7 @@ mod append;
 mod basins;
 pub mod call;
 mod catalogue;
+mod cleaner;
 mod connection;
 mod core;
 mod door;

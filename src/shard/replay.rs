@@ -83,6 +83,15 @@ impl Replay {
         Ok(())
     }
 
+    fn moved(&self, pos: LogPos, batch: &Batch<'_>) -> Result<(), FormatError> {
+        let Some(stream) = self.catalog.stream_by_id(batch.place.stream) else { return Ok(()) };
+        if batch.end_seq_num() > stream.durable.get().tail.seq_num {
+            return Err(FormatError::Entry("moved batch beyond the tail"));
+        }
+        stream.moved(&batch.moved_to(pos)?);
+        Ok(())
+    }
+
     fn trimmed(&self, trimmed: Trimmed) -> Result<(), FormatError> {
         // It may follow its stream's deletion in the log, as a batch may.
         let Some(stream) = self.catalog.stream_by_id(trimmed.stream) else { return Ok(()) };
@@ -138,6 +147,7 @@ impl Visitor for Replay {
     fn entry(&mut self, pos: LogPos, entry: &Entry<'_>) -> Result<(), FormatError> {
         match entry.kind {
             Kind::Batch => self.batch(pos, &Batch::of(entry)?),
+            Kind::Moved => self.moved(pos, &Batch::of(entry)?),
             Kind::Trimmed => self.trimmed(Trimmed::of(entry)?),
             Kind::Stream => self.stream(parse(entry)?),
             Kind::StreamGone => {

@@ -254,6 +254,7 @@ async fn start_core(plan: &Plan, ends: Ends) -> Result<Rc<Core<GlommioIo>>, Stri
         spawn(Rc::clone(&engine).run_checkpoints(), background);
         spawn(Rc::clone(&engine).run_usage(), background);
         spawn(Rc::clone(&engine).run_retention(), background);
+        spawn(Rc::clone(&engine).run_cleaner(), background);
         engines.insert(shard, engine);
     }
 

@@ -13,8 +13,10 @@ use crate::types::{
     BasinConfig, BasinName, PartialStreamConfig, Refusal, Retention, StreamConfigPatch, StreamName,
 };
 
+pub(super) const LOG: LogFacts = LogFacts { directory_id: 7, shard: 0, segment_bytes: 4 << 20 };
+
 const CONFIG: EngineConfig = EngineConfig {
-    log: LogFacts { directory_id: 7, shard: 0, segment_bytes: 4 << 20 },
+    log: LOG,
     policy: Policy { standard_wait_us_max: 0, standard_bytes_enough: 0 },
     inflight_bytes_max: 1 << 20,
     window_bytes_max: 1 << 20,

@@ -76,6 +76,11 @@ impl Book {
         pages.storage.set(hour, bytes);
     }
 
+    /// Metered bytes stored now.
+    pub(super) fn stored_bytes(&self) -> u64 {
+        self.0.borrow().stored_bytes
+    }
+
     /// Takes over the stored bytes of a stream from a checkpoint, which has their history too.
     pub fn stored_restored(&self, bytes: u64) {
         let mut pages = self.0.borrow_mut();

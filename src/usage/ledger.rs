@@ -37,6 +37,12 @@ impl Ledger {
         Rc::clone(self.basins.entry(name.clone()).or_default())
     }
 
+    /// Metered bytes that the shard's streams store.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        self.basins.values().map(|book| book.stored_bytes()).sum()
+    }
+
     /// What this shard has to say to a query about the account, or about `basin`. A stream's
     /// storage is not in here.
     #[must_use]

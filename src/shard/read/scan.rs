@@ -1,7 +1,8 @@
 //! Walking through a stream's durable records in the log.
 //!
-//! Records are handed out straight from the frame they lie in; what was trimmed is passed over,
-//! and a gap that nothing excuses is damage.
+//! Records are handed out straight from the frame they lie in. Batches follow each other without a
+//! gap, wherever the cleaner has put them: each time the index says where the next one lies. What
+//! was trimmed is passed over, and a gap that nothing excuses is damage.
 
 use std::ops::ControlFlow;
 
@@ -25,75 +26,67 @@ impl<I: Io> Engine<I> {
         end_seq_num: u64,
         mut each: impl FnMut(&Record<'_>) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        let mut entry = match start {
+        let first = match start {
             From::SeqNum(seq_num) => stream.index.borrow().at_seq_num(seq_num),
             From::Timestamp(timestamp) => stream.index.borrow().at_timestamp(timestamp),
         };
-        let Some(IndexEntry { seq_num: met_to, mut pos, .. }) = entry else { return Ok(()) };
-        let mut next = Next { start, seq_num: 0, end_seq_num, met_to };
-        while let Some(span) = entry {
-            pos = span.pos;
+        let Some(first) = first else { return Ok(()) };
+        let mut next = Next { start, seq_num: first.seq_num, end_seq_num };
+        if let From::SeqNum(seq_num) = start {
+            next.seq_num = next.seq_num.max(seq_num);
+        }
+        loop {
             next.seq_num = next.seq_num.max(stream.durable.get().trim_point);
             if next.seq_num >= end_seq_num {
-                return Ok(()); // all of it was trimmed, and may be gone from the disk
+                return Ok(()); // the rest was trimmed, and may be gone from the disk
             }
-            match self.reader.span(span).await {
+            let run = stream.index.borrow().at_seq_num(next.seq_num);
+            let Some(run) = run else { return Ok(()) };
+            let missing = match self.reader.span(run).await {
                 Ok(frames) => {
+                    let before = next.seq_num;
                     if visit(&frames, stream, &mut next, &mut each)?.is_break() {
                         return Ok(());
                     }
+                    if next.seq_num > before {
+                        continue;
+                    }
+                    damaged(run.pos, FormatError::Entry("records before it are missing"))
                 }
-                // Everything in it was trimmed while we came, and its file may be in use again.
-                Err(ReadError::Released(_) | ReadError::Damaged { .. })
-                    if !is_needed(stream, span) => {}
+                Err(error @ (ReadError::Released(_) | ReadError::Damaged { .. })) => error,
                 Err(error) => return Err(error),
+            };
+            // Perhaps it was trimmed or moved while we came, and its file is in use again.
+            if stream.is_deleting() {
+                return Ok(());
             }
-            entry = stream.index.borrow().after(span.seq_num);
+            if still_holds(stream, run, next.seq_num) {
+                return Err(missing);
+            }
         }
-        next.meet(stream, pos, end_seq_num, end_seq_num)
     }
 }
 
-/// Whether the stream still needs what lies in this span.
-fn is_needed(stream: &Stream, span: IndexEntry) -> bool {
-    !stream.is_deleting() && stream.first_needed_pos().is_some_and(|first| first <= span.pos)
+/// Whether the record `seq_num` is wanted, and still to be found in that run's span.
+fn still_holds(stream: &Stream, run: IndexEntry, seq_num: u64) -> bool {
+    let now = stream.index.borrow().at_seq_num(seq_num);
+    let is_trimmed = stream.durable.get().trim_point > seq_num;
+    !is_trimmed && now.is_some_and(|now| now.pos == run.pos)
 }
 
-/// Which record of a stream a scan wants next.
+/// Which record of a stream a scan comes to next.
 struct Next {
     start: From,
     seq_num: u64,
     end_seq_num: u64,
-    /// Records before this one were met, wanted or not, or needed not be.
-    met_to: u64,
 }
 
 impl Next {
-    /// Meets the records `first..end` in the frame at `pos`. A stream's batches follow each other
-    /// without a gap, so one means that a frame between them could not be recognised any more.
-    ///
-    /// * Errors: [`ReadError::Damaged`], unless what is missing was trimmed or deleted.
-    fn meet(
-        &mut self,
-        stream: &Stream,
-        pos: LogPos,
-        first: u64,
-        end: u64,
-    ) -> Result<(), ReadError> {
-        let excused = stream.durable.get().trim_point >= first || stream.is_deleting();
-        if first > self.met_to && !excused {
-            return Err(damaged(pos, FormatError::Entry("records before it are missing")));
-        }
-        self.met_to = self.met_to.max(end);
-        Ok(())
-    }
-
     fn wants(&self, record: &Record<'_>) -> bool {
-        let started = match self.start {
-            From::SeqNum(seq_num) => record.seq_num >= seq_num,
+        match self.start {
+            From::SeqNum(_) => true, // the walk begins there
             From::Timestamp(timestamp) => record.timestamp >= timestamp,
-        };
-        started && record.seq_num >= self.seq_num
+        }
     }
 }
 
@@ -113,15 +106,13 @@ fn visit<B: AsRef<[u8]>>(
         let unparsable = |reason| damaged(frame.pos, reason);
         for entry in entries(frame.payload()) {
             let entry = entry.map_err(unparsable)?;
-            if entry.kind != Kind::Batch {
+            if !matches!(entry.kind, Kind::Batch | Kind::Moved) {
                 continue;
             }
             let batch = Batch::of(&entry).map_err(unparsable)?;
-            if batch.place.stream != stream.id {
-                continue;
-            }
-            next.meet(stream, frame.pos, batch.place.first_seq_num, batch.end_seq_num())?;
-            if batch.end_seq_num() <= next.seq_num {
+            // Other batches of the stream belong to other runs, or moved on from here.
+            let is_next = (batch.place.first_seq_num..batch.end_seq_num()).contains(&next.seq_num);
+            if batch.place.stream != stream.id || !is_next {
                 continue;
             }
             for record in batch.records() {
@@ -129,12 +120,13 @@ fn visit<B: AsRef<[u8]>>(
                 if record.seq_num >= next.end_seq_num {
                     return Ok(ControlFlow::Break(()));
                 }
-                if next.wants(&record) {
-                    if each(&record).is_break() {
-                        return Ok(ControlFlow::Break(()));
-                    }
-                    next.seq_num = record.seq_num + 1;
+                if record.seq_num < next.seq_num {
+                    continue;
                 }
+                if next.wants(&record) && each(&record).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+                next.seq_num = record.seq_num + 1;
             }
         }
     }

@@ -1,0 +1,285 @@
+//! Cleaning: an old segment's space comes back although something in it is still needed.
+//!
+//! * Always the oldest segment: what is needed of it is copied to the log's end, and then the
+//!   segment is as dead as one that was trimmed away. So the log stays one piece without holes, and
+//!   recovery needs to know nothing of cleaning.
+//! * A copy counts once it is durable; until a checkpoint knows of it, and the one before that does
+//!   too, the original stays. A crash at any moment finds one or the other.
+//! * Cleaning starts when the log takes more than twice what lives in it and a fixed reserve. Then
+//!   half of what is looked at is dead, and as much is copied as is won: bytes written for cleaning
+//!   stay in proportion to bytes appended.
+//! * It yields to appends: little is under way at a time, with pauses between that get shorter as
+//!   the space to win grows.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use super::engine::{Engine, Note};
+use crate::control::Stream;
+use crate::io::Io;
+use crate::log::entry::{Batch, Kind, entries};
+use crate::log::frames::Frames;
+use crate::log::reader::{ReadError, damaged};
+use crate::log::segment::Segment;
+use crate::types::LogPos;
+
+/// Pause before looking again whether there is something to clean, in microseconds.
+const PAUSE_US: u64 = 250_000;
+/// Pause after each step while there are no appends, in microseconds.
+const IDLE_PAUSE_US: u64 = 1_000;
+/// Bytes copied at a time: no more are ever on their way to the disk.
+const MOVED_BYTES_MAX: usize = 256 * 1024;
+/// Bytes looked at at a time.
+const LOOKED_AT_BYTES_MAX: usize = 1024 * 1024;
+/// How much longer than the work the pause after it is, at most, while there are appends.
+const PAUSE_FACTOR_MAX: u64 = 3;
+/// Segments beyond twice what lives that are left alone.
+const RESERVE_SEGMENTS: u64 = 2;
+/// Segments that must have been won for a checkpoint to be written only to give them up.
+const RELEASE_SEGMENTS: u64 = 2;
+
+/// What the cleaner knows from one step to the next.
+#[derive(Debug, Default)]
+pub(super) struct Cleaner {
+    /// Segments before this epoch hold nothing that is needed; they wait for a checkpoint.
+    cleaned_to: Cell<u64>,
+    /// Of batches that were written: bytes in the log, and by the API's measure.
+    entry_bytes: Cell<u64>,
+    metered_bytes: Cell<u64>,
+    /// Where the round through the log ends that is under way.
+    round_end: Cell<u64>,
+    /// Bytes of segments looked at in this round, and bytes that were copied out of them.
+    round_bytes: Cell<u64>,
+    round_moved_bytes: Cell<u64>,
+    /// Nothing is to be won before the log takes so many bytes.
+    rest_until_bytes: Cell<u64>,
+}
+
+impl Cleaner {
+    /// Learns how long batches are in the log.
+    pub(super) fn note_batch(&self, entry_bytes: u64, metered_bytes: u64) {
+        // Halved now and then, so that what came last weighs most.
+        let shift = u32::from(self.metered_bytes.get() > 1 << 30);
+        self.entry_bytes.set((self.entry_bytes.get() >> shift) + entry_bytes);
+        self.metered_bytes.set((self.metered_bytes.get() >> shift) + metered_bytes);
+    }
+
+    /// What batches of `metered_bytes` by the API's measure take in the log, most likely.
+    fn log_bytes(&self, metered_bytes: u64) -> u64 {
+        let (entry, metered) = (self.entry_bytes.get().max(1), self.metered_bytes.get().max(1));
+        let bytes =
+            u128::from(metered_bytes) * u128::from(entry.max(metered)) / u128::from(metered);
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+
+    /// Takes note that a segment was cleaned.
+    fn note_segment(&self, bytes: u64, moved_bytes: u64) {
+        self.round_bytes.set(self.round_bytes.get() + bytes);
+        self.round_moved_bytes.set(self.round_moved_bytes.get() + moved_bytes);
+    }
+
+    /// Begins a round when the last one is through; one that won too little is not repeated before
+    /// the log has grown: then what lives is more than it is taken for.
+    fn begin_round(&self, next_epoch: u64, active_epoch: u64, used_bytes: u64) {
+        if next_epoch < self.round_end.get() {
+            return;
+        }
+        let (bytes, moved) = (self.round_bytes.take(), self.round_moved_bytes.take());
+        if moved > bytes / 5 * 3 {
+            self.rest_until_bytes.set(used_bytes + used_bytes / 4);
+        }
+        self.round_end.set(active_epoch);
+    }
+}
+
+/// What came of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cleaned {
+    /// There is nothing to win.
+    Nothing,
+    /// The oldest segment holds nothing any more that is needed.
+    Segment,
+    /// There was no room on the disk for what is needed of it.
+    NoRoom,
+}
+
+/// Why a segment cannot be cleaned.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CleanError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("segment with epoch {0} holds records that cannot be found in it any more")]
+    Pinned(u64),
+    #[error("the log failed: {0}")]
+    Log(Rc<str>),
+}
+
+impl<I: Io> Engine<I> {
+    /// Cleans whenever there is something to win, until the log fails or a segment is met that
+    /// cannot be read: what is still needed of that one pins all that come after it.
+    pub async fn run_cleaner(self: Rc<Self>) {
+        while self.durable.failure().is_none() {
+            match self.clean_step().await {
+                Ok(Cleaned::Segment) => {}
+                Ok(Cleaned::Nothing | Cleaned::NoRoom) => self.io.sleep_us(PAUSE_US).await,
+                Err(CleanError::Log(_)) => return,
+                Err(error) => {
+                    let shard = self.config.log.shard;
+                    tracing::error!(shard, %error, "cleaning ends: space will not come back");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Cleans the oldest segment if there is something to win.
+    pub(super) async fn clean_step(&self) -> Result<Cleaned, CleanError> {
+        if !self.wants_cleaning() {
+            return Ok(Cleaned::Nothing);
+        }
+        let active_epoch = self.segments.active().epoch;
+        let epoch = self.first_needed_epoch();
+        self.cleaner.cleaned_to.set(epoch);
+        self.release_if_worth_it();
+        if epoch >= active_epoch || !self.wants_cleaning() {
+            return Ok(Cleaned::Nothing);
+        }
+        self.cleaner.begin_round(epoch, active_epoch, self.used_bytes());
+        let Some(segment) = self.segments.get(epoch) else { return Ok(Cleaned::Nothing) };
+        let Some(moved_bytes) = self.move_out_of(&segment).await? else {
+            return Ok(Cleaned::NoRoom);
+        };
+        self.cleaner.note_segment(segment.bytes, moved_bytes);
+        let first_needed = self.first_needed_epoch();
+        if first_needed <= epoch {
+            return Err(CleanError::Pinned(epoch));
+        }
+        self.cleaner.cleaned_to.set(first_needed);
+        self.metrics.segment_cleaned();
+        self.release_if_worth_it();
+        Ok(Cleaned::Segment)
+    }
+
+    /// Copies what is needed of a segment to the log's end; returns how many bytes when all of it
+    /// is durable, `None` when the disk has no room for more.
+    async fn move_out_of(&self, segment: &Segment<I::File>) -> Result<Option<u64>, CleanError> {
+        let mut moved_bytes = 0;
+        let mut step = Step::begin(self.io.now_us());
+        let mut frames = Frames::of(segment, self.config.log.salt());
+        while let Some(frame) = frames.next().await? {
+            step.looked_at_bytes += frame.payload.len();
+            for entry in entries(frame.payload) {
+                let unparsable = |reason| damaged(segment, frame.pos, reason);
+                let entry = entry.map_err(unparsable)?;
+                if !matches!(entry.kind, Kind::Batch | Kind::Moved) {
+                    continue;
+                }
+                let batch = Batch::of(&entry).map_err(unparsable)?;
+                let Some(stream) = self.stream_that_needs(frame.pos, &batch) else { continue };
+                if !self.wait_for_room(entry.bytes.len()).await {
+                    self.settled(step.ticket).await?;
+                    return Ok(None);
+                }
+                // The place is the writer's to give.
+                let copy = batch.moved_to(frame.pos).map_err(unparsable)?;
+                step.ticket = self.writer.append_moved(entry.bytes, Note::Moved(stream, copy));
+                step.moved_bytes += entry.bytes.len();
+                moved_bytes += entry.bytes.len() as u64;
+                self.cleaner.note_batch(entry.bytes.len() as u64, batch.metered_bytes.into());
+                if step.moved_bytes >= MOVED_BYTES_MAX {
+                    step = self.end_step(step).await?;
+                }
+            }
+            if step.looked_at_bytes >= LOOKED_AT_BYTES_MAX {
+                step = self.end_step(step).await?;
+            }
+        }
+        self.end_step(step).await?;
+        self.metrics.batches_moved(moved_bytes);
+        Ok(Some(moved_bytes))
+    }
+
+    /// The stream of this batch, if it needs it in the frame at `pos`.
+    fn stream_that_needs(&self, pos: LogPos, batch: &Batch<'_>) -> Option<Rc<Stream>> {
+        let catalog = self.catalog.borrow();
+        let stream = catalog.stream_by_id(batch.place.stream)?;
+        let needs = stream.needs(batch.place.first_seq_num, batch.end_seq_num(), pos);
+        needs.then(|| Rc::clone(stream))
+    }
+
+    /// Waits until what was copied is durable, then lets appends go first for a while.
+    async fn end_step(&self, step: Step) -> Result<Step, CleanError> {
+        self.settled(step.ticket).await?;
+        let took_us = self.io.now_us().saturating_sub(step.began_us);
+        if self.inflight_bytes.get() > 0 && !self.segments.is_out_of_space() {
+            let over = self.used_bytes().saturating_sub(self.allowed_bytes());
+            let limit = 2 * RESERVE_SEGMENTS * self.config.log.segment_bytes;
+            let factor_max = u128::from(PAUSE_FACTOR_MAX * took_us);
+            let pause_us = factor_max * u128::from(limit.saturating_sub(over)) / u128::from(limit);
+            self.io.sleep_us(u64::try_from(pause_us).unwrap_or(PAUSE_US).min(PAUSE_US)).await;
+        } else {
+            self.io.sleep_us(IDLE_PAUSE_US).await;
+        }
+        Ok(Step::begin(self.io.now_us()))
+    }
+
+    async fn settled(&self, ticket: u64) -> Result<(), CleanError> {
+        self.durable.wait(ticket).await.map_err(CleanError::Log)
+    }
+
+    /// Waits until the log has room for a copy of so many bytes; false when the disk is full.
+    async fn wait_for_room(&self, bytes: usize) -> bool {
+        while self.check_room_to_move(bytes).is_err() {
+            if self.segments.is_out_of_space() || self.durable.failure().is_some() {
+                return false;
+            }
+            self.io.sleep_us(IDLE_PAUSE_US).await;
+        }
+        true
+    }
+
+    /// Bytes of log from the first segment on that is not cleaned yet.
+    fn used_bytes(&self) -> u64 {
+        self.segments.used_bytes(self.cleaner.cleaned_to.get())
+    }
+
+    /// Bytes of log that are left alone: twice what lives, and the reserve.
+    fn allowed_bytes(&self) -> u64 {
+        let live_bytes = self.cleaner.log_bytes(self.catalog.borrow().usage.stored_bytes());
+        let reserve_bytes = RESERVE_SEGMENTS * self.config.log.segment_bytes;
+        live_bytes.saturating_mul(2).saturating_add(reserve_bytes)
+    }
+
+    fn wants_cleaning(&self) -> bool {
+        let used_bytes = self.used_bytes();
+        used_bytes > self.allowed_bytes() && used_bytes >= self.cleaner.rest_until_bytes.get()
+    }
+
+    /// Asks for the checkpoints that it takes to give up what was cleaned, when that is enough or
+    /// the disk is full.
+    fn release_if_worth_it(&self) {
+        let won = self.cleaner.cleaned_to.get().saturating_sub(self.segments.oldest_epoch());
+        if won >= RELEASE_SEGMENTS || (won > 0 && self.segments.is_out_of_space()) {
+            self.release_soon();
+        }
+    }
+}
+
+/// Work between two pauses.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    began_us: u64,
+    looked_at_bytes: usize,
+    moved_bytes: usize,
+    /// Of the last copy.
+    ticket: u64,
+}
+
+impl Step {
+    fn begin(now_us: u64) -> Self {
+        Self { began_us: now_us, looked_at_bytes: 0, moved_bytes: 0, ticket: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests;
