@@ -34,6 +34,7 @@ use super::door::Progress;
 use super::drain::Drain;
 use super::durable::Durable;
 use super::replay::Replay;
+use super::turns::Turns;
 
 /// Settings of a shard; see `config` for what they mean to an operator.
 #[derive(Debug, Clone, Copy)]
@@ -109,6 +110,7 @@ pub struct Engine<I: Io> {
     release_due: Cell<bool>,
     durable_end: Cell<(LogPos, Chain)>,
     previous_first_epoch: Cell<u64>,
+    checkpoints: Turns<()>,
 }
 
 impl<I: Io> Engine<I> {
@@ -177,6 +179,7 @@ impl<I: Io> Engine<I> {
             release_due: Cell::default(),
             durable_end: (end, recovered.chain).into(),
             previous_first_epoch: 1.into(),
+            checkpoints: Turns::default(),
         })
     }
 
@@ -361,9 +364,12 @@ impl<I: Io> Engine<I> {
     }
 
     /// Writes a checkpoint of what is durable, then gives up segments that hold nothing any more.
+    /// One after the other: the last one, at shutdown, may come while another is under way, and
+    /// each removes the temporary files that it finds.
     ///
     /// * Durable: yes, when it returns.
     pub async fn checkpoint(&self) -> Result<(), IoError> {
+        let _alone = self.checkpoints.take(&()).await;
         let facts = self.checkpoint_facts();
         let builder = self.checkpoint_entries();
         builder.write(&*self.io, self.config.log, facts).await?;
@@ -489,3 +495,6 @@ pub(super) fn json(value: &impl serde::Serialize) -> Vec<u8> {
 pub(super) fn names(record: &StreamRecord) -> Option<(BasinName, StreamName)> {
     Some((BasinName::new(&record.basin).ok()?, StreamName::new(&record.name).ok()?))
 }
+
+#[cfg(test)]
+mod tests;
