@@ -9,10 +9,9 @@ use crate::io::Io;
 use crate::log::entry::{BatchPlace, batch_bytes_max, metadata_bytes};
 use crate::types::{Ack, AppendInput, Command, PartialStreamConfig, Refusal, StreamPosition};
 
-/// Log bytes kept free on a full disk for what gives room back: trims and deletions.
+/// Log bytes kept free on a full disk for what gives room back: trims and deletions. No more than
+/// a quarter of a segment: room for one is all that an empty log may count on.
 const RESERVE_BYTES: u64 = 2 * 1024 * 1024;
-/// Of these, what trims leave to deletions.
-const DELETIONS_RESERVE_BYTES: u64 = 1024 * 1024;
 /// What a trim by retention takes in the log.
 const TRIM_BYTES: usize = metadata_bytes(24);
 /// More than a new basin or stream takes in the log.
@@ -106,18 +105,18 @@ impl<I: Io> Engine<I> {
     /// Refuses before any effect when the log might not find room on the disk.
     fn check_room_for(&self, input: &AppendInput) -> Result<(), Refusal> {
         let trims = input.records.iter().all(|r| matches!(r.command, Some(Command::Trim(_))));
-        let reserve = if trims { DELETIONS_RESERVE_BYTES } else { RESERVE_BYTES };
+        let reserve = if trims { self.deletions_reserve_bytes() } else { self.reserve_bytes() };
         self.check_room(batch_bytes_max(input), reserve)
     }
 
     /// Refuses to create a basin or stream when the log might not find room on the disk.
     pub(super) fn check_room_to_create(&self) -> Result<(), Refusal> {
-        self.check_room(CREATION_BYTES_MAX, RESERVE_BYTES)
+        self.check_room(CREATION_BYTES_MAX, self.reserve_bytes())
     }
 
     /// Refuses to log what retention trims when the log might not find room on the disk.
     pub(super) fn check_room_to_trim(&self) -> Result<(), Refusal> {
-        self.check_room(TRIM_BYTES, DELETIONS_RESERVE_BYTES)
+        self.check_room(TRIM_BYTES, self.deletions_reserve_bytes())
     }
 
     /// Refuses to copy a batch to the log's end when the log might not find room on the disk.
@@ -127,7 +126,16 @@ impl<I: Io> Engine<I> {
 
     /// Refuses to save usage counters when the log might not find room on the disk.
     pub(super) fn check_room_for_usage(&self, bytes: usize) -> Result<(), Refusal> {
-        self.check_room(bytes, RESERVE_BYTES)
+        self.check_room(bytes, self.reserve_bytes())
+    }
+
+    fn reserve_bytes(&self) -> u64 {
+        RESERVE_BYTES.min(self.config.log.segment_bytes / 4)
+    }
+
+    /// Of the reserve, what trims leave to deletions.
+    fn deletions_reserve_bytes(&self) -> u64 {
+        self.reserve_bytes() / 2
     }
 
     fn check_room(&self, bytes: usize, reserve: u64) -> Result<(), Refusal> {
