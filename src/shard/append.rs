@@ -121,7 +121,7 @@ impl<I: Io> Engine<I> {
 
     /// Refuses to copy a batch to the log's end when the log might not find room on the disk.
     pub(super) fn check_room_to_move(&self, bytes: usize) -> Result<(), Refusal> {
-        self.check_room(bytes, DELETIONS_RESERVE_BYTES)
+        self.check_room(bytes, self.deletions_reserve_bytes())
     }
 
     /// Refuses to save usage counters when the log might not find room on the disk.
