@@ -49,6 +49,11 @@ pub struct Given {
     #[arg(long, env = "THALWEG_READ_WINDOW_BYTES", value_name = "BYTES")]
     pub read_window_bytes: Option<usize>,
 
+    /// Bytes of older log, as read from the disk, kept in memory for readers, in the whole server:
+    /// divided evenly over its shards [default: 67108864 (64 MiB)]
+    #[arg(long, env = "THALWEG_READ_CACHE_BYTES", value_name = "BYTES")]
+    pub read_cache_bytes: Option<usize>,
+
     /// Bytes of log after which a shard writes a checkpoint: bounds how much a restart reads
     /// [default: 134217728 (128 MiB); at least 1 MiB]
     #[arg(long, env = "THALWEG_CHECKPOINT_BYTES", value_name = "BYTES")]
@@ -100,6 +105,8 @@ pub struct Settings {
     pub append_inflight_bytes: u64,
     /// Bytes of recent log kept for readers, whole server.
     pub read_window_bytes: usize,
+    /// Bytes of older log kept for readers, whole server.
+    pub read_cache_bytes: usize,
     /// Bytes of log between checkpoints.
     pub checkpoint_bytes: u64,
     /// Most connections.
@@ -158,6 +165,7 @@ impl Given {
             standard_wait_us: self.standard_wait_us.or(other.standard_wait_us),
             append_inflight_bytes: self.append_inflight_bytes.or(other.append_inflight_bytes),
             read_window_bytes: self.read_window_bytes.or(other.read_window_bytes),
+            read_cache_bytes: self.read_cache_bytes.or(other.read_cache_bytes),
             checkpoint_bytes: self.checkpoint_bytes.or(other.checkpoint_bytes),
             connections_max: self.connections_max.or(other.connections_max),
             idle_secs: self.idle_secs.or(other.idle_secs),
@@ -183,6 +191,7 @@ impl Settings {
             standard_wait_us: given.standard_wait_us.unwrap_or(20_000),
             append_inflight_bytes: given.append_inflight_bytes.unwrap_or(128 * MIB),
             read_window_bytes: given.read_window_bytes.unwrap_or(128 * 1024 * 1024),
+            read_cache_bytes: given.read_cache_bytes.unwrap_or(64 * 1024 * 1024),
             checkpoint_bytes: given.checkpoint_bytes.unwrap_or(128 * MIB),
             connections_max: given.connections_max.unwrap_or(10_000),
             idle_secs: given.idle_secs.unwrap_or(300),

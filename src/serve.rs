@@ -16,6 +16,7 @@ use crate::http1::Limits;
 use crate::http2;
 use crate::io::memory::keep_freed_memory;
 use crate::log::group::Policy;
+use crate::log::reader::ReadMemory;
 use crate::shard::engine::EngineConfig;
 use crate::shard::server::{ConnectionSettings, Report, Server, ServerSettings};
 use crate::types::refusal::chain;
@@ -126,7 +127,10 @@ fn plan(settings: &Settings, directory: &DataDirectory, cpus: &[usize]) -> Serve
                 standard_bytes_enough: STANDARD_BYTES_ENOUGH,
             },
             inflight_bytes_max: settings.append_inflight_bytes / per_shard,
-            window_bytes_max: settings.read_window_bytes / usize::from(shards),
+            read_memory: ReadMemory {
+                window_bytes_max: settings.read_window_bytes / usize::from(shards),
+                cache_bytes_max: settings.read_cache_bytes / usize::from(shards),
+            },
             checkpoint_bytes: settings.checkpoint_bytes,
             usage_flush_us: settings.usage_flush_ms * 1000,
         },

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use glommio::GlommioError;
-use glommio::io::{Directory, DmaBuffer, DmaFile, OpenOptions};
+use glommio::io::{Directory, DmaBuffer, DmaFile, OpenOptions, ReadResult};
 
 use super::{BLOCK_BYTES, Buffer, Clock, Disk, Extent, IoError, IoResult, LogFile, Rng};
 
@@ -93,6 +93,16 @@ impl Buffer for DmaBuffer {
     }
 }
 
+/// What was read, in the memory that the device put it into.
+#[derive(Debug)]
+pub struct GlommioRead(ReadResult);
+
+impl AsRef<[u8]> for GlommioRead {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// A file opened through glommio with `O_DIRECT`.
 #[derive(Debug)]
 pub struct GlommioFile {
@@ -104,6 +114,7 @@ pub struct GlommioFile {
 
 impl LogFile for GlommioFile {
     type Buf = DmaBuffer;
+    type Read = GlommioRead;
 
     fn name(&self) -> &str {
         &self.name
@@ -139,16 +150,14 @@ impl LogFile for GlommioFile {
         Ok(())
     }
 
-    async fn read_at(&self, extent: Extent) -> IoResult<DmaBuffer> {
+    async fn read_at(&self, extent: Extent) -> IoResult<GlommioRead> {
         let fail = |source| GlommioIo::fail("read", &self.name, extent, source);
         let read = self.file.read_at_aligned(extent.offset_bytes, extent.len_bytes).await;
         let read = read.map_err(|e| fail(cause(e)))?;
         if read.len() < extent.len_bytes {
             return Err(fail(std::io::ErrorKind::UnexpectedEof.into()));
         }
-        let mut buf = self.file.alloc_dma_buffer(extent.len_bytes);
-        buf.as_bytes_mut().copy_from_slice(&read);
-        Ok(buf)
+        Ok(GlommioRead(read))
     }
 
     async fn sync(&self) -> IoResult<()> {
@@ -283,10 +292,10 @@ mod tests {
             file.write_at(Rc::new(buf), BLOCK_BYTES as u64).await.unwrap();
             // Alone: a read that also meets unwritten space is not polled for.
             let extent = Extent { offset_bytes: BLOCK_BYTES as u64, len_bytes: BLOCK_BYTES };
-            assert_eq!(file.read_at(extent).await.unwrap().as_bytes(), [7; BLOCK_BYTES]);
+            assert_eq!(file.read_at(extent).await.unwrap().as_ref(), [7; BLOCK_BYTES]);
             let extent = Extent { offset_bytes: 0, len_bytes: 3 * BLOCK_BYTES };
             let read = file.read_at(extent).await.unwrap();
-            let (zeros, rest) = read.as_bytes().split_at(BLOCK_BYTES);
+            let (zeros, rest) = read.as_ref().split_at(BLOCK_BYTES);
             let (sevens, more_zeros) = rest.split_at(BLOCK_BYTES);
             assert!(zeros.iter().chain(more_zeros).all(|b| *b == 0));
             assert!(sevens.iter().all(|b| *b == 7));
@@ -305,7 +314,7 @@ mod tests {
             let io = GlommioIo::read_only(outer.path());
             let file = io.open("a").await.unwrap();
             let extent = Extent { offset_bytes: 0, len_bytes: BLOCK_BYTES };
-            assert_eq!(file.read_at(extent).await.unwrap().as_bytes(), [1; BLOCK_BYTES]);
+            assert_eq!(file.read_at(extent).await.unwrap().as_ref(), [1; BLOCK_BYTES]);
             let mut buf = io.alloc(BLOCK_BYTES);
             buf.as_mut().fill(0);
             assert!(file.write_at(Rc::new(buf), 0).await.is_err());

@@ -13,6 +13,7 @@
 pub mod glommio;
 pub mod memory;
 pub mod notify;
+pub mod permits;
 pub mod sim;
 pub mod socket;
 
@@ -46,6 +47,16 @@ impl IoError {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         matches!(self.source.kind(), StorageFull | QuotaExceeded)
     }
+
+    /// The same error once more, for another one who waited for the same operation.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        let source = match self.source.raw_os_error() {
+            Some(code) => std::io::Error::from_raw_os_error(code),
+            None => std::io::Error::new(self.source.kind(), self.source.to_string()),
+        };
+        Self { file: self.file.clone(), source, ..*self }
+    }
 }
 
 /// Result of an operation at the seam.
@@ -71,6 +82,8 @@ pub struct Extent {
 pub trait LogFile: 'static {
     /// The disk's buffers.
     type Buf: Buffer;
+    /// Bytes as the disk returns them: nobody writes to them any more.
+    type Read: AsRef<[u8]> + 'static;
 
     /// The file's name inside its directory.
     fn name(&self) -> &str;
@@ -85,7 +98,9 @@ pub trait LogFile: 'static {
     /// Reads exactly `extent`.
     ///
     /// * Errors: `UnexpectedEof` when the file ends before it.
-    fn read_at(&self, extent: Extent) -> impl Future<Output = IoResult<Self::Buf>>;
+    /// * Cancel: the disk may go on reading, into memory of its own. Polled once, it is under way,
+    ///   and goes on while nobody polls.
+    fn read_at(&self, extent: Extent) -> impl Future<Output = IoResult<Self::Read>>;
 
     /// Makes durable every write that completed before this call.
     ///

@@ -4,19 +4,23 @@
 //! * `group` decides, purely, what shares a sync; `writer` obeys and says what is durable.
 //! * `segment` is one file, `segments` all of a shard's: zeros ahead, a spare, recycling.
 //! * `recovery` opens a log: `scan` finds its end and tells a torn tail from damage.
-//! * `index` says where a stream's records lie, `reader` reads them back, checked again; `frames`
-//!   walks through a whole segment.
+//! * `index` says where a stream's records lie, `reader` reads them back, checked again: old ones
+//!   in a `chunk` at a time, shared by `loads` and kept by `cache`. `frames` walks through a whole
+//!   segment.
 //!
 //! Generic over `io`: nothing here names glommio, and nothing knows what a stream's rules are.
 
 #![forbid(unsafe_code)]
 
+pub mod cache;
 pub mod checkpoint;
+pub mod chunk;
 pub mod entry;
 pub mod format;
 pub mod frames;
 pub mod group;
 pub mod index;
+pub mod loads;
 pub mod reader;
 pub mod recovery;
 pub mod scan;

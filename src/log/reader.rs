@@ -1,21 +1,30 @@
 //! Reads frames back: from memory while they are recent, from the disk after that.
 //!
-//! Recent frames are the very buffers that were written, shared; a bounded window of them serves
-//! everyone who follows. What comes from the disk is checked again before it is believed.
+//! * Recent frames are the very buffers that were written, shared; a bounded window of them serves
+//!   everyone who follows.
+//! * Older ones come from the disk in chunks (`chunk`), which are shared (`loads`) and kept for a
+//!   while (`cache`). What comes from the disk is checked before it is believed.
+//! * Whoever comes to a new place reads a little; whoever comes from the place before it, as the
+//!   cache remembers, goes through the log: whole chunks are read then, and the next ones ahead.
+//!   So when more go through the log than the cache has room for, they read little again.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::format::{FRAME_HEADER_BYTES, FormatError, FrameHeader, payload_of};
-use super::index::{IndexEntry, SPAN_BYTES};
+use futures_util::future;
+
+use super::chunk::{CHUNK_BYTES, Chunk, Place, SMALL_BYTES, Shape};
+use super::format::{FRAME_HEADER_BYTES, FormatError, FrameHeader, frame_bytes};
+use super::index::IndexEntry;
+use super::loads::{Loads, ReadCounts, Wanted};
 use super::segment::{LogFacts, Segment};
 use super::segments::Segments;
-use crate::io::{BLOCK_BYTES, Clock, Disk, Extent, IoError, LogFile};
+use crate::io::{BLOCK_BYTES, Clock, Disk, IoError, LogFile};
 use crate::types::LogPos;
 
-/// Bytes read from the disk at a time: a span and most of the frame that crosses its end.
-const READ_BYTES: usize = 2 * SPAN_BYTES as usize;
+/// How many chunks are read ahead of one who goes through the log.
+const AHEAD_CHUNKS: u32 = 2;
 
 /// Why a frame cannot be read back.
 #[derive(Debug, thiserror::Error)]
@@ -39,26 +48,36 @@ pub enum ReadError {
 }
 
 /// A frame read back.
-#[derive(Debug)]
-pub struct ReadFrame<B> {
+pub struct ReadFrame {
     /// Where it lies.
     pub pos: LogPos,
-    buf: Rc<B>,
+    bytes: Rc<dyn AsRef<[u8]>>,
     start: usize,
     payload_bytes: usize,
 }
 
-impl<B: AsRef<[u8]>> ReadFrame<B> {
+impl ReadFrame {
     /// Its entries' bytes.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         let start = self.start + FRAME_HEADER_BYTES;
-        &self.buf.as_ref().as_ref()[start..start + self.payload_bytes]
+        &(*self.bytes).as_ref()[start..start + self.payload_bytes]
     }
+}
+
+/// How much memory a reader may hold on to.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadMemory {
+    /// Most bytes of recent frames.
+    pub window_bytes_max: usize,
+    /// Most bytes of what was read from the disk.
+    pub cache_bytes_max: usize,
 }
 
 /// Recent frames by place, each with the memory that it holds on to, in bytes.
 type Window<B> = BTreeMap<LogPos, (Rc<B>, usize)>;
+/// A chunk of a disk.
+type ChunkOf<D> = Rc<Chunk<<<D as Disk>::File as LogFile>::Read>>;
 
 /// Reads one shard's log. All methods take `&self`: borrows end before any await.
 pub struct Reader<D: Disk> {
@@ -68,24 +87,47 @@ pub struct Reader<D: Disk> {
     window_bytes: Cell<usize>,
     window_bytes_max: usize,
     durable_end: Cell<LogPos>,
+    loads: Loads<D>,
+}
+
+/// A walk through the frames of a span.
+struct Walk<'a, D: Disk> {
+    segment: &'a Rc<Segment<D::File>>,
+    /// Whether who reads here comes from the place before.
+    goes_through: bool,
+    /// The chunk that the last frame was in.
+    chunk: Option<ChunkOf<D>>,
 }
 
 impl<D: Disk + Clock> Reader<D> {
-    /// A reader with an empty window; `durable_end` is where the log ends.
+    /// A reader that holds nothing yet; `durable_end` is where the log ends.
     pub fn new(
         facts: LogFacts,
         segments: Rc<Segments<D>>,
-        window_bytes_max: usize,
+        memory: ReadMemory,
         durable_end: LogPos,
     ) -> Self {
         Self {
             facts,
+            loads: Loads::new(Rc::clone(&segments), memory.cache_bytes_max),
             segments,
             window: RefCell::default(),
             window_bytes: Cell::default(),
-            window_bytes_max,
+            window_bytes_max: memory.window_bytes_max,
             durable_end: durable_end.into(),
         }
+    }
+
+    /// What reading from the disk has cost since the start.
+    #[must_use]
+    pub fn counts(&self) -> ReadCounts {
+        self.loads.counts()
+    }
+
+    /// What is kept of what was read from the disk, in bytes.
+    #[must_use]
+    pub fn cached_bytes(&self) -> usize {
+        self.loads.cached_bytes()
     }
 
     /// Keeps a frame that just became durable, and forgets the oldest ones beyond the bound.
@@ -113,26 +155,47 @@ impl<D: Disk + Clock> Reader<D> {
     /// The durable frames in the span of an index entry, in order.
     ///
     /// * Errors: [`ReadError`]; what was read before the damaged frame is lost to this call.
-    /// * Cost: at most three reads of the disk, none while the span is in the window.
-    pub async fn span(&self, entry: IndexEntry) -> Result<Vec<ReadFrame<D::Buf>>, ReadError> {
+    /// * Cost: nothing is read while the span is in memory. Otherwise one read of the disk, two
+    ///   when a frame that begins in the span ends far outside; more for frames that are longer
+    ///   than a chunk. Frames that cross chunks are copied.
+    pub async fn span(&self, entry: IndexEntry) -> Result<Vec<ReadFrame>, ReadError> {
         let mut frames = Vec::new();
         let mut pos = entry.pos;
         let segment = self.segments.get(pos.segment).ok_or(ReadError::Released(pos.segment))?;
-        let mut chunk: Option<(u32, Rc<D::Buf>)> = None;
-        let in_segment =
-            |pos: LogPos| u64::from(pos.offset_bytes) + BLOCK_BYTES as u64 <= segment.bytes;
-        while entry.spans(pos) && pos < self.durable_end.get() && in_segment(pos) {
+        let goes_through = self.is_next(pos);
+        let mut walk = Walk { segment: &segment, goes_through, chunk: None };
+        while entry.spans(pos)
+            && u64::from(pos.offset_bytes) + BLOCK_BYTES as u64 <= self.end_bytes(&segment)
+        {
             let remembered = self.window.borrow().get(&pos).map(|(buf, _)| Rc::clone(buf));
             let frame = match remembered {
                 Some(buf) => Some(self.remembered(&segment, pos, buf)?),
-                None => self.fetch(&segment, pos, &mut chunk).await?,
+                None => self.fetch(&mut walk, pos).await?,
             };
             let Some(frame) = frame else { break };
-            let len = super::format::frame_bytes(frame.payload_bytes);
+            let len = frame_bytes(frame.payload_bytes);
             pos.offset_bytes += u32::try_from(len).expect("bounded by the format");
             frames.push(frame);
         }
         Ok(frames)
+    }
+
+    /// Whether memory holds the place before `pos`, so that whoever reads there most likely came
+    /// from it.
+    fn is_next(&self, pos: LogPos) -> bool {
+        let before = pos.offset_bytes.checked_sub(BLOCK_BYTES as u32);
+        before.is_some_and(|offset_bytes| self.loads.holds(LogPos { offset_bytes, ..pos }))
+    }
+
+    /// Where what is durable ends in a segment, in bytes: nothing beyond may be read, since it may
+    /// change.
+    fn end_bytes(&self, segment: &Segment<D::File>) -> u64 {
+        let end = self.durable_end.get();
+        match segment.epoch.cmp(&end.segment) {
+            std::cmp::Ordering::Less => segment.bytes,
+            std::cmp::Ordering::Equal => u64::from(end.offset_bytes),
+            std::cmp::Ordering::Greater => 0,
+        }
     }
 
     /// A frame as it was written: its bytes never left our memory, so its payload is not checked.
@@ -141,71 +204,145 @@ impl<D: Disk + Clock> Reader<D> {
         segment: &Segment<D::File>,
         pos: LogPos,
         buf: Rc<D::Buf>,
-    ) -> Result<ReadFrame<D::Buf>, ReadError> {
-        let decoded = FrameHeader::decode(buf.as_ref().as_ref(), self.facts.salt());
+    ) -> Result<ReadFrame, ReadError> {
+        let decoded = FrameHeader::decode((*buf).as_ref(), self.facts.salt());
         let (header, _) = decoded.map_err(|reason| damaged(segment, pos, reason))?;
         debug_assert_eq!(header.epoch, pos.segment);
         let payload_bytes = header.payload_bytes as usize;
-        Ok(ReadFrame { pos, buf, start: 0, payload_bytes })
+        Ok(ReadFrame { pos, bytes: buf, start: 0, payload_bytes })
     }
 
-    /// Reads the frame at `pos`, from `chunk` if it is in there.
+    /// The frame at `pos`, which must lie before the durable end; `None` when there is none.
     async fn fetch(
         &self,
-        segment: &Segment<D::File>,
+        walk: &mut Walk<'_, D>,
         pos: LogPos,
-        chunk: &mut Option<(u32, Rc<D::Buf>)>,
-    ) -> Result<Option<ReadFrame<D::Buf>>, ReadError> {
-        let mut want = FRAME_HEADER_BYTES;
-        loop {
-            let hit = chunk.as_ref().and_then(|(start, buf)| {
-                let offset = pos.offset_bytes.checked_sub(*start)? as usize;
-                let bytes = buf.as_ref().as_ref().len();
-                (offset + want <= bytes).then(|| (offset, Rc::clone(buf)))
-            });
-            let Some((offset, buf)) = hit else {
-                let left = segment.bytes - u64::from(pos.offset_bytes);
-                let left = usize::try_from(left).expect("segments are at most 4 GiB");
-                let len_bytes = want.next_multiple_of(READ_BYTES).min(left);
-                let offset_bytes = u64::from(pos.offset_bytes);
-                let read = segment.file.read_at(Extent { offset_bytes, len_bytes }).await?;
-                *chunk = Some((pos.offset_bytes, Rc::new(read)));
-                continue;
-            };
-            let bytes = &buf.as_ref().as_ref()[offset..];
-            let Ok((header, _)) = FrameHeader::decode(bytes, self.facts.salt()) else {
-                return Ok(None); // the writer rolled here
-            };
-            if header.epoch != pos.segment {
-                return Ok(None); // a frame of the file's former life
+    ) -> Result<Option<ReadFrame>, ReadError> {
+        let segment = walk.segment;
+        let before = walk.chunk.take();
+        let here = before.as_ref().filter(|chunk| chunk.offset_of(pos, BLOCK_BYTES).is_some());
+        let chunk = match here {
+            Some(chunk) => Rc::clone(chunk),
+            None => {
+                walk.goes_through |= before.is_some_and(|c| c.place.shape == Shape::Whole);
+                self.chunk(walk, pos, BLOCK_BYTES).await?
             }
-            if bytes.len() < header.frame_bytes() {
-                want = header.frame_bytes();
-                if u64::from(pos.offset_bytes) + want as u64 > segment.bytes {
-                    return Err(damaged(segment, pos, FormatError::Length));
-                }
-                continue;
+        };
+        let offset = chunk.offset_of(pos, BLOCK_BYTES);
+        let offset = offset.ok_or_else(|| damaged(segment, pos, FormatError::Length))?;
+        let bytes = &(*chunk).as_ref()[offset..];
+        let header = match FrameHeader::decode(bytes, self.facts.salt()) {
+            Ok((header, _)) if header.epoch == pos.segment => header,
+            // The writer rolled here, and what is left is of the file's former life.
+            _ => return Ok(None),
+        };
+        let (len, cut) = (header.frame_bytes(), bytes.len() < header.frame_bytes());
+        if u64::from(pos.offset_bytes) + len as u64 > self.end_bytes(segment) {
+            return Err(damaged(segment, pos, FormatError::Length));
+        }
+        let frame = if !cut {
+            walk.chunk = Some(Rc::clone(&chunk));
+            frame_of::<D>(segment, pos, chunk, &header)
+        } else if !walk.goes_through && len <= CHUNK_BYTES as usize {
+            let chunk = self.chunk(walk, pos, len).await?;
+            walk.chunk = Some(Rc::clone(&chunk));
+            frame_of::<D>(segment, pos, chunk, &header)
+        } else {
+            self.joined(walk, pos, &header).await
+        };
+        frame.map(Some)
+    }
+
+    /// A chunk that holds `pos..pos + len_bytes`, at most a chunk's length, or as much of that as
+    /// its shape allows.
+    async fn chunk(
+        &self,
+        walk: &Walk<'_, D>,
+        pos: LogPos,
+        len_bytes: usize,
+    ) -> Result<ChunkOf<D>, ReadError> {
+        let whole = Place::whole(pos);
+        if let Some(chunk) = self.loads.cached(pos, len_bytes) {
+            if chunk.place.shape == Shape::Whole && chunk.is_first_entry() {
+                self.read_ahead(walk.segment, whole);
             }
-            return self.whole(segment, pos, buf, offset);
+            return Ok(chunk);
+        }
+        let end_bytes = self.end_bytes(walk.segment);
+        let whole_len = usize::try_from(end_bytes - u64::from(whole.start.offset_bytes))
+            .map_or(CHUNK_BYTES as usize, |len| len.min(CHUNK_BYTES as usize));
+        let in_whole = (pos.offset_bytes - whole.start.offset_bytes) as usize + len_bytes;
+        let under_way = in_whole <= whole_len && self.loads.is_under_way(whole, whole_len);
+        let (place, end_bytes) = if walk.goes_through || under_way {
+            self.read_ahead(walk.segment, whole);
+            (whole, end_bytes)
+        } else {
+            let small = len_bytes.next_multiple_of(SMALL_BYTES as usize) as u64;
+            (Place::small(pos), end_bytes.min(u64::from(pos.offset_bytes) + small))
+        };
+        let wanted = Wanted { segment: walk.segment, place, end_bytes };
+        Ok(self.loads.load(wanted).await?)
+    }
+
+    /// Begins to read what comes after a whole chunk, as far as it is not in the window.
+    fn read_ahead(&self, segment: &Rc<Segment<D::File>>, from: Place) {
+        let end_bytes = self.end_bytes(segment);
+        for place in (1..=AHEAD_CHUNKS).filter_map(|count| from.ahead(count)) {
+            let recent = self.window.borrow().keys().next().is_some_and(|pos| *pos <= place.start);
+            if recent {
+                break;
+            }
+            self.loads.load_ahead(Wanted { segment, place, end_bytes });
         }
     }
 
-    fn whole(
+    /// Puts a frame together that does not lie in one chunk, out of all that it lies in.
+    async fn joined(
         &self,
-        segment: &Segment<D::File>,
+        walk: &Walk<'_, D>,
         pos: LogPos,
-        buf: Rc<D::Buf>,
-        start: usize,
-    ) -> Result<Option<ReadFrame<D::Buf>>, ReadError> {
-        let bytes = &buf.as_ref().as_ref()[start..];
-        let damaged = |reason| damaged(segment, pos, reason);
-        let (header, _) = FrameHeader::decode(bytes, self.facts.salt()).map_err(damaged)?;
-        if header.epoch != pos.segment {
-            return Ok(None); // a frame of the file's former life
+        header: &FrameHeader,
+    ) -> Result<ReadFrame, ReadError> {
+        let whole = Walk { goes_through: true, chunk: None, segment: walk.segment };
+        let end = u64::from(pos.offset_bytes) + header.frame_bytes() as u64;
+        let part = async |start: LogPos, len: usize| {
+            let chunk = self.chunk(&whole, start, len).await?;
+            let offset = chunk.offset_of(start, len);
+            let offset = offset.ok_or_else(|| damaged(walk.segment, pos, FormatError::Length))?;
+            Ok::<_, ReadError>((chunk, offset..offset + len))
+        };
+        let mut parts = Vec::new();
+        let mut start = u64::from(pos.offset_bytes);
+        while start < end {
+            let next = ((start / u64::from(CHUNK_BYTES) + 1) * u64::from(CHUNK_BYTES)).min(end);
+            let offset_bytes = u32::try_from(start).expect("segments are at most 4 GiB");
+            let len = usize::try_from(next - start).expect("at most a chunk");
+            parts.push(part(LogPos { offset_bytes, ..pos }, len));
+            start = next;
         }
-        let payload_bytes = payload_of(&header, bytes).map_err(damaged)?.len();
-        Ok(Some(ReadFrame { pos, buf, start, payload_bytes }))
+        let mut bytes = Vec::with_capacity(header.frame_bytes());
+        for (chunk, range) in future::try_join_all(parts).await? {
+            bytes.extend_from_slice(&(*chunk).as_ref()[range]);
+        }
+        super::format::payload_of(header, &bytes)
+            .map_err(|reason| damaged(walk.segment, pos, reason))?;
+        let payload_bytes = header.payload_bytes as usize;
+        Ok(ReadFrame { pos, bytes: Rc::new(bytes), start: 0, payload_bytes })
     }
+}
+
+/// The frame at `pos` out of a chunk that holds all of it.
+fn frame_of<D: Disk>(
+    segment: &Segment<D::File>,
+    pos: LogPos,
+    chunk: ChunkOf<D>,
+    header: &FrameHeader,
+) -> Result<ReadFrame, ReadError> {
+    let damaged = |reason| damaged(segment, pos, reason);
+    let start = chunk.offset_of(pos, header.frame_bytes());
+    let start = start.ok_or_else(|| damaged(FormatError::Length))?;
+    chunk.check(start, header).map_err(damaged)?;
+    Ok(ReadFrame { pos, bytes: chunk, start, payload_bytes: header.payload_bytes as usize })
 }
 
 /// The error of a frame in a segment that is not what was written.

@@ -18,7 +18,7 @@ use super::format::{
 };
 use super::segment::Segment;
 use super::writer::Chain;
-use crate::io::{BLOCK_BYTES, Buffer, Disk, Extent, IoError, LogFile};
+use crate::io::{BLOCK_BYTES, Disk, Extent, IoError, LogFile};
 use crate::types::{LogPos, StreamId};
 
 /// Bytes read at a time.
@@ -304,13 +304,10 @@ fn damaged(file: &str, pos: LogPos, chain: Chain, reason: FormatError, frame: &[
 pub(super) struct Window<'s, F: LogFile> {
     segment: &'s Segment<F>,
     start: u64,
-    buf: Option<F::Buf>,
+    buf: Option<F::Read>,
 }
 
-impl<'s, F: LogFile> Window<'s, F>
-where
-    F::Buf: Buffer,
-{
+impl<'s, F: LogFile> Window<'s, F> {
     pub(super) fn new(segment: &'s Segment<F>) -> Self {
         Self { segment, start: 0, buf: None }
     }

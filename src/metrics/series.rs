@@ -169,6 +169,22 @@ pub(super) fn put_storage(families: &mut Families, total: &Snapshot, shards: &[(
         "Bytes of log copied to its end so that old segments can go.",
         each("shard", shards, |shard| shard.moved_bytes),
     );
+    let counts = |of: fn(&Snapshot) -> u64| each("shard", shards, of);
+    families.counter(
+        "thalweg_log_reads_total",
+        "Reads of the disk for readers.",
+        counts(|shard| shard.log_reads),
+    );
+    families.counter(
+        "thalweg_log_read_bytes_total",
+        "Bytes read from the disk for readers.",
+        counts(|shard| shard.log_read_bytes),
+    );
+    families.counter(
+        "thalweg_read_cache_hits_total",
+        "Times that a part of the log was in the cache, or on its way, when a reader came.",
+        counts(|shard| shard.read_cache_hits),
+    );
     for (name, help, value) in [
         ("thalweg_read_records_total", "Records handed to readers.", total.records_read),
         ("thalweg_read_bytes_total", "Metered bytes handed to readers.", total.read_bytes),

@@ -123,6 +123,14 @@ impl Metrics {
         add(&mut self.state.borrow_mut().moved_bytes, bytes);
     }
 
+    /// The log was read from the disk so many times, for so many bytes, and found in the cache so
+    /// many times instead, since the start.
+    pub fn set_log_reads(&self, reads: u64, bytes: u64, cache_hits: u64) {
+        let mut state = self.state.borrow_mut();
+        (state.log_reads, state.log_read_bytes) = (reads, bytes);
+        state.read_cache_hits = cache_hits;
+    }
+
     /// A segment was taken into use again.
     pub fn segment_recycled(&self) {
         add(&mut self.state.borrow_mut().segments_recycled, 1);

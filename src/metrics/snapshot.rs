@@ -118,6 +118,12 @@ pub struct Snapshot {
     pub segments_cleaned: u64,
     /// Bytes of batches that it copied.
     pub moved_bytes: u64,
+    /// Reads of the disk for readers.
+    pub log_reads: u64,
+    /// Bytes of those.
+    pub log_read_bytes: u64,
+    /// Times that a part of the log was in the cache, or on its way, when a reader came.
+    pub read_cache_hits: u64,
     /// Records handed to readers.
     pub records_read: u64,
     /// Metered bytes of those records.
@@ -151,6 +157,9 @@ impl Default for Snapshot {
             segments_recycled: 0,
             segments_cleaned: 0,
             moved_bytes: 0,
+            log_reads: 0,
+            log_read_bytes: 0,
+            read_cache_hits: 0,
             records_read: 0,
             read_bytes: 0,
             reads_damaged: 0,
@@ -191,6 +200,9 @@ impl Snapshot {
         add(&mut self.segments_recycled, other.segments_recycled);
         add(&mut self.segments_cleaned, other.segments_cleaned);
         add(&mut self.moved_bytes, other.moved_bytes);
+        add(&mut self.log_reads, other.log_reads);
+        add(&mut self.log_read_bytes, other.log_read_bytes);
+        add(&mut self.read_cache_hits, other.read_cache_hits);
         add(&mut self.records_read, other.records_read);
         add(&mut self.read_bytes, other.read_bytes);
         add(&mut self.reads_damaged, other.reads_damaged);

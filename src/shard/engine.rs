@@ -17,7 +17,7 @@ use crate::io::{Io, IoError};
 use crate::log::checkpoint::{CheckpointBuilder, CheckpointFacts};
 use crate::log::entry::{BATCH_HEADER_BYTES, Kind, Trimmed};
 use crate::log::index::MovedBatch;
-use crate::log::reader::Reader;
+use crate::log::reader::{ReadMemory, Reader};
 use crate::log::recovery::{Recovered, RecoveryError, recover};
 use crate::log::segment::LogFacts;
 use crate::log::segments::Segments;
@@ -45,8 +45,8 @@ pub struct EngineConfig {
     pub policy: crate::log::group::Policy,
     /// Most record bytes accepted and not yet durable; more wait.
     pub inflight_bytes_max: u64,
-    /// Most bytes of recent frames kept for readers.
-    pub window_bytes_max: usize,
+    /// What is kept of the log for readers.
+    pub read_memory: ReadMemory,
     /// Bytes of log after which a checkpoint is written.
     pub checkpoint_bytes: u64,
     /// How often usage counters are saved while they change, in microseconds.
@@ -151,7 +151,7 @@ impl<I: Io> Engine<I> {
             took_ms = (io.now_us() - started_us) / 1000,
             "log recovered"
         );
-        let reader = Reader::new(config.log, Rc::clone(&segments), config.window_bytes_max, end);
+        let reader = Reader::new(config.log, Rc::clone(&segments), config.read_memory, end);
         let writer = Writer::new(
             Rc::clone(&io),
             config.log,
@@ -465,6 +465,8 @@ impl<I: Io> Engine<I> {
         self.metrics.set_inflight_bytes(self.inflight_bytes.get());
         self.metrics.set_streams_open(self.catalog.borrow().stream_count() as u64);
         self.metrics.set_segment_files(self.segments.file_count() as u64);
+        let read = self.reader.counts();
+        self.metrics.set_log_reads(read.reads, read.read_bytes, read.cache_hits);
         self.metrics.snapshot()
     }
 

@@ -7,6 +7,7 @@ use super::engine::{Engine, EngineConfig};
 use crate::api::response::Provision;
 use crate::io::sim::{SimIo, SimRuntime};
 use crate::log::group::Policy;
+use crate::log::reader::ReadMemory;
 use crate::log::segment::LogFacts;
 use crate::types::config::Change;
 use crate::types::{
@@ -19,7 +20,7 @@ const CONFIG: EngineConfig = EngineConfig {
     log: LOG,
     policy: Policy { standard_wait_us_max: 0, standard_bytes_enough: 0 },
     inflight_bytes_max: 1 << 20,
-    window_bytes_max: 1 << 20,
+    read_memory: ReadMemory { window_bytes_max: 1 << 20, cache_bytes_max: 4 << 20 },
     checkpoint_bytes: 1 << 30,
     usage_flush_us: 10_000_000,
 };

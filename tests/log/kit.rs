@@ -13,7 +13,7 @@ use thalweg::log::entry::{Batch, BatchPlace, Entry, Kind};
 use thalweg::log::format::{FormatError, FrameHeader, SEGMENT_HEADER_BYTES};
 use thalweg::log::group::Policy;
 use thalweg::log::index::{Index, IndexEntry};
-use thalweg::log::reader::Reader;
+use thalweg::log::reader::{ReadMemory, Reader};
 use thalweg::log::recovery::{RecoveryError, recover};
 use thalweg::log::scan::Visitor;
 use thalweg::log::segment::LogFacts;
@@ -30,6 +30,10 @@ pub(crate) const FACTS: LogFacts =
 
 /// Never waits: what was appended before a flush is one group.
 pub(crate) const POLICY: Policy = Policy { standard_wait_us_max: 0, standard_bytes_enough: 0 };
+
+/// Little enough that much is read from the disk.
+const READ_MEMORY: ReadMemory =
+    ReadMemory { window_bytes_max: 256 * 1024, cache_bytes_max: 2 * 1024 * 1024 };
 
 /// A record as the model knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,7 +171,7 @@ pub(crate) async fn open_as<I: Io>(io: &Rc<I>, facts: LogFacts) -> Result<Life<I
     }
     Ok(Life {
         io: Rc::clone(io),
-        reader: Reader::new(facts, Rc::clone(&segments), 256 * 1024, end),
+        reader: Reader::new(facts, Rc::clone(&segments), READ_MEMORY, end),
         segments,
         writer,
         index: found.index.clone().into(),

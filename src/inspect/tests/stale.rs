@@ -24,6 +24,7 @@ pub(super) struct StaleFile {
 
 impl LogFile for StaleFile {
     type Buf = DmaBuffer;
+    type Read = Vec<u8>;
 
     fn name(&self) -> &str {
         self.inner.name()
@@ -33,11 +34,11 @@ impl LogFile for StaleFile {
         panic!("inspection does not write");
     }
 
-    async fn read_at(&self, extent: Extent) -> IoResult<DmaBuffer> {
-        let mut buf = self.inner.read_at(extent).await?;
+    async fn read_at(&self, extent: Extent) -> IoResult<Vec<u8>> {
+        let mut buf = self.inner.read_at(extent).await?.as_ref().to_vec();
         let at = self.block.and_then(|b| (b * BLOCK_BYTES as u64).checked_sub(extent.offset_bytes));
         if let Some(at) = at.and_then(|at| usize::try_from(at).ok())
-            && let Some(block) = buf.as_mut().get_mut(at..at + BLOCK_BYTES)
+            && let Some(block) = buf.get_mut(at..at + BLOCK_BYTES)
             && let Some(left) = self.stale_reads.get().checked_sub(1)
         {
             self.stale_reads.set(left);

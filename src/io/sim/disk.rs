@@ -320,6 +320,7 @@ fn offset_of(extent: Extent) -> usize {
 
 impl LogFile for SimFile {
     type Buf = SimBuf;
+    type Read = SimBuf;
 
     fn name(&self) -> &str {
         &self.name

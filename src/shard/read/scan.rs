@@ -96,8 +96,8 @@ fn damaged(pos: LogPos, reason: FormatError) -> ReadError {
 }
 
 /// Goes through the frames of a span.
-fn visit<B: AsRef<[u8]>>(
-    frames: &[ReadFrame<B>],
+fn visit(
+    frames: &[ReadFrame],
     stream: &Stream,
     next: &mut Next,
     each: &mut impl FnMut(&Record<'_>) -> ControlFlow<()>,
