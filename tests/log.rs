@@ -1,7 +1,8 @@
 //! The log's contract, kept on the simulated device and on the real one.
 //!
 //! `contract` says what an undisturbed log does, `recovery` what is mended and what refused,
-//! `faults` what happens when the device fails, `crash` what any power cut leaves intact.
+//! `faults` what happens when the device fails, `crash` what any power cut leaves intact, `reads`
+//! what reading old data costs the disk.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
 
@@ -15,5 +16,7 @@ mod device;
 mod faults;
 #[path = "log/kit.rs"]
 mod kit;
+#[path = "log/reads.rs"]
+mod reads;
 #[path = "log/recovery.rs"]
 mod recovery;

@@ -29,7 +29,7 @@ pub const LOADS_MAX: usize = 8;
 /// Most reads of one shard under way that nobody waits for yet.
 pub const AHEAD_MAX: usize = 8;
 /// A smaller cache would lose what was read ahead before it is wanted, in bytes.
-const AHEAD_CACHE_BYTES_MIN: usize = 4 * CHUNK_BYTES as usize;
+const AHEAD_CACHE_BYTES_MIN: usize = 8 * CHUNK_BYTES as usize;
 
 /// Bytes as the disk returns them.
 type Read<D> = <<D as Disk>::File as LogFile>::Read;
@@ -143,8 +143,13 @@ impl<D: Disk + Clock> Loads<D> {
     /// * Errors: the disk's; the next one who asks has it tried again.
     /// * Cancel: the read goes on for the others who wait for it.
     pub async fn load(&self, wanted: Wanted<'_, D::File>) -> Result<Rc<Chunk<Read<D>>>, IoError> {
-        let joined = self.shared.join(wanted.place, wanted.extent().len_bytes);
-        let load = match joined {
+        let len_bytes = wanted.extent().len_bytes;
+        // It may have come since the caller looked: whatever begins to read ahead takes in what
+        // has been read.
+        if let Some(chunk) = self.cached(wanted.place.start, len_bytes) {
+            return Ok(chunk);
+        }
+        let load = match self.shared.join(wanted.place, len_bytes) {
             Some(load) => {
                 self.shared.count(|counts| counts.cache_hits += 1);
                 load

@@ -33,7 +33,7 @@ pub(crate) const POLICY: Policy = Policy { standard_wait_us_max: 0, standard_byt
 
 /// Little enough that much is read from the disk.
 const READ_MEMORY: ReadMemory =
-    ReadMemory { window_bytes_max: 256 * 1024, cache_bytes_max: 2 * 1024 * 1024 };
+    ReadMemory { window_bytes_max: 256 * 1024, cache_bytes_max: 4 * 1024 * 1024 };
 
 /// A record as the model knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
