@@ -4,6 +4,7 @@
 
 pub mod catalog;
 mod counted;
+pub mod expiry;
 pub mod record;
 pub mod registry;
 pub mod stream;

@@ -57,6 +57,10 @@ pub struct StreamRecord {
     /// epoch, if it did not from the start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_on_empty_since_us: Option<u64>,
+    /// Batches that arrived before this are hidden whatever the age is now, milliseconds since the
+    /// Unix epoch: they were past an earlier one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hidden_before_ms: Option<u64>,
 }
 
 /// A basin or stream that is gone.

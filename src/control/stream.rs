@@ -3,6 +3,7 @@
 use std::cell::{Cell, Ref, RefCell};
 
 use super::counted::Counted;
+use super::expiry::Expiry;
 use super::record::StreamRecord;
 use crate::io::notify::Notify;
 use crate::log::format::{FormatError, u32_at, u64_at};
@@ -50,12 +51,15 @@ pub struct Stream {
     /// Its durable tail moved, or it is being deleted.
     pub changed: Notify,
     pub(super) counted: Counted,
+    pub(super) expiry: Expiry,
 }
 
 impl Stream {
     /// A stream with no records yet.
     #[must_use]
     pub fn new(record: StreamRecord, created_ticket: u64) -> Self {
+        let expiry = Expiry::default();
+        expiry.hide(record.hidden_before_ms.unwrap_or(0));
         Self {
             id: StreamId(record.id),
             class: StorageClass::of(&record.config.storage_class).into(),
@@ -71,6 +75,7 @@ impl Stream {
             gone: Cell::default(),
             changed: Notify::default(),
             counted: Counted::default(),
+            expiry,
         }
     }
 
@@ -88,6 +93,7 @@ impl Stream {
     pub fn set_record(&self, record: StreamRecord) {
         self.class.set(StorageClass::of(&record.config.storage_class));
         self.timestamping.set(Timestamping::from(&record.config));
+        self.expiry.hide(record.hidden_before_ms.unwrap_or(0));
         *self.record.borrow_mut() = record;
     }
 
@@ -139,6 +145,7 @@ impl Stream {
         drop(index);
         self.durable.set(after);
         self.last_arrival_ms.set(arrival_ms);
+        self.expiry.arrived(arrival_ms);
         self.changed.notify();
     }
 
@@ -246,7 +253,11 @@ impl Stream {
         if !rest.is_empty() || !self.index.borrow_mut().set_arrivals(arrivals) {
             return Err(BAD);
         }
-        self.last_arrival_ms.set(u64::from_le_bytes(*last_arrival_ms));
+        let last_arrival_ms = u64::from_le_bytes(*last_arrival_ms);
+        self.last_arrival_ms.set(last_arrival_ms);
+        if last_arrival_ms != u64::MAX {
+            self.expiry.arrived(last_arrival_ms);
+        }
         Ok(())
     }
 

@@ -23,7 +23,8 @@ pub struct IndexEntry {
     /// Timestamp of that record or, after a part of a run was moved away, of the last one before
     /// it; milliseconds since the Unix epoch.
     pub timestamp: u64,
-    /// When the batch of that record was accepted, milliseconds since the Unix epoch.
+    /// When the batch of that record, or the one before it as above, was accepted, milliseconds
+    /// since the Unix epoch.
     pub arrival_ms: u64,
     /// The frame that holds it, or one before that in the same span.
     pub pos: LogPos,
@@ -123,7 +124,8 @@ impl Index {
         if batch.end_seq_num < run_end {
             // Nothing before the rest is later than what was moved.
             let (seq_num, timestamp) = (batch.end_seq_num, batch.last_timestamp);
-            self.entries.insert(at, IndexEntry { seq_num, timestamp, ..run });
+            let arrival_ms = batch.arrival_ms;
+            self.entries.insert(at, IndexEntry { seq_num, timestamp, arrival_ms, pos: run.pos });
         }
     }
 
@@ -150,7 +152,13 @@ impl Index {
     /// as the index can tell: later ones may have, too.
     #[must_use]
     pub fn arrived_before(&self, floor_ms: u64) -> Option<u64> {
-        let late = self.entries.iter().rev().find(|e| e.arrival_ms < floor_ms);
+        let is_late = |e: &&IndexEntry| e.arrival_ms < floor_ms;
+        let first = self.entries.front()?;
+        let late = if first.arrival_ms == u64::MAX {
+            self.entries.iter().rev().find(is_late) // when it came is not known
+        } else {
+            self.entries.iter().take_while(is_late).last()
+        };
         late.map(|e| e.seq_num)
     }
 

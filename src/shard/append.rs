@@ -89,11 +89,10 @@ impl<I: Io> Engine<I> {
         let after =
             judged.map_err(|refusal| Refused { refusal, ticket: stream.last_ticket.get() })?;
         let first = StreamPosition { seq_num: before.tail.seq_num, timestamp: timestamps[0] };
-        let place =
-            BatchPlace { stream: stream.id, first_seq_num: first.seq_num, arrival_ms: now_ms };
+        let arrival_ms = stream.arrive(now_ms);
+        let place = BatchPlace { stream: stream.id, first_seq_num: first.seq_num, arrival_ms };
         let bytes = input.metered_bytes;
-        let note =
-            Note::Batch { stream: Rc::clone(stream), first, after, arrival_ms: now_ms, bytes };
+        let note = Note::Batch { stream: Rc::clone(stream), first, after, arrival_ms, bytes };
         let ticket = self.writer.append_batch(place, input, &timestamps, stream.class(), note);
         stream.accepted.set(after);
         stream.last_ticket.set(ticket);

@@ -105,6 +105,7 @@ impl<I: Io> Engine<I> {
             cipher: basin.stream_cipher,
             creation,
             delete_on_empty_since_us: None,
+            hidden_before_ms: None,
         };
         // The ticket is known only once it is logged, and the note wants the stream.
         let ticket = self.writer.newest_ticket() + 1;
@@ -244,7 +245,12 @@ impl<I: Io> Engine<I> {
             (0, _) => Some(self.io.wall_us()),
             _ => record.delete_on_empty_since_us,
         };
-        let record = StreamRecord { config, delete_on_empty_since_us: since_us, ..record };
+        let mut record = StreamRecord { config, delete_on_empty_since_us: since_us, ..record };
+        if record.config.retention != stream.retention() {
+            // In the same entry as the new age: what the old one hid stays hidden.
+            let hidden_before_ms = self.hide_expired(stream);
+            record.hidden_before_ms = (hidden_before_ms > 0).then_some(hidden_before_ms);
+        }
         self.change_stream(stream, record);
         Ok(Provision::Updated)
     }

@@ -1,20 +1,20 @@
 //! Retention by age, and the deletion of streams that stay empty (S2 specification, section 12).
 //!
-//! * What outlived its retention becomes unreadable by a trim point that is logged first. So it
-//!   stays unreadable, whatever happens to the configuration, the clock or the process.
-//! * Never early: a record goes when it and all before it arrived longer ago than the age says, as
-//!   far as the index tells. Late by a pass over all streams, and by the span of the index in which
-//!   the boundary lies; when all of a stream is old enough, all of it goes.
+//! * What outlived its retention is hidden from reads at once, and stays so (`control::expiry`).
+//! * What is hidden is given up by a trim point that is logged. That comes later, by a pass over
+//!   all streams and by the span of the index in which the boundary lies; when all of a stream is
+//!   old enough, all of it goes.
+//! * Never early: where whole milliseconds cannot tell, it is late.
 //! * Streams are visited a few at a time, so a million of them hold up nobody.
 
 use std::rc::Rc;
 
 use super::engine::{Engine, Note};
-use crate::control::Stream;
+use crate::control::{Stream, expiry};
 use crate::io::Io;
 use crate::log::entry::{Kind, Trimmed};
 use crate::stream::State;
-use crate::types::{Retention, StreamId};
+use crate::types::StreamId;
 
 /// Pause between two visits, in microseconds.
 const PAUSE_US: u64 = 250_000;
@@ -50,9 +50,23 @@ impl<I: Io> Engine<I> {
         some.last().map_or(StreamId(0), |stream| stream.id)
     }
 
+    /// Hides what is past its retention; what arrived before the time returned is hidden,
+    /// milliseconds since the Unix epoch.
+    ///
+    /// A new age counts once it is durable. Until then nothing more is hidden: a restart may find
+    /// the age before or the new one, and neither may bring anything back. When the log failed
+    /// before that, it stays so until the restart.
+    pub(super) fn hide_expired(&self, stream: &Stream) -> u64 {
+        if stream.metadata_ticket.get() <= self.durable.reached() {
+            stream.hide_expired(self.io.wall_us() / 1000);
+        }
+        stream.hidden_before_ms()
+    }
+
     /// Logs what a stream loses to its age.
     fn expire(&self, stream: &Rc<Stream>, now_ms: u64) {
-        let trim_point = expired_to(stream, now_ms);
+        self.hide_expired(stream);
+        let trim_point = stream.hidden_to();
         let accepted = stream.accepted.get();
         // On a full disk it waits for better times; what gives more room back comes first.
         if trim_point <= accepted.trim_point || self.check_room_to_trim().is_err() {
@@ -64,16 +78,6 @@ impl<I: Io> Engine<I> {
         let ticket = self.writer.append_in_passing(Kind::Trimmed, &trimmed.encode(), note);
         stream.last_ticket.set(ticket);
     }
-}
-
-/// The first record that may not be old enough to go; those before it are.
-fn expired_to(stream: &Stream, now_ms: u64) -> u64 {
-    let Retention::AgeSecs(age_secs) = stream.retention() else { return 0 };
-    let floor_ms = now_ms.saturating_sub(age_secs.saturating_mul(1000));
-    if stream.last_arrival_ms.get() < floor_ms {
-        return stream.durable.get().tail.seq_num;
-    }
-    stream.index.borrow().arrived_before(floor_ms).unwrap_or(0)
 }
 
 /// Whether a stream has been empty, and not written to, for as long as its configuration says.
@@ -88,7 +92,7 @@ fn stays_empty(stream: &Stream, now_ms: u64) -> bool {
         0 => clock.since_us / 1000,
         _ => stream.last_arrival_ms.get(),
     };
-    now_ms.saturating_sub(written_ms) >= clock.min_age_secs.saturating_mul(1000)
+    expiry::is_over(written_ms, now_ms, clock.min_age_secs)
 }
 
 #[cfg(test)]

@@ -124,6 +124,7 @@ impl Log {
             cipher: None,
             creation: None,
             delete_on_empty_since_us: None,
+            hidden_before_ms: None,
         };
         self.metadata(Kind::Stream, &serde_json::to_vec(&record).unwrap()).await;
         self.streams.borrow_mut().insert(id, Rc::new(Stream::new(record, 0)));

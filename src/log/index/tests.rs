@@ -194,6 +194,12 @@ impl Log {
         }
         let entries: Vec<&IndexEntry> = self.index.iter().collect();
         assert!(entries.is_sorted_by(|a, b| a.seq_num < b.seq_num && a.timestamp <= b.timestamp));
+        // Batches arrive at the number of their first record.
+        for floor_ms in self.trim_point..self.tail {
+            let gone_to = self.index.arrived_before(floor_ms).unwrap_or(0);
+            let late = self.batches.iter().find(|b| b.0 >= floor_ms);
+            assert!(late.is_none_or(|late| gone_to <= late.0), "{floor_ms}: {gone_to}");
+        }
     }
 }
 

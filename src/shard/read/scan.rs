@@ -2,7 +2,7 @@
 //!
 //! Records are handed out straight from the frame they lie in. Batches follow each other without a
 //! gap, wherever the cleaner has put them: each time the index says where the next one lies. What
-//! was trimmed is passed over, and a gap that nothing excuses is damage.
+//! was trimmed or is past its retention is passed over, and a gap that nothing excuses is damage.
 
 use std::ops::ControlFlow;
 
@@ -31,11 +31,13 @@ impl<I: Io> Engine<I> {
             From::Timestamp(timestamp) => stream.index.borrow().at_timestamp(timestamp),
         };
         let Some(first) = first else { return Ok(()) };
-        let mut next = Next { start, seq_num: first.seq_num, end_seq_num };
+        let mut next = Next { start, seq_num: first.seq_num, end_seq_num, hidden_before_ms: 0 };
         if let From::SeqNum(seq_num) = start {
             next.seq_num = next.seq_num.max(seq_num);
         }
         loop {
+            next.hidden_before_ms = self.hide_expired(stream);
+            next.seq_num = next.seq_num.max(stream.hidden_to());
             next.seq_num = next.seq_num.max(stream.durable.get().trim_point);
             if next.seq_num >= end_seq_num {
                 return Ok(()); // the rest was trimmed, and may be gone from the disk
@@ -45,6 +47,7 @@ impl<I: Io> Engine<I> {
             let missing = match self.reader.span(run).await {
                 Ok(frames) => {
                     let before = next.seq_num;
+                    next.hidden_before_ms = self.hide_expired(stream);
                     if visit(&frames, stream, &mut next, &mut each)?.is_break() {
                         return Ok(());
                     }
@@ -79,6 +82,8 @@ struct Next {
     start: From,
     seq_num: u64,
     end_seq_num: u64,
+    /// Batches that arrived before this are past their retention.
+    hidden_before_ms: u64,
 }
 
 impl Next {
@@ -113,6 +118,10 @@ fn visit(
             // Other batches of the stream belong to other runs, or moved on from here.
             let is_next = (batch.place.first_seq_num..batch.end_seq_num()).contains(&next.seq_num);
             if batch.place.stream != stream.id || !is_next {
+                continue;
+            }
+            if batch.place.arrival_ms < next.hidden_before_ms {
+                next.seq_num = batch.end_seq_num();
                 continue;
             }
             for record in batch.records() {

@@ -8,9 +8,12 @@ use crate::shard::testkit::{
 };
 use crate::types::append::{AppendBuilder, Span};
 use crate::types::config::Change;
-use crate::types::{AppendInput, PartialStreamConfig, Refusal, StreamConfigPatch};
+use crate::types::{AppendInput, PartialStreamConfig, Refusal, Retention, StreamConfigPatch};
 
 use super::*;
+
+mod full_disk;
+mod hidden;
 
 const SECOND_US: u64 = 1_000_000;
 
@@ -19,6 +22,11 @@ fn live<T>(io: &SimIo, life: impl AsyncFnOnce(Shard) -> T) -> T {
         runtime.spawn(Rc::clone(shard).run_retention());
     };
     live_with(io, also, life)
+}
+
+fn infinite() -> StreamConfigPatch {
+    let retention = Change::Set(Retention::Infinite);
+    StreamConfigPatch { retention, ..StreamConfigPatch::default() }
 }
 
 fn empty_for(secs: u64) -> StreamConfigPatch {
@@ -36,18 +44,25 @@ async fn begin(shard: &Shard) {
     provision(shard, create("s")).await;
 }
 
-fn batch(body_bytes: usize) -> AppendInput {
+/// A batch of this many records, each with a body of this length.
+fn batch(records: usize, body_bytes: usize) -> AppendInput {
     let mut builder = AppendBuilder::default();
     let buf = vec![b'x'; body_bytes];
     let len = u32::try_from(body_bytes).expect("small");
-    builder.push_record(&buf, None, Span { offset: 0, len }).expect("fits");
+    for _ in 0..records {
+        builder.push_record(&buf, None, Span { offset: 0, len }).expect("fits");
+    }
     builder.finish(buf, None, None).expect("a batch")
 }
 
-async fn append(shard: &Shard, body_bytes: usize) {
-    let (path, input) = (path("s"), batch(body_bytes));
+/// Appends a batch to a stream.
+async fn append_to(shard: &Shard, stream: &str, input: AppendInput) -> Result<(), Refusal> {
     let auto_create = PartialStreamConfig::default();
-    shard.handle(Call::Append { path, input, auto_create }).await.expect("appended");
+    shard.handle(Call::Append { path: path(stream), input, auto_create }).await.map(|_| ())
+}
+
+async fn append(shard: &Shard, body_bytes: usize) {
+    append_to(shard, "s", batch(1, body_bytes)).await.expect("appended");
 }
 
 async fn sleep(shard: &Shard, us: u64) {
@@ -139,8 +154,7 @@ fn what_expired_stays_gone_and_ages_outlive_a_restart() {
 fn without_an_age_nothing_expires() {
     live(&SimIo::new(5), async |shard| {
         begin(&shard).await;
-        let infinite = Change::Set(Retention::Infinite);
-        change(&shard, "s", StreamConfigPatch { retention: infinite, ..<_>::default() }).await;
+        change(&shard, "s", infinite()).await;
         append(&shard, 10).await;
         sleep(&shard, 1_000 * SECOND_US).await;
         assert_eq!(kept(&shard), (0, 1));
@@ -185,4 +199,26 @@ fn a_lower_age_counts_at_once_and_0_switches_deletion_off() {
         sleep(&shard, SECOND_US).await;
         assert!(stream(&shard).is_none(), "asked for 5 s ago, and 4 are enough now");
     });
+}
+
+#[test]
+fn a_stream_is_not_deleted_a_fraction_of_a_millisecond_early() {
+    live_with(
+        &SimIo::new(8),
+        |_, _| {},
+        async |shard| {
+            begin(&shard).await;
+            change(&shard, "s", empty_for(4)).await;
+            let stream = stream(&shard).expect("there");
+            let since_us = stream.delete_on_empty().expect("asked for").since_us;
+            assert!(!since_us.is_multiple_of(1000), "whole milliseconds tell nothing: {since_us}");
+            for (after_us, empty) in [(3_999_999, false), (4_000_000, false), (4_001_000, true)] {
+                let now_ms = (since_us + after_us) / 1000;
+                assert_eq!(stays_empty(&stream, now_ms), empty, "after {after_us}");
+            }
+            // The last moment within the age: cut, it looks like the whole of it.
+            let now_ms = since_us / 1000 + 4_000;
+            assert!(now_ms * 1000 < since_us + 4_000_000 && !stays_empty(&stream, now_ms), "early");
+        },
+    );
 }

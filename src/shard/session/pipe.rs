@@ -49,12 +49,12 @@ impl Pipe {
     }
 
     /// The next answer, if it is there.
-    pub(super) fn pop_out(&self) -> Option<Out> {
+    pub(in crate::shard) fn pop_out(&self) -> Option<Out> {
         self.outs.borrow_mut().pop_front()
     }
 
     /// Waits for the next answer.
-    pub(super) async fn next_out(&self) -> Out {
+    pub(in crate::shard) async fn next_out(&self) -> Out {
         loop {
             if let Some(out) = self.pop_out() {
                 return out;
@@ -78,7 +78,7 @@ impl Pipe {
     }
 
     /// Says that the client took that many bytes.
-    pub(super) fn taken(&self, bytes: usize) {
+    pub(in crate::shard) fn taken(&self, bytes: usize) {
         let before = self.outstanding_bytes.get();
         let after = before.saturating_sub(bytes);
         self.outstanding_bytes.set(after);

@@ -1,0 +1,101 @@
+//! On a full disk, what gives room back is still accepted.
+
+use super::*;
+
+/// Appends to a stream until the disk has no room for the smallest batch; returns how many large
+/// ones it took.
+async fn fill(shard: &Shard, stream: &str) -> usize {
+    let (mut large, mut small) = (0, 0);
+    for (body_bytes, taken) in [(100_000, &mut large), (10, &mut small)] {
+        loop {
+            match append_to(shard, stream, batch(1, body_bytes)).await {
+                Ok(()) => *taken += 1,
+                Err(Refusal::HotServer(_)) => break,
+                Err(other) => panic!("{other:?}"),
+            }
+            assert!(*taken < 1_000, "the disk is never full");
+        }
+    }
+    large
+}
+
+/// A life on a disk with room for three segments and some checkpoints.
+fn live_on_a_small_disk(seed: u64, life: impl AsyncFnOnce(Shard)) {
+    let io = SimIo::new(seed);
+    let capacity_bytes = 3 * (4 << 20) + (1 << 20);
+    io.set_faults(crate::io::sim::Faults { capacity_bytes, ..io.faults() });
+    let also = |runtime: &SimRuntime, shard: &Shard| {
+        runtime.spawn(Rc::clone(shard).run_retention());
+        runtime.spawn(Rc::clone(shard).run_checkpoints());
+    };
+    live_with(&io, also, async |shard| {
+        create_basin(&shard).await;
+        for stream in ["s", "small"] {
+            provision(&shard, create(stream)).await;
+        }
+        life(shard).await;
+    });
+}
+
+async fn assert_full(shard: &Shard) {
+    for _ in 0..3 {
+        sleep(shard, SECOND_US).await;
+        let refused = append_to(shard, "small", batch(1, 10)).await;
+        assert!(matches!(refused, Err(Refusal::HotServer(_))), "{refused:?}");
+    }
+    assert!(shard.segments.is_out_of_space());
+}
+
+/// Room is there again, and stays as large as it was.
+async fn assert_room_again(shard: &Shard, taken: usize) {
+    sleep(shard, 5 * SECOND_US).await;
+    append_to(shard, "small", batch(1, 10)).await.expect("there is room again");
+    provision(shard, create("t")).await;
+    let again = fill(shard, "t").await;
+    assert!(again * 2 > taken, "{taken} batches the first time, {again} now");
+}
+
+#[test]
+fn a_full_disk_refuses_appends_and_takes_the_deletion_that_makes_room() {
+    live_on_a_small_disk(21, async |shard| {
+        let taken = fill(&shard, "s").await;
+        assert!(taken > 50, "{taken}");
+        assert_full(&shard).await;
+        shard.handle(Call::DeleteStream(path("s"))).await.expect("deleted");
+        assert_room_again(&shard, taken).await;
+    });
+}
+
+#[test]
+fn what_expires_on_a_full_disk_makes_room() {
+    live_on_a_small_disk(22, async |shard| {
+        change(&shard, "s", age(60)).await;
+        let taken = fill(&shard, "s").await;
+        assert_full(&shard).await;
+        sleep(&shard, 60 * SECOND_US).await;
+        let (first, tail) = kept(&shard);
+        assert!(first == tail && tail > 50, "all of it was trimmed: {first} {tail}");
+        assert_room_again(&shard, taken).await;
+    });
+}
+
+/// Trims stop before the log is so full that a deletion would find no room.
+#[test]
+fn trims_leave_room_for_deletions() {
+    live_on_a_small_disk(23, async |shard| {
+        fill(&shard, "s").await;
+        let refused_at = shard.segments.room_bytes();
+        assert!(shard.check_room_to_trim().is_ok(), "when appends are refused: {refused_at}");
+        // Metadata is logged here without asking for room, as deletions are.
+        while shard.check_room_to_trim().is_ok() {
+            let record = stream(&shard).expect("there").record();
+            let ticket = shard.log_stream(&record, &stream(&shard).expect("there"));
+            shard.settle(ticket).await.expect("durable");
+        }
+        let left = shard.segments.room_bytes();
+        assert!(left < refused_at && left > 512 * 1024, "{left} of {refused_at}");
+        shard.handle(Call::DeleteStream(path("s"))).await.expect("deleted");
+        sleep(&shard, 5 * SECOND_US).await;
+        append_to(&shard, "small", batch(1, 10)).await.expect("there is room again");
+    });
+}
