@@ -14,7 +14,7 @@ use crate::types::{Ack, AppendInput, Command, PartialStreamConfig, Refusal, Stre
 const RESERVE_BYTES: u64 = 2 * 1024 * 1024;
 /// What a trim by retention takes in the log.
 const TRIM_BYTES: usize = metadata_bytes(24);
-/// More than a new basin or stream takes in the log.
+/// More than a new basin or stream takes in the log, or its deletion.
 const CREATION_BYTES_MAX: usize = 64 * 1024;
 
 impl<I: Io> Engine<I> {
@@ -123,6 +123,13 @@ impl<I: Io> Engine<I> {
         self.check_room(bytes, self.deletions_reserve_bytes())
     }
 
+    /// Refuses to delete a stream when the log might not find room on the disk: rather than have it
+    /// wait for a segment that only a deletion could give.
+    pub(super) fn check_room_to_delete(&self, stream: &Stream) -> Result<(), Refusal> {
+        let frees = stream.first_needed_epoch().is_some();
+        self.check_room(CREATION_BYTES_MAX, if frees { 0 } else { self.freeing_reserve_bytes() })
+    }
+
     /// Refuses to save usage counters when the log might not find room on the disk.
     pub(super) fn check_room_for_usage(&self, bytes: usize) -> Result<(), Refusal> {
         self.check_room(bytes, self.reserve_bytes())
@@ -135,6 +142,11 @@ impl<I: Io> Engine<I> {
     /// Of the reserve, what trims leave to deletions.
     fn deletions_reserve_bytes(&self) -> u64 {
         self.reserve_bytes() / 2
+    }
+
+    /// Of the reserve, what deletions of streams that hold nothing leave to those of streams that do.
+    fn freeing_reserve_bytes(&self) -> u64 {
+        self.reserve_bytes() / 4
     }
 
     fn check_room(&self, bytes: usize, reserve: u64) -> Result<(), Refusal> {

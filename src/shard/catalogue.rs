@@ -13,6 +13,8 @@ use crate::types::{
 
 /// Streams of a deleted basin that are deleted at once; then others have a turn.
 const DELETIONS_AT_ONCE: usize = 256;
+/// Pause before looking again for room in the log, in microseconds.
+const ROOM_RETRY_US: u64 = 250_000;
 
 impl<I: Io> Engine<I> {
     /// The stream to append to, created if its basin says so.
@@ -282,7 +284,10 @@ impl<I: Io> Engine<I> {
     pub(super) async fn delete_stream(&self, path: &StreamPath) -> CallResult {
         self.check_open()?;
         match self.find_stream(path) {
-            Ok(stream) => self.delete(&stream).await.map(|()| Answer::Done),
+            Ok(stream) => {
+                self.check_room_to_delete(&stream)?;
+                self.delete(&stream).await.map(|()| Answer::Done)
+            }
             // Asked again while it goes on: the same answer, when it is durable.
             Err(Refused { refusal: Refusal::StreamDeletionPending(_), ticket }) => {
                 self.settle(ticket).await.map(|()| Answer::Done)
@@ -332,15 +337,23 @@ impl<I: Io> Engine<I> {
     /// Deletes all streams of a basin that is being deleted; nothing when it is not, since then
     /// another call has finished and the name may be in use again.
     pub(super) async fn delete_streams_of(&self, basin: &BasinName) -> CallResult {
-        let streams: Vec<Rc<Stream>> = {
+        let mut streams: Vec<Rc<Stream>> = {
             let catalog = self.catalog.borrow();
             if catalog.basin(basin).is_none_or(|basin| basin.deleted_us.is_none()) {
                 return Ok(Answer::Done);
             }
             catalog.streams_from(basin, "", "").cloned().collect()
         };
+        // On a full disk the others wait for the room that these give back.
+        streams.sort_by_key(|stream| stream.first_needed_epoch().is_none());
         for some in streams.chunks(DELETIONS_AT_ONCE) {
-            some.iter().for_each(|stream| self.log_deletion(stream));
+            for stream in some {
+                while !stream.is_deleting() && self.check_room_to_delete(stream).is_err() {
+                    self.check_open()?;
+                    self.io.sleep_us(ROOM_RETRY_US).await;
+                }
+                self.log_deletion(stream);
+            }
             for stream in some {
                 self.settle(stream.last_ticket.get()).await?;
             }

@@ -43,7 +43,7 @@ impl<I: Io> Engine<I> {
         let now_ms = self.io.wall_us() / 1000;
         for stream in some.iter().filter(|stream| !stream.is_deleting()) {
             self.expire(stream, now_ms);
-            if stays_empty(stream, now_ms) {
+            if stays_empty(stream, now_ms) && self.check_room_to_delete(stream).is_ok() {
                 self.log_deletion(stream);
             }
         }

@@ -1,5 +1,9 @@
 //! On a full disk, what gives room back is still accepted.
 
+use futures_util::future::{self, Either};
+
+use crate::shard::testkit::change_basin;
+
 use super::*;
 
 /// Appends to a stream until the disk has no room for the smallest batch; returns how many large
@@ -93,9 +97,60 @@ fn trims_leave_room_for_deletions() {
             shard.settle(ticket).await.expect("durable");
         }
         let left = shard.segments.room_bytes();
-        assert!(left < refused_at && left > 512 * 1024, "{left} of {refused_at}");
+        assert!(left < refused_at && left > 256 * 1024, "{left} of {refused_at}");
         shard.handle(Call::DeleteStream(path("s"))).await.expect("deleted");
         sleep(&shard, 5 * SECOND_US).await;
         append_to(&shard, "small", batch(1, 10)).await.expect("there is room again");
+    });
+}
+
+/// Each takes a block of the log, and as long as "s" is there none gives any back. Without a bound
+/// they took the last one, and the log waited for ever, for a segment that nothing could free.
+#[test]
+fn deletions_that_free_nothing_leave_room_for_one_that_does() {
+    live_on_a_small_disk(24, async |shard| {
+        let name = |i: usize| format!("empty-{i}");
+        let count = 600;
+        for i in 0..count {
+            provision(&shard, create(&name(i))).await;
+        }
+        fill(&shard, "s").await;
+        let mut deleted = 0;
+        for i in 0..count {
+            match shard.handle(Call::DeleteStream(path(&name(i)))).await {
+                Ok(_) => deleted += 1,
+                Err(Refusal::HotServer(_)) => break,
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        assert!((100..count).contains(&deleted), "{deleted}");
+        shard.handle(Call::DeleteStream(path("s"))).await.expect("it holds records");
+        sleep(&shard, 5 * SECOND_US).await;
+        for i in deleted..count {
+            shard.handle(Call::DeleteStream(path(&name(i)))).await.expect("there is room again");
+        }
+    });
+}
+
+#[test]
+fn a_basin_is_deleted_on_a_full_disk_by_what_frees_room_first() {
+    live_on_a_small_disk(25, async |shard| {
+        provision(&shard, create("empty")).await;
+        fill(&shard, "s").await;
+        let empty = shard.catalog.borrow().stream(&basin(), &path("empty").stream).cloned();
+        let empty = empty.expect("there");
+        change_basin(&shard, Call::MarkBasinDeleted(basin())).await.expect("marked");
+        while shard.check_room_to_delete(&empty).is_ok() {
+            let ticket = shard.log_stream(&empty.record(), &empty);
+            shard.settle(ticket).await.expect("durable");
+        }
+        // By name, "empty" comes before "s".
+        let deleted = std::pin::pin!(shard.handle(Call::DeleteStreamsOf(basin())));
+        let timeout = std::pin::pin!(sleep(&shard, 60 * SECOND_US));
+        let Either::Left((deleted, _)) = future::select(deleted, timeout).await else {
+            panic!("it waits for room that only itself can make");
+        };
+        deleted.expect("deleted");
+        assert_eq!(shard.catalog.borrow().stream_count(), 0);
     });
 }
