@@ -59,6 +59,16 @@ pub struct Given {
     #[arg(long, env = "THALWEG_CHECKPOINT_BYTES", value_name = "BYTES")]
     pub checkpoint_bytes: Option<u64>,
 
+    /// Bytes of old log that are read again in a second, in the whole server, to find damage before
+    /// a reader does; 0 switches it off [default: 8388608 (8 MiB); 0, or at least 64 KiB]
+    #[arg(long, env = "THALWEG_SCRUB_BYTES_PER_SEC", value_name = "BYTES")]
+    pub scrub_bytes_per_sec: Option<u64>,
+
+    /// Least seconds from one start of reading all old log again to the next
+    /// [default: 3600; range: 1 to 31536000]
+    #[arg(long, env = "THALWEG_SCRUB_INTERVAL_SECS", value_name = "SECS")]
+    pub scrub_interval_secs: Option<u64>,
+
     /// Most connections at a time; more are closed at once [default: 10000]
     #[arg(long, env = "THALWEG_CONNECTIONS_MAX", value_name = "N")]
     pub connections_max: Option<usize>,
@@ -109,6 +119,10 @@ pub struct Settings {
     pub read_cache_bytes: usize,
     /// Bytes of log between checkpoints.
     pub checkpoint_bytes: u64,
+    /// Bytes of old log read again in a second, whole server; 0 for none.
+    pub scrub_bytes_per_sec: u64,
+    /// Seconds from one start of reading it again to the next.
+    pub scrub_interval_secs: u64,
     /// Most connections.
     pub connections_max: usize,
     /// Seconds without a request before a connection is closed.
@@ -167,6 +181,8 @@ impl Given {
             read_window_bytes: self.read_window_bytes.or(other.read_window_bytes),
             read_cache_bytes: self.read_cache_bytes.or(other.read_cache_bytes),
             checkpoint_bytes: self.checkpoint_bytes.or(other.checkpoint_bytes),
+            scrub_bytes_per_sec: self.scrub_bytes_per_sec.or(other.scrub_bytes_per_sec),
+            scrub_interval_secs: self.scrub_interval_secs.or(other.scrub_interval_secs),
             connections_max: self.connections_max.or(other.connections_max),
             idle_secs: self.idle_secs.or(other.idle_secs),
             peer_secs: self.peer_secs.or(other.peer_secs),
@@ -193,6 +209,8 @@ impl Settings {
             read_window_bytes: given.read_window_bytes.unwrap_or(128 * 1024 * 1024),
             read_cache_bytes: given.read_cache_bytes.unwrap_or(64 * 1024 * 1024),
             checkpoint_bytes: given.checkpoint_bytes.unwrap_or(128 * MIB),
+            scrub_bytes_per_sec: given.scrub_bytes_per_sec.unwrap_or(8 * MIB),
+            scrub_interval_secs: given.scrub_interval_secs.unwrap_or(3600),
             connections_max: given.connections_max.unwrap_or(10_000),
             idle_secs: given.idle_secs.unwrap_or(300),
             peer_secs: given.peer_secs.unwrap_or(30),
@@ -216,6 +234,10 @@ impl Settings {
         let inflight_ok = self.append_inflight_bytes >= MIB;
         require(inflight_ok, "append_inflight_bytes", "must be at least 1 MiB")?;
         require(self.checkpoint_bytes >= MIB, "checkpoint_bytes", "must be at least 1 MiB")?;
+        let scrub_ok = self.scrub_bytes_per_sec == 0 || self.scrub_bytes_per_sec >= 64 * 1024;
+        require(scrub_ok, "scrub_bytes_per_sec", "must be 0 or at least 64 KiB")?;
+        let interval_ok = (1..=31_536_000).contains(&self.scrub_interval_secs);
+        require(interval_ok, "scrub_interval_secs", "must be 1 to 31536000")?;
         require(self.connections_max >= 1, "connections_max", "must be at least 1")?;
         require((1..=86_400).contains(&self.idle_secs), "idle_secs", "must be 1 to 86400")?;
         require((1..=86_400).contains(&self.peer_secs), "peer_secs", "must be 1 to 86400")?;
@@ -248,11 +270,13 @@ mod tests {
 
     #[test]
     fn settings_out_of_range_are_refused_by_name() {
-        let cases: [(&str, Given); 7] = [
+        let cases: [(&str, Given); 9] = [
             ("shards", Given { shards: Some(0), ..Given::default() }),
             ("segment_bytes", Given { segment_bytes: Some(8 * MIB + 1), ..Given::default() }),
             ("segment_bytes", Given { segment_bytes: Some(MIB), ..Given::default() }),
             ("append_inflight_bytes", Given { append_inflight_bytes: Some(0), ..Given::default() }),
+            ("scrub_bytes_per_sec", Given { scrub_bytes_per_sec: Some(1), ..Given::default() }),
+            ("scrub_interval_secs", Given { scrub_interval_secs: Some(0), ..Given::default() }),
             ("spin_us", Given { spin_us: Some(1_000_000), ..Given::default() }),
             ("usage_flush_ms", Given { usage_flush_ms: Some(9), ..Given::default() }),
             ("idle_secs", Given { idle_secs: Some(0), ..Given::default() }),

@@ -18,6 +18,7 @@ use crate::io::memory::keep_freed_memory;
 use crate::log::group::Policy;
 use crate::log::reader::ReadMemory;
 use crate::shard::engine::EngineConfig;
+use crate::shard::scrub::ScrubPolicy;
 use crate::shard::server::{ConnectionSettings, Report, Server, ServerSettings};
 use crate::types::refusal::chain;
 
@@ -133,6 +134,10 @@ fn plan(settings: &Settings, directory: &DataDirectory, cpus: &[usize]) -> Serve
             },
             checkpoint_bytes: settings.checkpoint_bytes,
             usage_flush_us: settings.usage_flush_ms * 1000,
+            scrub: ScrubPolicy {
+                bytes_per_sec: settings.scrub_bytes_per_sec.div_ceil(per_shard),
+                interval_us: settings.scrub_interval_secs * 1_000_000,
+            },
         },
         connection: ConnectionSettings {
             limits: Limits::default(),

@@ -49,6 +49,8 @@ mod read;
 mod reconfigure;
 #[path = "api/restart.rs"]
 mod restart;
+#[path = "api/scrub.rs"]
+mod scrub;
 #[path = "api/streams.rs"]
 mod streams;
 #[path = "api/timestamps.rs"]

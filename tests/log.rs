@@ -2,7 +2,7 @@
 //!
 //! `contract` says what an undisturbed log does, `recovery` what is mended and what refused,
 //! `faults` what happens when the device fails, `crash` what any power cut leaves intact, `reads`
-//! what reading old data costs the disk.
+//! what reading old data costs the disk, `scrub` what reading sealed segments again finds.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
 
@@ -20,3 +20,5 @@ mod kit;
 mod reads;
 #[path = "log/recovery.rs"]
 mod recovery;
+#[path = "log/scrub.rs"]
+mod scrub;

@@ -6,7 +6,7 @@
 //!   that [`SimIo::crash`] can leave behind whatever a power cut might have left.
 //! * Faults are asked for one by one and happen only when asked for.
 //!
-//! Not simulated yet: misdirected writes, unreadable sectors, a wall clock that steps back.
+//! Not simulated yet: misdirected writes, a wall clock that steps back.
 
 mod disk;
 mod random;
@@ -24,7 +24,7 @@ pub use disk::{SimBuf, SimFile};
 pub use random::Stream;
 pub use runtime::{SimRuntime, SimTask};
 
-use super::{Clock, Disk, IoError, IoResult, Rng};
+use super::{Clock, Disk, Extent, IoError, IoResult, Rng};
 
 /// Wall clock at the first start of a simulation, microseconds since the Unix epoch.
 const WALL_START_US: u64 = 1_700_000_000_000_000;
@@ -124,6 +124,8 @@ pub struct Faults {
     pub fail_write: Option<(u64, std::io::ErrorKind)>,
     /// The n-th sync of a file from now fails (0 is the next one).
     pub fail_sync: Option<u64>,
+    /// Bytes of every file that cannot be read: where they start, and how many.
+    pub unreadable: Option<(u64, u64)>,
     /// Bytes that all files together may take; a file that would need more is not created.
     pub capacity_bytes: u64,
     /// Longest that an operation takes, in microseconds; each takes a random part of it.
@@ -132,8 +134,8 @@ pub struct Faults {
 
 impl Default for Faults {
     fn default() -> Self {
-        let (fail_write, fail_sync) = (None, None);
-        Self { fail_write, fail_sync, capacity_bytes: u64::MAX, latency_us_max: 200 }
+        let (fail_write, fail_sync, unreadable) = (None, None, None);
+        Self { fail_write, fail_sync, unreadable, capacity_bytes: u64::MAX, latency_us_max: 200 }
     }
 }
 
@@ -254,6 +256,13 @@ impl SimIo {
         faults.fail_sync = left.checked_sub(1);
         self.faults.set(faults);
         left == 0
+    }
+
+    /// Whether any of these bytes cannot be read.
+    fn is_unreadable(&self, extent: Extent) -> bool {
+        let end = extent.offset_bytes + extent.len_bytes as u64;
+        let bad = |(start, len): (u64, u64)| start < end && extent.offset_bytes < start + len;
+        self.faults.get().unreadable.is_some_and(bad)
     }
 
     fn file(&self, name: &str, id: FileId) -> SimFile {

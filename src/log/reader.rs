@@ -183,7 +183,8 @@ impl<D: Disk + Clock> Reader<D> {
     /// Whether memory holds the place before `pos`, so that whoever reads there most likely came
     /// from it.
     fn is_next(&self, pos: LogPos) -> bool {
-        let before = pos.offset_bytes.checked_sub(BLOCK_BYTES as u32);
+        let block = u32::try_from(BLOCK_BYTES).expect("4096");
+        let before = pos.offset_bytes.checked_sub(block);
         before.is_some_and(|offset_bytes| self.loads.holds(LogPos { offset_bytes, ..pos }))
     }
 

@@ -198,6 +198,25 @@ pub(super) fn put_storage(families: &mut Families, total: &Snapshot, shards: &[(
     }
 }
 
+/// What reading old data again met.
+pub(super) fn put_scrub(families: &mut Families, shards: &[(u16, Snapshot)]) {
+    families.counter(
+        "thalweg_scrub_bytes_total",
+        "Bytes of sealed segments read again to look for damage.",
+        each("shard", shards, |shard| shard.scrub_bytes),
+    );
+    families.counter(
+        "thalweg_scrub_passes_total",
+        "Times that all sealed segments were read again.",
+        each("shard", shards, |shard| shard.scrub_passes),
+    );
+    families.gauge(
+        "thalweg_scrub_damaged_frames",
+        "Frames known to be damaged, as far as they are remembered.",
+        each("shard", shards, |s| s.scrub_damaged_frames).map(|(of, frames)| (of, frames as f64)),
+    );
+}
+
 /// Connections, requests and broken HTTP.
 pub(super) fn put_connections(
     families: &mut Families,

@@ -147,4 +147,19 @@ impl Metrics {
     pub fn read_damaged(&self) {
         add(&mut self.state.borrow_mut().reads_damaged, 1);
     }
+
+    /// So many bytes of sealed segments were read again.
+    pub fn scrubbed(&self, bytes: u64) {
+        add(&mut self.state.borrow_mut().scrub_bytes, bytes);
+    }
+
+    /// All sealed segments were read again.
+    pub fn scrub_passed(&self) {
+        add(&mut self.state.borrow_mut().scrub_passes, 1);
+    }
+
+    /// So many frames are known to be damaged.
+    pub fn set_scrub_damaged_frames(&self, frames: u64) {
+        self.state.borrow_mut().scrub_damaged_frames = frames;
+    }
 }

@@ -130,6 +130,12 @@ pub struct Snapshot {
     pub read_bytes: u64,
     /// Reads that met bytes which fail their checks.
     pub reads_damaged: u64,
+    /// Bytes of sealed segments read again.
+    pub scrub_bytes: u64,
+    /// Times that all sealed segments were.
+    pub scrub_passes: u64,
+    /// Frames known to be damaged, now.
+    pub scrub_damaged_frames: u64,
 }
 
 impl Default for Snapshot {
@@ -163,6 +169,9 @@ impl Default for Snapshot {
             records_read: 0,
             read_bytes: 0,
             reads_damaged: 0,
+            scrub_bytes: 0,
+            scrub_passes: 0,
+            scrub_damaged_frames: 0,
         }
     }
 }
@@ -206,6 +215,9 @@ impl Snapshot {
         add(&mut self.records_read, other.records_read);
         add(&mut self.read_bytes, other.read_bytes);
         add(&mut self.reads_damaged, other.reads_damaged);
+        add(&mut self.scrub_bytes, other.scrub_bytes);
+        add(&mut self.scrub_passes, other.scrub_passes);
+        add(&mut self.scrub_damaged_frames, other.scrub_damaged_frames);
     }
 
     /// Bytes written for each metered byte of records, by groups; `None` before the first record.

@@ -49,6 +49,10 @@ fn busy_shard() -> Metrics {
     metrics.batches_moved(500);
     metrics.records_read(11, 222);
     metrics.read_damaged();
+    metrics.scrubbed(4096);
+    metrics.scrubbed(4096);
+    metrics.scrub_passed();
+    metrics.set_scrub_damaged_frames(2);
     metrics
 }
 
@@ -177,6 +181,10 @@ fn numbers_arrive_under_their_names() {
         ("thalweg_read_records_total", &[], 11.0),
         ("thalweg_read_bytes_total", &[], 222.0),
         ("thalweg_reads_damaged_total", &[], 1.0),
+        ("thalweg_scrub_bytes_total", &[one], 8192.0),
+        ("thalweg_scrub_passes_total", &[one], 1.0),
+        ("thalweg_scrub_damaged_frames", &[zero], 0.0),
+        ("thalweg_scrub_damaged_frames", &[one], 2.0),
         ("thalweg_connections", &[executor], 2.0),
         ("thalweg_connections_accepted_total", &[executor], 2.0),
         ("thalweg_connections_moved_total", &[executor], 1.0),

@@ -3,6 +3,7 @@
 //! These values cross cores, so they own everything they say: a batch travels with its receive
 //! buffer, a read comes back as the finished body.
 
+use super::scrub::DamagedPlace;
 use crate::api::query::ReadQuery;
 use crate::api::response::Provision;
 pub use crate::api::route::StreamPath;
@@ -124,7 +125,7 @@ pub enum Call {
     Metrics,
     /// Numbers of the shard's core for the metrics.
     CoreMetrics,
-    /// Whether the shard takes appends.
+    /// Whether the shard takes appends, and what is known to be damaged in it.
     Health,
 }
 
@@ -176,6 +177,8 @@ pub enum Answer {
     Metrics(Box<Snapshot>),
     /// Numbers of a core for the metrics.
     CoreMetrics(ExecutorSnapshot),
+    /// The shard takes appends; what is known to be damaged in it.
+    Health(Vec<DamagedPlace>),
 }
 
 /// Result of a call.

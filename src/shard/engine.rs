@@ -25,7 +25,7 @@ use crate::log::writer::{Chain, Flushed, Writer};
 use crate::metrics::{GroupWritten, Metrics};
 use crate::stream::State;
 use crate::types::refusal::chain;
-use crate::types::{BasinName, LogPos, Refusal, StreamName, StreamPosition};
+use crate::types::{BasinName, LogPos, Refusal, StreamPosition};
 use crate::usage::Saved;
 
 use super::call::{Answer, Call, CallResult};
@@ -34,6 +34,7 @@ use super::door::Progress;
 use super::drain::Drain;
 use super::durable::Durable;
 use super::replay::Replay;
+use super::scrub::{Findings, ScrubPolicy};
 use super::turns::Turns;
 
 /// Settings of a shard; see `config` for what they mean to an operator.
@@ -51,6 +52,8 @@ pub struct EngineConfig {
     pub checkpoint_bytes: u64,
     /// How often usage counters are saved while they change, in microseconds.
     pub usage_flush_us: u64,
+    /// How old data is read again.
+    pub scrub: ScrubPolicy,
 }
 
 /// What is handed to the log with each entry and comes back when it is durable.
@@ -104,6 +107,7 @@ pub struct Engine<I: Io> {
     pub(super) admitted: Notify,
     pub(super) drain: Drain,
     pub(super) cleaner: Cleaner,
+    pub(super) findings: Findings,
     logged_bytes: Cell<u64>,
     checkpoint_due: Notify,
     /// Segments are to be given up at once.
@@ -174,6 +178,7 @@ impl<I: Io> Engine<I> {
             admitted: Notify::default(),
             drain: Drain::default(),
             cleaner: Cleaner::default(),
+            findings: Findings::default(),
             logged_bytes: Cell::default(),
             checkpoint_due: Notify::default(),
             release_due: Cell::default(),
@@ -229,7 +234,7 @@ impl<I: Io> Engine<I> {
             Call::Usage(scope, query) => Ok(Answer::Usage(self.usage_part(&scope, &query))),
             Call::Metrics => Ok(Answer::Metrics(Box::new(self.snapshot()))),
             Call::CoreMetrics => Err(Refusal::Other("asked of a core, not of a shard".to_owned())),
-            Call::Health => self.check_open().map(|()| Answer::Done),
+            Call::Health => self.check_open().map(|()| Answer::Health(self.damaged_places())),
         }
     }
 
@@ -464,6 +469,7 @@ impl<I: Io> Engine<I> {
     fn snapshot(&self) -> crate::metrics::Snapshot {
         self.metrics.set_inflight_bytes(self.inflight_bytes.get());
         self.metrics.set_streams_open(self.catalog.borrow().stream_count() as u64);
+        self.metrics.set_scrub_damaged_frames(self.damaged_frames());
         self.metrics.set_segment_files(self.segments.file_count() as u64);
         let read = self.reader.counts();
         self.metrics.set_log_reads(read.reads, read.read_bytes, read.cache_hits);
@@ -491,11 +497,6 @@ impl<I: Io> Engine<I> {
 
 pub(super) fn json(value: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("records are structs of plain values")
-}
-
-/// Parses names that were valid when they were logged.
-pub(super) fn names(record: &StreamRecord) -> Option<(BasinName, StreamName)> {
-    Some((BasinName::new(&record.basin).ok()?, StreamName::new(&record.name).ok()?))
 }
 
 #[cfg(test)]

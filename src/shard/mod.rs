@@ -9,6 +9,7 @@
 //! * `usage` counts what is done and answers what was, for the metrics endpoints.
 //! * `retention` trims what is too old and deletes streams that stay empty, `cleaner` wins back
 //!   the space of what is gone.
+//! * `scrub` reads old data again and says what is damaged.
 //! * `door` answers while the shards are being opened.
 //! * `durable` is what every answer waits for, `replay` rebuilds a shard when it is opened.
 
@@ -31,6 +32,7 @@ mod registry;
 mod replay;
 mod respond;
 mod retention;
+pub mod scrub;
 pub mod server;
 mod session;
 #[cfg(test)]

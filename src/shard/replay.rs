@@ -6,7 +6,6 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::door::Progress;
-use super::engine::names;
 use crate::control::{BasinRecord, Catalog, Gone, Stream, StreamRecord};
 use crate::log::entry::{Batch, Entry, Kind, Trimmed};
 use crate::log::format::FormatError;
@@ -14,7 +13,9 @@ use crate::log::recovery::RecoveryError;
 use crate::log::scan::{ScanError, Visitor};
 use crate::stream::State;
 use crate::types::limits::BATCH_RECORDS_MAX;
-use crate::types::{BasinName, Command, FencingToken, LogPos, StreamId, StreamPosition};
+use crate::types::{
+    BasinName, Command, FencingToken, LogPos, StreamId, StreamName, StreamPosition,
+};
 use crate::usage::Saved;
 
 /// Applies entries in log order.
@@ -133,6 +134,11 @@ fn apply_command(
     };
     state.apply(command, seq_num);
     Ok(())
+}
+
+/// Parses names that were valid when they were logged.
+fn names(record: &StreamRecord) -> Option<(BasinName, StreamName)> {
+    Some((BasinName::new(&record.basin).ok()?, StreamName::new(&record.name).ok()?))
 }
 
 fn parse<T: DeserializeOwned>(entry: &Entry<'_>) -> Result<T, FormatError> {

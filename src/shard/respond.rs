@@ -4,8 +4,12 @@ mod control;
 
 use std::rc::Rc;
 
+use serde::Serialize;
+
 use super::call::{Answer, Call, StreamPath};
 use super::core::Core;
+use super::engine::json;
+use super::scrub::DamagedPlace;
 use super::usage::Tally;
 use crate::api::response::{JSON, PROMETHEUS, PROTOBUF, Response};
 use crate::api::{ApiError, Code, Operation};
@@ -159,9 +163,27 @@ async fn health<I: Io>(core: &Rc<Core<I>>) -> Result<Response, ApiError> {
         return Ok(Response::text(503, "shutting down"));
     }
     match core.call_all(|| Call::Health).await {
-        Ok(_) => Ok(Response::text(200, "OK")),
+        Ok(answers) => Ok(healthy(answers)),
         Err(refusal) => Ok(Response::text(503, &refusal.to_string())),
     }
+}
+
+/// The shards serve. Damage in old data is told and is no reason to take the server out of use:
+/// that would take everything else with it.
+fn healthy(answers: Vec<Answer>) -> Response {
+    let places = |answer| if let Answer::Health(places) = answer { places } else { Vec::new() };
+    let damaged: Vec<_> = answers.into_iter().flat_map(places).collect();
+    if damaged.is_empty() {
+        return Response::text(200, "OK");
+    }
+    Response::new(200, JSON, json(&HealthForm { status: "damaged", damaged }))
+}
+
+/// The answer to `GET /health` while something is known to be damaged.
+#[derive(Debug, Serialize)]
+struct HealthForm {
+    status: &'static str,
+    damaged: Vec<DamagedPlace>,
 }
 
 async fn metrics<I: Io>(core: &Rc<Core<I>>) -> Result<Response, ApiError> {

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::call::{Answer, Call, StreamPath};
 use super::engine::{Engine, EngineConfig};
+use super::scrub::ScrubPolicy;
 use crate::api::response::Provision;
 use crate::io::sim::{SimIo, SimRuntime};
 use crate::log::group::Policy;
@@ -23,6 +24,7 @@ const CONFIG: EngineConfig = EngineConfig {
     read_memory: ReadMemory { window_bytes_max: 1 << 20, cache_bytes_max: 4 << 20 },
     checkpoint_bytes: 1 << 30,
     usage_flush_us: 10_000_000,
+    scrub: ScrubPolicy { bytes_per_sec: 64 << 20, interval_us: 1_000_000 },
 };
 
 pub(super) type Shard = Rc<Engine<SimIo>>;

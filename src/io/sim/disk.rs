@@ -351,6 +351,9 @@ impl LogFile for SimFile {
         let offset = offset_of(extent);
         self.io.world.note("read", &self.name, extent.offset_bytes);
         self.io.take_time().await;
+        if self.io.is_unreadable(extent) {
+            return Err(self.fail("read", extent, ErrorKind::Other));
+        }
         let mut disk = self.io.disk.borrow_mut();
         let bytes = disk.file(self.id).written.get(offset..offset + extent.len_bytes);
         let bytes = bytes.ok_or_else(|| self.fail("read", extent, ErrorKind::UnexpectedEof))?;
