@@ -93,13 +93,26 @@ impl Buffer for DmaBuffer {
     }
 }
 
-/// What was read, in the memory that the device put it into.
+/// Longest read that is copied out of the memory it was read into, in bytes: up to here that is
+/// most likely of the little memory that the rings have registered. Reads and writes that find
+/// some free there are quicker, and whoever reads may keep what it gets for long.
+const COPIED_BYTES_MAX: usize = 256 * 1024;
+
+/// What was read.
 #[derive(Debug)]
-pub struct GlommioRead(ReadResult);
+pub enum GlommioRead {
+    /// A copy.
+    Copied(Vec<u8>),
+    /// The memory that the device put it into.
+    Direct(ReadResult),
+}
 
 impl AsRef<[u8]> for GlommioRead {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        match self {
+            Self::Copied(bytes) => bytes,
+            Self::Direct(read) => read,
+        }
     }
 }
 
@@ -157,7 +170,11 @@ impl LogFile for GlommioFile {
         if read.len() < extent.len_bytes {
             return Err(fail(std::io::ErrorKind::UnexpectedEof.into()));
         }
-        Ok(GlommioRead(read))
+        Ok(if read.len() <= COPIED_BYTES_MAX {
+            GlommioRead::Copied(read.to_vec())
+        } else {
+            GlommioRead::Direct(read)
+        })
     }
 
     async fn sync(&self) -> IoResult<()> {

@@ -1,5 +1,9 @@
 //! Chunks of the log in memory, as many as are allowed; the one that was used longest ago goes
 //! first.
+//!
+//! Small chunks may take an eighth of it. They are seldom wanted twice, and reading into memory
+//! that was just let go is quicker than into memory that was never touched. It is enough to tell
+//! who goes through the log: the cache has whole chunks for no more readers than that remembers.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -7,14 +11,18 @@ use std::rc::Rc;
 use super::chunk::{Chunk, Place, Shape};
 use crate::types::LogPos;
 
+/// The part of the cache that small chunks may take: one of so many.
+const SMALL_SHARE: usize = 8;
+
 /// The chunks of one shard's log. A chunk that is let go lives on for those who still read it.
 #[derive(Debug)]
 pub struct Cache<R> {
     chunks: BTreeMap<Place, Held<R>>,
-    /// Which chunk was used when; oldest first.
-    by_use: BTreeMap<u64, Place>,
+    /// Which chunk was used when; by shape, oldest first.
+    by_use: BTreeMap<(Shape, u64), Place>,
     uses: u64,
     bytes: usize,
+    small_bytes: usize,
     bytes_max: usize,
 }
 
@@ -28,7 +36,7 @@ impl<R: AsRef<[u8]>> Cache<R> {
     /// An empty cache that holds at most `bytes_max`.
     pub fn new(bytes_max: usize) -> Self {
         let (chunks, by_use) = (BTreeMap::new(), BTreeMap::new());
-        Self { chunks, by_use, uses: 0, bytes: 0, bytes_max }
+        Self { chunks, by_use, uses: 0, bytes: 0, small_bytes: 0, bytes_max }
     }
 
     /// What it may hold, in bytes.
@@ -47,11 +55,17 @@ impl<R: AsRef<[u8]>> Cache<R> {
     pub fn get(&mut self, pos: LogPos, len_bytes: usize) -> Option<Rc<Chunk<R>>> {
         let place = self.find(pos, len_bytes)?;
         let held = self.chunks.get_mut(&place)?;
-        self.by_use.remove(&held.used);
+        self.by_use.remove(&(place.shape, held.used));
         self.uses += 1;
         held.used = self.uses;
-        self.by_use.insert(held.used, place);
+        self.by_use.insert((place.shape, held.used), place);
         Some(Rc::clone(&held.chunk))
+    }
+
+    /// The chunk that holds the block at `pos`, without using it.
+    #[must_use]
+    pub fn peek(&self, pos: LogPos) -> Option<Rc<Chunk<R>>> {
+        self.chunks.get(&self.find(pos, 1)?).map(|held| Rc::clone(&held.chunk))
     }
 
     /// Whether a chunk holds all of `pos..pos + len_bytes`.
@@ -84,19 +98,32 @@ impl<R: AsRef<[u8]>> Cache<R> {
         }
         self.uses += 1;
         self.bytes += chunk.len_bytes();
-        self.by_use.insert(self.uses, place);
-        self.chunks.insert(place, Held { chunk: Rc::clone(chunk), used: self.uses });
-        while self.bytes > self.bytes_max
-            && let Some(oldest) = self.by_use.values().next().copied()
-        {
-            self.remove(oldest);
+        if place.shape == Shape::Small {
+            self.small_bytes += chunk.len_bytes();
         }
+        self.by_use.insert((place.shape, self.uses), place);
+        self.chunks.insert(place, Held { chunk: Rc::clone(chunk), used: self.uses });
+        while self.small_bytes > self.bytes_max / SMALL_SHARE {
+            self.remove_oldest(Shape::Small);
+        }
+        while self.bytes > self.bytes_max {
+            self.remove_oldest(Shape::Whole);
+        }
+    }
+
+    fn remove_oldest(&mut self, shape: Shape) {
+        let oldest = self.by_use.range((shape, 0)..=(shape, u64::MAX)).next();
+        let (_, place) = oldest.expect("what takes up memory was used once");
+        self.remove(*place);
     }
 
     fn remove(&mut self, place: Place) {
         if let Some(held) = self.chunks.remove(&place) {
-            self.by_use.remove(&held.used);
+            self.by_use.remove(&(place.shape, held.used));
             self.bytes -= held.chunk.len_bytes();
+            if place.shape == Shape::Small {
+                self.small_bytes -= held.chunk.len_bytes();
+            }
         }
     }
 
@@ -140,19 +167,37 @@ mod tests {
     #[test]
     fn the_one_used_longest_ago_goes_first_and_the_bound_holds() {
         let mut cache = Cache::new(3 * 4096);
-        for offset in [0, 10, 20] {
-            cache.insert(&chunk(Place::small(pos(1, offset * 4096)), 4096));
+        let at = |n| pos(1, n * CHUNK_BYTES);
+        for n in [0, 10, 20] {
+            cache.insert(&chunk(Place::whole(at(n)), 4096));
         }
-        assert!(cache.get(pos(1, 0), 4096).is_some());
-        cache.insert(&chunk(Place::small(pos(1, 30 * 4096)), 4096));
-        let held = [0, 10, 20, 30].map(|n| cache.holds(pos(1, n * 4096), 4096));
-        assert_eq!(held, [true, false, true, true]);
+        assert!(cache.get(at(0), 4096).is_some());
+        cache.insert(&chunk(Place::whole(at(30)), 4096));
+        assert_eq!([0, 10, 20, 30].map(|n| cache.holds(at(n), 1)), [true, false, true, true]);
         assert_eq!(cache.bytes(), 3 * 4096);
-        cache.insert(&chunk(Place::small(pos(1, 40 * 4096)), 3 * 4096));
+        cache.insert(&chunk(Place::whole(at(40)), 3 * 4096));
         assert_eq!(cache.bytes(), 3 * 4096);
-        assert!(cache.holds(pos(1, 42 * 4096), 4096) && !cache.holds(pos(1, 0), 4096));
-        cache.insert(&chunk(Place::small(pos(1, 50 * 4096)), 4 * 4096));
+        assert!(cache.holds(at(40), 3 * 4096) && !cache.holds(at(0), 1));
+        cache.insert(&chunk(Place::whole(at(50)), 4 * 4096));
         assert_eq!((cache.bytes(), cache.by_use.len()), (0, 0), "longer than all it may hold");
+    }
+
+    #[test]
+    fn small_chunks_take_their_share_and_no_more() {
+        let mut cache = Cache::new(16 * 4096);
+        cache.insert(&chunk(Place::whole(pos(1, CHUNK_BYTES)), 14 * 4096));
+        for n in [1, 2, 3, 4] {
+            cache.insert(&chunk(Place::small(pos(1, n * 4096)), 4096));
+        }
+        assert_eq!(
+            [1, 2, 3, 4].map(|n| cache.holds(pos(1, n * 4096), 1)),
+            [false, false, true, true]
+        );
+        assert_eq!((cache.bytes(), cache.small_bytes), (16 * 4096, 2 * 4096));
+        cache.insert(&chunk(Place::whole(pos(1, 2 * CHUNK_BYTES)), 4096));
+        assert!(!cache.holds(pos(1, CHUNK_BYTES), 1), "the whole one had to go");
+        cache.insert(&chunk(Place::small(pos(1, 4096)), 3 * 4096));
+        assert_eq!((cache.bytes(), cache.small_bytes), (4096, 0), "longer than the share");
     }
 
     #[test]

@@ -11,14 +11,18 @@ use super::format::{FormatError, FrameHeader, payload_of};
 use crate::io::BLOCK_BYTES;
 use crate::types::LogPos;
 
-/// Length of a whole chunk, and the most of a small one, in bytes.
+/// Length of a whole chunk, in bytes.
 pub const CHUNK_BYTES: u32 = 512 * 1024;
-/// What a small chunk is a multiple of, in bytes: a span of the index and most of the frame that
-/// crosses its end.
+/// What a small chunk's length is a multiple of, in bytes: a span of the index and most of the
+/// frame that crosses its end. A frame that is longer makes it as long as it needs.
 pub const SMALL_BYTES: u32 = 128 * 1024;
 
-const BLOCKS_MAX: usize = CHUNK_BYTES as usize / BLOCK_BYTES;
-const _: () = assert!(BLOCKS_MAX <= u128::BITS as usize, "a bit for each block");
+/// How many places after each other must have been read for the next one to be taken for a part of
+/// a walk through the log: by chance, two single reads seldom meet, and three hardly ever.
+const RUN_MIN: u8 = 2;
+
+const CHUNK_BLOCKS: usize = CHUNK_BYTES as usize / BLOCK_BYTES;
+const _: () = assert!(CHUNK_BLOCKS <= u128::BITS as usize, "a bit for each block");
 
 /// How a chunk came about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,17 +72,24 @@ pub struct Chunk<R> {
     /// Which they are.
     pub place: Place,
     bytes: R,
-    /// A bit for each block at which a frame starts whose payload was checked in these bytes.
+    /// A bit for each of the first blocks, at which a frame starts whose payload was checked in
+    /// these bytes. Further ones, in small chunks of long frames, are checked each time.
     checked: Cell<u128>,
     /// Whether somebody has come here already: the first one has the next chunks read ahead.
     entered: Cell<bool>,
+    /// How many places were read after each other, up to here.
+    run: Cell<u8>,
 }
 
 impl<R: AsRef<[u8]>> Chunk<R> {
     /// The bytes at `place`, none of them checked.
     pub fn new(place: Place, bytes: R) -> Self {
-        assert!(bytes.as_ref().len() <= CHUNK_BYTES as usize);
-        Self { place, bytes, checked: Cell::default(), entered: Cell::default() }
+        let run = match place.shape {
+            Shape::Small => 1,
+            Shape::Whole => RUN_MIN,
+        };
+        let (checked, entered) = (Cell::default(), Cell::default());
+        Self { place, bytes, checked, entered, run: run.into() }
     }
 
     /// Its length in bytes.
@@ -91,6 +102,23 @@ impl<R: AsRef<[u8]>> Chunk<R> {
     #[must_use]
     pub fn is_first_entry(&self) -> bool {
         !self.entered.replace(true)
+    }
+
+    /// Notes that it was read after the place before it, at which `before` places had been read.
+    pub fn continues(&self, before: u8) {
+        self.run.set(self.run.get().max(before.saturating_add(1)));
+    }
+
+    /// How many places were read after each other, up to here.
+    #[must_use]
+    pub fn run(&self) -> u8 {
+        self.run.get()
+    }
+
+    /// Whether who reads on behind it goes through the log.
+    #[must_use]
+    pub fn is_walked(&self) -> bool {
+        self.run.get() >= RUN_MIN
     }
 
     /// Where `pos` lies in it, if all of `pos..pos + len_bytes` does.
@@ -107,7 +135,8 @@ impl<R: AsRef<[u8]>> Chunk<R> {
     ///
     /// * Errors: [`FormatError`] when it is cut or is not what was written.
     pub fn check(&self, offset: usize, header: &FrameHeader) -> Result<(), FormatError> {
-        let bit = 1_u128 << (offset / BLOCK_BYTES);
+        let block = u32::try_from(offset / BLOCK_BYTES).unwrap_or(u32::MAX);
+        let bit = 1_u128.checked_shl(block).unwrap_or(0);
         if self.checked.get() & bit == 0 {
             payload_of(header, &self.bytes.as_ref()[offset..])?;
             self.checked.set(self.checked.get() | bit);

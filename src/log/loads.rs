@@ -49,7 +49,7 @@ pub struct ReadCounts {
     pub cache_hits: u64,
 }
 
-/// A chunk to read: its place, and where the log ends in its segment as far as is durable.
+/// A chunk to read.
 #[derive(Debug)]
 pub struct Wanted<'a, F> {
     /// The segment.
@@ -63,8 +63,8 @@ pub struct Wanted<'a, F> {
 impl<F> Wanted<'_, F> {
     fn extent(&self) -> Extent {
         let offset_bytes = u64::from(self.place.start.offset_bytes);
-        let len_bytes = self.end_bytes.saturating_sub(offset_bytes).min(u64::from(CHUNK_BYTES));
-        Extent { offset_bytes, len_bytes: usize::try_from(len_bytes).expect("at most a chunk") }
+        let len_bytes = self.end_bytes.saturating_sub(offset_bytes);
+        Extent { offset_bytes, len_bytes: usize::try_from(len_bytes).expect("frames fit memory") }
     }
 }
 
@@ -126,16 +126,16 @@ impl<D: Disk + Clock> Loads<D> {
         found
     }
 
-    /// Whether memory holds the block at `pos`.
+    /// The chunk in memory that holds the block at `pos`; it does not count as used.
     #[must_use]
-    pub fn holds(&self, pos: LogPos) -> bool {
-        self.shared.cache.borrow().holds(pos, 1)
+    pub fn peek(&self, pos: LogPos) -> Option<Rc<Chunk<Read<D>>>> {
+        self.shared.cache.borrow().peek(pos)
     }
 
-    /// Whether `place` is on its way with at least `len_bytes`.
+    /// Whether all of a chunk is on its way.
     #[must_use]
-    pub fn is_under_way(&self, place: Place, len_bytes: usize) -> bool {
-        self.shared.join(place, len_bytes).is_some()
+    pub fn is_under_way(&self, wanted: &Wanted<'_, D::File>) -> bool {
+        self.shared.join(wanted.place, wanted.extent().len_bytes).is_some()
     }
 
     /// Reads a chunk, or waits for it when it is on its way.
@@ -168,7 +168,7 @@ impl<D: Disk + Clock> Loads<D> {
         if len_bytes == 0
             || small_cache
             || self.shared.cache.borrow().holds(place.start, len_bytes)
-            || self.is_under_way(place, len_bytes)
+            || self.is_under_way(&wanted)
         {
             return;
         }

@@ -4,9 +4,9 @@
 //!   everyone who follows.
 //! * Older ones come from the disk in chunks (`chunk`), which are shared (`loads`) and kept for a
 //!   while (`cache`). What comes from the disk is checked before it is believed.
-//! * Whoever comes to a new place reads a little; whoever comes from the place before it, as the
-//!   cache remembers, goes through the log: whole chunks are read then, and the next ones ahead.
-//!   So when more go through the log than the cache has room for, they read little again.
+//! * Whoever comes to a new place reads a little. Where several places in a row were read, as the
+//!   cache remembers, somebody goes through the log: whole chunks are read then, and the next ones
+//!   ahead. So when more go through the log than the cache has room for, they read little again.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -93,10 +93,21 @@ pub struct Reader<D: Disk> {
 /// A walk through the frames of a span.
 struct Walk<'a, D: Disk> {
     segment: &'a Rc<Segment<D::File>>,
-    /// Whether who reads here comes from the place before.
+    /// How many places before were read after each other.
+    run: u8,
+    /// Whether who reads here goes through the log.
     goes_through: bool,
     /// The chunk that the last frame was in.
     chunk: Option<ChunkOf<D>>,
+}
+
+impl<'a, D: Disk> Walk<'a, D> {
+    /// A walk from behind `before`, if that was read.
+    fn new(segment: &'a Rc<Segment<D::File>>, before: Option<ChunkOf<D>>) -> Self {
+        let run = before.as_ref().map_or(0, |chunk| chunk.run());
+        let goes_through = before.is_some_and(|chunk| chunk.is_walked());
+        Self { segment, run, goes_through, chunk: None }
+    }
 }
 
 impl<D: Disk + Clock> Reader<D> {
@@ -162,8 +173,7 @@ impl<D: Disk + Clock> Reader<D> {
         let mut frames = Vec::new();
         let mut pos = entry.pos;
         let segment = self.segments.get(pos.segment).ok_or(ReadError::Released(pos.segment))?;
-        let goes_through = self.is_next(pos);
-        let mut walk = Walk { segment: &segment, goes_through, chunk: None };
+        let mut walk = Walk::new(&segment, self.before(pos));
         while entry.spans(pos)
             && u64::from(pos.offset_bytes) + BLOCK_BYTES as u64 <= self.end_bytes(&segment)
         {
@@ -180,12 +190,12 @@ impl<D: Disk + Clock> Reader<D> {
         Ok(frames)
     }
 
-    /// Whether memory holds the place before `pos`, so that whoever reads there most likely came
+    /// The chunk in memory with the place before `pos`, so that whoever reads there may have come
     /// from it.
-    fn is_next(&self, pos: LogPos) -> bool {
-        let block = u32::try_from(BLOCK_BYTES).expect("4096");
-        let before = pos.offset_bytes.checked_sub(block);
-        before.is_some_and(|offset_bytes| self.loads.holds(LogPos { offset_bytes, ..pos }))
+    fn before(&self, pos: LogPos) -> Option<ChunkOf<D>> {
+        let block_bytes = u32::try_from(BLOCK_BYTES).expect("small");
+        let offset_bytes = pos.offset_bytes.checked_sub(block_bytes)?;
+        self.loads.peek(LogPos { offset_bytes, ..pos })
     }
 
     /// Where what is durable ends in a segment, in bytes: nothing beyond may be read, since it may
@@ -244,7 +254,7 @@ impl<D: Disk + Clock> Reader<D> {
         let frame = if !cut {
             walk.chunk = Some(Rc::clone(&chunk));
             frame_of::<D>(segment, pos, chunk, &header)
-        } else if !walk.goes_through && len <= CHUNK_BYTES as usize {
+        } else if !walk.goes_through {
             let chunk = self.chunk(walk, pos, len).await?;
             walk.chunk = Some(Rc::clone(&chunk));
             frame_of::<D>(segment, pos, chunk, &header)
@@ -254,46 +264,51 @@ impl<D: Disk + Clock> Reader<D> {
         frame.map(Some)
     }
 
-    /// A chunk that holds `pos..pos + len_bytes`, at most a chunk's length, or as much of that as
-    /// its shape allows.
+    /// A chunk that holds `pos..pos + len_bytes`, or of that as much as is in the whole chunk, for
+    /// one who goes through the log.
     async fn chunk(
         &self,
         walk: &Walk<'_, D>,
         pos: LogPos,
         len_bytes: usize,
     ) -> Result<ChunkOf<D>, ReadError> {
-        let whole = Place::whole(pos);
+        let whole = self.whole(walk.segment, pos);
         if let Some(chunk) = self.loads.cached(pos, len_bytes) {
             if chunk.place.shape == Shape::Whole && chunk.is_first_entry() {
-                self.read_ahead(walk.segment, whole);
+                self.read_ahead(walk.segment, whole.place);
             }
+            chunk.continues(walk.run);
             return Ok(chunk);
         }
-        let end_bytes = self.end_bytes(walk.segment);
-        let whole_len = usize::try_from(end_bytes - u64::from(whole.start.offset_bytes))
-            .map_or(CHUNK_BYTES as usize, |len| len.min(CHUNK_BYTES as usize));
-        let in_whole = (pos.offset_bytes - whole.start.offset_bytes) as usize + len_bytes;
-        let under_way = in_whole <= whole_len && self.loads.is_under_way(whole, whole_len);
-        let (place, end_bytes) = if walk.goes_through || under_way {
-            self.read_ahead(walk.segment, whole);
-            (whole, end_bytes)
-        } else {
-            let small = len_bytes.next_multiple_of(SMALL_BYTES as usize) as u64;
-            (Place::small(pos), end_bytes.min(u64::from(pos.offset_bytes) + small))
-        };
-        let wanted = Wanted { segment: walk.segment, place, end_bytes };
-        Ok(self.loads.load(wanted).await?)
+        let end = u64::from(pos.offset_bytes) + len_bytes as u64;
+        let comes = end <= whole.end_bytes && self.loads.is_under_way(&whole);
+        if walk.goes_through || comes {
+            self.read_ahead(walk.segment, whole.place);
+            return Ok(self.loads.load(whole).await?);
+        }
+        let len_bytes = len_bytes.next_multiple_of(SMALL_BYTES as usize) as u64;
+        let end_bytes = self.end_bytes(walk.segment).min(u64::from(pos.offset_bytes) + len_bytes);
+        let wanted = Wanted { segment: walk.segment, place: Place::small(pos), end_bytes };
+        let chunk = self.loads.load(wanted).await?;
+        chunk.continues(walk.run);
+        Ok(chunk)
+    }
+
+    /// The whole chunk that `pos` lies in, as far as it is durable.
+    fn whole<'a>(&self, segment: &'a Rc<Segment<D::File>>, pos: LogPos) -> Wanted<'a, D::File> {
+        let place = Place::whole(pos);
+        let end_bytes = u64::from(place.start.offset_bytes) + u64::from(CHUNK_BYTES);
+        Wanted { segment, place, end_bytes: end_bytes.min(self.end_bytes(segment)) }
     }
 
     /// Begins to read what comes after a whole chunk, as far as it is not in the window.
     fn read_ahead(&self, segment: &Rc<Segment<D::File>>, from: Place) {
-        let end_bytes = self.end_bytes(segment);
         for place in (1..=AHEAD_CHUNKS).filter_map(|count| from.ahead(count)) {
             let recent = self.window.borrow().keys().next().is_some_and(|pos| *pos <= place.start);
             if recent {
                 break;
             }
-            self.loads.load_ahead(Wanted { segment, place, end_bytes });
+            self.loads.load_ahead(self.whole(segment, place.start));
         }
     }
 
@@ -304,7 +319,7 @@ impl<D: Disk + Clock> Reader<D> {
         pos: LogPos,
         header: &FrameHeader,
     ) -> Result<ReadFrame, ReadError> {
-        let whole = Walk { goes_through: true, chunk: None, segment: walk.segment };
+        let whole = Walk { goes_through: true, chunk: None, ..*walk };
         let end = u64::from(pos.offset_bytes) + header.frame_bytes() as u64;
         let part = async |start: LogPos, len: usize| {
             let chunk = self.chunk(&whole, start, len).await?;

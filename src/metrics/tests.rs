@@ -44,6 +44,7 @@ fn busy_shard() -> Metrics {
     metrics.set_inflight_bytes(120);
     metrics.set_streams_open(7);
     metrics.set_segment_files(3);
+    metrics.set_log_reads(5, 655_360, 7);
     metrics.segment_recycled();
     metrics.segment_cleaned();
     metrics.batches_moved(500);
@@ -178,6 +179,9 @@ fn numbers_arrive_under_their_names() {
         ("thalweg_segments_recycled_total", &[one], 1.0),
         ("thalweg_segments_cleaned_total", &[one], 1.0),
         ("thalweg_moved_bytes_total", &[one], 500.0),
+        ("thalweg_log_reads_total", &[one], 5.0),
+        ("thalweg_log_read_bytes_total", &[one], 655_360.0),
+        ("thalweg_read_cache_hits_total", &[one], 7.0),
         ("thalweg_read_records_total", &[], 11.0),
         ("thalweg_read_bytes_total", &[], 222.0),
         ("thalweg_reads_damaged_total", &[], 1.0),
