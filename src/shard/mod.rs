@@ -27,6 +27,8 @@ mod drain;
 mod durable;
 pub mod engine;
 mod lifeline;
+#[cfg(test)]
+mod model;
 mod read;
 mod registry;
 mod replay;

@@ -1,0 +1,279 @@
+//! Lives of the shard's process: how they begin, go on and end.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use futures_util::future::{self, Either};
+
+use super::act::{Attempt, Outcome, act, list_all, look, wall_ms};
+use super::plan::{Op, Step, Upkeep};
+use super::{LOG_FILES_RESERVE, NAMES, OVERDUE_MS, Run, one_in, truth};
+use crate::io::sim::{SimIo, SimRuntime};
+use crate::io::{Clock, Disk};
+use crate::shard::engine::{Engine, EngineConfig};
+use crate::shard::testkit::{Shard, create_basin};
+
+/// How a life ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Shut down in order.
+    Closed,
+    /// The process dies; what it had written is there.
+    Killed,
+    /// The power goes; what no sync covers may be lost.
+    PowerCut,
+}
+
+/// How long everything that was begun takes to be written when nothing new comes, in microseconds.
+const SETTLED_US: u64 = 20_000;
+
+/// Opens the shard and starts what a server has running beside it.
+async fn open(runtime: &SimRuntime, io: &SimIo, config: EngineConfig) -> Shard {
+    let shard = Rc::new(Engine::open(Rc::new(io.clone()), config).await.expect("opens"));
+    runtime.spawn(Rc::clone(&shard).run_writer());
+    runtime.spawn(Rc::clone(&shard).run_segments());
+    runtime.spawn(Rc::clone(&shard).run_checkpoints());
+    runtime.spawn(Rc::clone(&shard).run_usage());
+    runtime.spawn(Rc::clone(&shard).run_retention());
+    let (_, streams) = shard.unfinished_deletions();
+    for stream in streams {
+        shard.delete(&stream).await.expect("goes on");
+    }
+    shard
+}
+
+impl Run {
+    /// The first life: a basin.
+    pub(super) fn begin(&mut self) {
+        let runtime = SimRuntime::new(&self.io);
+        runtime.block_on(async {
+            create_basin(&open(&runtime, &self.io, self.config).await).await;
+        });
+        self.pass_on(End::PowerCut);
+    }
+
+    /// One life: a look at everything, steps, an end.
+    pub(super) fn live(&mut self) {
+        self.die_while_opening();
+        let io = self.io.clone();
+        let runtime = SimRuntime::new(&io);
+        let end = runtime.block_on(async {
+            let shard = open(&runtime, &io, self.config).await;
+            let left = std::mem::take(&mut self.left);
+            self.learn(&shard, &left, &NAMES).await;
+            for _ in 0..2 + self.dice().below(20) {
+                let now_ms = wall_ms(&shard);
+                let step = self.planner.step(|name| self.streams.get(name), now_ms);
+                self.step(&runtime, &shard, step, None).await;
+            }
+            let end = match self.dice().below(4) {
+                0 => End::Closed,
+                1 => End::Killed,
+                _ => End::PowerCut,
+            };
+            if end == End::Closed {
+                shard.close().await.expect("the disk is whole");
+            } else {
+                let cut_us = self.dice().below(1_500);
+                let now_ms = wall_ms(&shard);
+                let step = self.planner.step(|name| self.streams.get(name), now_ms);
+                self.step(&runtime, &shard, step, Some(cut_us)).await;
+            }
+            end
+        });
+        drop(runtime);
+        self.pass_on(end);
+    }
+
+    /// The last life: everything is as it should be, then it is trimmed and then deleted, and its
+    /// space comes back.
+    pub(super) fn end(&mut self) {
+        let io = self.io.clone();
+        let runtime = SimRuntime::new(&io);
+        runtime.block_on(async {
+            let shard = open(&runtime, &io, self.config).await;
+            let left = std::mem::take(&mut self.left);
+            self.learn(&shard, &left, &NAMES).await;
+            let trim = self.planner.trim_all(&self.streams);
+            self.step(&runtime, &shard, trim, None).await;
+            // What they have left may lie in two segments.
+            self.check_space(&runtime, &shard, LOG_FILES_RESERVE + 1).await;
+            self.reached.segments_given_up += shard.segments.oldest_epoch() - 1;
+            let delete = |name: &&'static str| (Op::Delete { name }, None);
+            let step = Step { ops: self.streams.keys().map(delete).collect() };
+            self.step(&runtime, &shard, step, None).await;
+            self.check_space(&runtime, &shard, LOG_FILES_RESERVE).await;
+        });
+        drop(runtime);
+        self.pass_on(End::Killed);
+        let files = self.io.list().expect("lists");
+        let of_log = files.iter().filter(|(name, _)| name.starts_with("segment-")).count();
+        assert!(of_log <= LOG_FILES_RESERVE, "{files:?}");
+        assert!(files.len() - of_log <= 2, "{files:?}");
+    }
+
+    /// Checks that after some checkpoints the log has no more files than these.
+    async fn check_space(&mut self, runtime: &SimRuntime, shard: &Shard, files_max: usize) {
+        for _ in 0..3 {
+            let step = Step { ops: vec![(Op::Upkeep(Upkeep::Checkpoint), None)] };
+            self.step(runtime, shard, step, None).await;
+        }
+        shard.io.sleep_us(SETTLED_US).await;
+        let files = shard.segments.file_count();
+        assert!(files <= files_max, "the log has {files} files, not {files_max}");
+    }
+
+    /// Sometimes a start is interrupted: then the next one has the same to do.
+    fn die_while_opening(&mut self) {
+        while one_in(self.dice(), 4) {
+            let cut_us = self.dice().below(4_000);
+            let io = self.io.clone();
+            let runtime = SimRuntime::new(&io);
+            let opened = runtime.block_on(async {
+                let opening = std::pin::pin!(Engine::open(Rc::new(io.clone()), self.config));
+                let cut = std::pin::pin!(io.sleep_us(cut_us));
+                match future::select(opening, cut).await {
+                    Either::Left((opened, _)) => opened.map(drop),
+                    Either::Right(_) => Ok(()),
+                }
+            });
+            opened.expect("opens");
+            drop(runtime);
+            let end = if self.dice().coin() { End::PowerCut } else { End::Killed };
+            self.pass_on(end);
+        }
+    }
+
+    /// What a life leaves to the next one.
+    fn pass_on(&mut self, end: End) {
+        self.tale.lines.push(format!("{end:?}"));
+        let seed = self.dice().next_u64();
+        self.io = match end {
+            End::PowerCut => self.io.crash(seed),
+            End::Closed | End::Killed => self.io.kill(seed),
+        };
+    }
+
+    /// Does a step and learns what came of it. When it is cut short, after `cut_us`, it is what
+    /// the next life learns of first.
+    async fn step(&mut self, runtime: &SimRuntime, shard: &Shard, step: Step, cut_us: Option<u64>) {
+        self.tale.lines.push(format!("{} {:?}, cut: {cut_us:?}", wall_ms(shard), Brief(&step)));
+        let (attempts, is_cut) = self.attempt(runtime, shard, step, cut_us).await;
+        if is_cut {
+            self.left = attempts;
+            return;
+        }
+        if attempts.iter().any(|attempt| matches!(attempt.outcome, Outcome::Unknown)) {
+            shard.io.sleep_us(SETTLED_US).await;
+        }
+        let is_for_all = attempts.iter().any(|a| a.op.name().is_none());
+        let touched = |name: &&str| attempts.iter().any(|a| a.op.name() == Some(name));
+        let names = NAMES.into_iter().filter(|name| is_for_all || touched(name));
+        let names: Vec<&'static str> = names.collect();
+        self.learn(shard, &attempts, &names).await;
+        if attempts.iter().any(|a| matches!(a.op, Op::Sleep { us } if us / 1000 > OVERDUE_MS)) {
+            let now_ms = wall_ms(shard);
+            self.streams.iter().for_each(|(name, known)| known.check_overdue(name, now_ms));
+        }
+    }
+
+    /// Does the operations of a step, all at once; says also whether it was cut short.
+    async fn attempt(
+        &mut self,
+        runtime: &SimRuntime,
+        shard: &Shard,
+        step: Step,
+        cut_us: Option<u64>,
+    ) -> (Vec<Attempt>, bool) {
+        let from_ms = wall_ms(shard);
+        let mut attempts: Vec<Attempt> = Vec::new();
+        let ended: Rc<RefCell<Vec<(usize, u64, Outcome)>>> = Rc::default();
+        let mut tasks = Vec::new();
+        for (index, (op, impatient_us)) in step.ops.into_iter().enumerate() {
+            let (shard, ended, doing) = (Rc::clone(shard), Rc::clone(&ended), op.clone());
+            tasks.push(runtime.spawn(async move {
+                let acting = std::pin::pin!(act(&shard, &doing));
+                let patience = std::pin::pin!(shard.io.sleep_us(impatient_us.unwrap_or(u64::MAX)));
+                if let Either::Left((outcome, _)) = future::select(acting, patience).await {
+                    ended.borrow_mut().push((index, wall_ms(&shard), outcome));
+                }
+            }));
+            attempts.push(Attempt { op, from_ms, to_ms: from_ms, outcome: Outcome::Unknown });
+        }
+        let all = future::join_all(tasks);
+        let cut = std::pin::pin!(shard.io.sleep_us(cut_us.unwrap_or(u64::MAX)));
+        let is_cut = matches!(future::select(all, cut).await, Either::Right(_));
+        for (index, to_ms, outcome) in ended.take() {
+            self.tale.lines.push(format!("  {index}: {:.300}", format!("{outcome:?}")));
+            (attempts[index].to_ms, attempts[index].outcome) = (to_ms, outcome);
+        }
+        (attempts, is_cut)
+    }
+
+    /// Looks at these streams, and at the listing, and learns what the attempts did.
+    async fn learn(&mut self, shard: &Shard, attempts: &[Attempt], names: &[&'static str]) {
+        let were: Vec<(String, Option<u64>)> = self.listing();
+        for name in names {
+            let about = |attempt: &&Attempt| attempt.op.name() == Some(name);
+            let about: Vec<&Attempt> = attempts.iter().filter(about).collect();
+            let seen = look(shard, name).await;
+            let before = self.streams.remove(name);
+            let known =
+                truth::learn(name, before.as_ref(), &about, seen.as_ref(), &mut self.reached);
+            self.streams.extend(known.map(|known| (*name, known)));
+        }
+        let are = self.listing();
+        assert_eq!(list_all(shard).await, are, "the listing");
+        for attempt in attempts {
+            if let Outcome::Listed(listed) = &attempt.outcome {
+                check_listed(listed, &were, &are);
+            }
+        }
+    }
+
+    /// What a listing should show.
+    fn listing(&self) -> Vec<(String, Option<u64>)> {
+        let shown = self.streams.iter().map(|(name, known)| ((*name).to_owned(), known.age_secs));
+        shown.collect()
+    }
+}
+
+/// Checks a listing that was made between two moments: what was there at both is in it, and
+/// nothing that was there at neither.
+fn check_listed(
+    listed: &[(String, Option<u64>)],
+    were: &[(String, Option<u64>)],
+    are: &[(String, Option<u64>)],
+) {
+    let has = |list: &[(String, Option<u64>)], name: &str| list.iter().any(|(n, _)| n == name);
+    for name in NAMES {
+        let (was, is) = (has(were, name), has(are, name));
+        let fits = if was == is { has(listed, name) == was } else { true };
+        assert!(fits, "{name}, listed as {listed:?}, between {were:?} and {are:?}");
+    }
+}
+
+/// A step in few words.
+struct Brief<'a>(&'a Step);
+
+impl std::fmt::Debug for Brief<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (op, impatient_us) in &self.0.ops {
+            match op {
+                Op::Append { name, batch } => {
+                    let bytes: usize = batch.records.iter().map(|r| r.body.len()).sum();
+                    let command = batch.records.last().and_then(|r| r.command);
+                    let (count, at, token) =
+                        (batch.records.len(), batch.match_seq_num, batch.token);
+                    write!(f, "\n  Append {name} {count} records, {bytes} bytes, ends with ")?;
+                    write!(f, "{command:?}, at {at:?}, token {token:?}")?;
+                }
+                op => write!(f, "\n  {op:?}")?,
+            }
+            if let Some(us) = impatient_us {
+                write!(f, ", for {us} us")?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,143 @@
+//! A whole shard against a model of it, on the simulated disk and clock.
+//!
+//! A run is decided by its seed: several lives of one shard's process, each of some steps, each of
+//! one operation or of several at once. A life ends in a power cut, in the death of the process,
+//! either in the middle of a step, or in order. After each step the streams that it touched are
+//! looked at whole, after each start all of them, and must be what the model says:
+//!
+//! * `plan` draws operations, `act` does them and looks at streams;
+//! * `truth` is the model: what was acknowledged is there, what was refused is not, what is gone
+//!   was trimmed or has expired, and stays gone;
+//! * `order` finds in which order things happened that went on at once, and holds a batch whose
+//!   answer never came to be there whole or not at all, and to stay so; `reads` judges reads.
+//!
+//! `THALWEG_CASES` says how many seeds are tried, `THALWEG_SEED` repeats one.
+
+mod act;
+mod life;
+mod order;
+mod plan;
+mod reads;
+mod truth;
+
+use std::collections::BTreeMap;
+
+use crate::io::sim::{SimIo, Stream as Dice};
+use crate::log::group::Policy;
+use crate::log::segment::LogFacts;
+use crate::shard::engine::EngineConfig;
+
+use act::Attempt;
+use plan::Planner;
+use truth::{Known, Reached};
+
+/// The streams that there may be. Few, so that much happens to each.
+const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+/// Whether what has expired must be hidden at once. Until then it may be served as long as its
+/// trim is not logged.
+const EXPIRED_ARE_HIDDEN: bool = false;
+/// How long after its time the shard may take to trim what has expired, in milliseconds: a pass
+/// over few streams (a visit, and one to find that there are no more) and the group that logs it.
+const OVERDUE_MS: u64 = 700;
+/// Seeds tried when nobody says how many.
+const CASES: u64 = 24;
+/// Files of the log that are kept though nothing is in them: the one in use, its spare, and two
+/// to be used again.
+const LOG_FILES_RESERVE: usize = 4;
+
+/// A run: what is on the disk, and what the model says of it.
+struct Run {
+    io: SimIo,
+    config: EngineConfig,
+    planner: Planner,
+    streams: BTreeMap<&'static str, Known>,
+    /// The step under way when the last life ended.
+    left: Vec<Attempt>,
+    reached: Reached,
+    tale: Tale,
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let mut dice = Dice::new(seed, "model");
+        let config = EngineConfig {
+            log: LogFacts { directory_id: 7, shard: 0, segment_bytes: 256 * 1024 },
+            policy: Policy { standard_wait_us_max: 2_000, standard_bytes_enough: 16 * 1024 },
+            inflight_bytes_max: 48 * 1024,
+            window_bytes_max: if dice.coin() { 16 * 1024 } else { 1 << 20 },
+            checkpoint_bytes: if dice.coin() { 1 << 30 } else { 100_000 },
+            usage_flush_us: 1_000_000,
+        };
+        Self {
+            io: SimIo::new(seed),
+            config,
+            planner: Planner::new(dice),
+            streams: BTreeMap::new(),
+            left: Vec::new(),
+            reached: Reached::default(),
+            tale: Tale { seed, lines: Vec::new() },
+        }
+    }
+
+    fn dice(&mut self) -> &mut Dice {
+        &mut self.planner.dice
+    }
+}
+
+/// What happened, told when the test fails.
+struct Tale {
+    seed: u64,
+    lines: Vec<String>,
+}
+
+impl Drop for Tale {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let last = self.lines.len().saturating_sub(40);
+            eprintln!("the last of {} lines:\n{}", self.lines.len(), self.lines[last..].join("\n"));
+            eprintln!("repeat: THALWEG_SEED={} cargo test --lib shard::model", self.seed);
+        }
+    }
+}
+
+fn one_in(dice: &mut Dice, bound: u64) -> bool {
+    dice.below(bound) == 0
+}
+
+/// Lives through one seed.
+fn run(seed: u64) -> Run {
+    let mut run = Run::new(seed);
+    run.begin();
+    for _ in 0..3 + run.dice().below(5) {
+        run.live();
+    }
+    run.end();
+    run
+}
+
+fn variable(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text}")))
+}
+
+#[test]
+fn a_shard_is_what_its_model_says() {
+    if let Some(seed) = variable("THALWEG_SEED") {
+        run(seed);
+        return;
+    }
+    let mut reached = Reached::default();
+    for seed in 0..variable("THALWEG_CASES").unwrap_or(CASES).max(CASES) {
+        reached.add(run(seed).reached);
+    }
+    reached.check();
+}
+
+/// Otherwise a seed would say nothing.
+#[test]
+fn a_seed_decides_everything() {
+    let seed = variable("THALWEG_SEED").unwrap_or(3);
+    let (first, second) = (run(seed), run(seed));
+    assert_eq!(first.tale.lines, second.tale.lines);
+    assert_eq!(first.io.trace(), second.io.trace());
+}
