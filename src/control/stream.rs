@@ -220,13 +220,11 @@ impl Stream {
     /// * Errors: [`FormatError::Entry`] when the bytes do not parse.
     pub fn decode_state(&self, bytes: &[u8]) -> Result<(), FormatError> {
         let saved = SavedState::parse(bytes)?;
-        let mut index = Index::default();
-        saved.index.into_iter().for_each(|entry| index.push(entry));
         self.accepted.set(saved.state);
         self.durable.set(saved.state);
         let was_written = saved.state.tail.seq_num > 0;
         self.last_arrival_ms.set(if was_written { u64::MAX } else { 0 });
-        *self.index.borrow_mut() = index;
+        *self.index.borrow_mut() = Index::restored(saved.index);
         Ok(())
     }
 

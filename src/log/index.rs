@@ -66,6 +66,13 @@ pub struct Index {
 }
 
 impl Index {
+    /// The index with these runs, as a checkpoint kept them: numbers ascend.
+    #[must_use]
+    pub fn restored(runs: Vec<IndexEntry>) -> Self {
+        debug_assert!(runs.is_sorted_by(|a, b| a.seq_num < b.seq_num), "sequence order");
+        Self { entries: runs.into() }
+    }
+
     /// Notes a durable batch; makes an entry when it opens a new span.
     pub fn push(&mut self, entry: IndexEntry) {
         if let Some(last) = self.entries.back() {

@@ -145,6 +145,11 @@ impl<I: Io> Engine<I> {
             return Ok(Cleaned::Nothing);
         }
         self.cleaner.begin_round(epoch, active_epoch, self.used_bytes());
+        self.clean(epoch).await
+    }
+
+    /// Cleans the segment `epoch`, which must be the oldest of which something is needed.
+    pub(super) async fn clean(&self, epoch: u64) -> Result<Cleaned, CleanError> {
         let Some(segment) = self.segments.get(epoch) else { return Ok(Cleaned::Nothing) };
         let Some(moved_bytes) = self.move_out_of(&segment).await? else {
             return Ok(Cleaned::NoRoom);

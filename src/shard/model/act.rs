@@ -53,6 +53,12 @@ impl Upkeep {
     async fn run(self, shard: &Shard) {
         match self {
             Self::Checkpoint => shard.checkpoint().await.expect("the disk is whole"),
+            Self::Clean => {
+                let epoch = shard.first_needed_epoch();
+                if epoch < shard.segments.active().epoch {
+                    shard.clean(epoch).await.expect("the disk is whole");
+                }
+            }
         }
     }
 }

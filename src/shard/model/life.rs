@@ -35,6 +35,7 @@ async fn open(runtime: &SimRuntime, io: &SimIo, config: EngineConfig) -> Shard {
     runtime.spawn(Rc::clone(&shard).run_checkpoints());
     runtime.spawn(Rc::clone(&shard).run_usage());
     runtime.spawn(Rc::clone(&shard).run_retention());
+    runtime.spawn(Rc::clone(&shard).run_cleaner());
     let (_, streams) = shard.unfinished_deletions();
     for stream in streams {
         shard.delete(&stream).await.expect("goes on");

@@ -24,8 +24,10 @@ use std::collections::BTreeMap;
 
 use crate::io::sim::{SimIo, Stream as Dice};
 use crate::log::group::Policy;
+use crate::log::reader::ReadMemory;
 use crate::log::segment::LogFacts;
 use crate::shard::engine::EngineConfig;
+use crate::shard::scrub::ScrubPolicy;
 
 use act::Attempt;
 use plan::Planner;
@@ -35,7 +37,7 @@ use truth::{Known, Reached};
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 /// Whether what has expired must be hidden at once. Until then it may be served as long as its
 /// trim is not logged.
-const EXPIRED_ARE_HIDDEN: bool = false;
+const EXPIRED_ARE_HIDDEN: bool = true;
 /// How long after its time the shard may take to trim what has expired, in milliseconds: a pass
 /// over few streams (a visit, and one to find that there are no more) and the group that logs it.
 const OVERDUE_MS: u64 = 700;
@@ -64,9 +66,13 @@ impl Run {
             log: LogFacts { directory_id: 7, shard: 0, segment_bytes: 256 * 1024 },
             policy: Policy { standard_wait_us_max: 2_000, standard_bytes_enough: 16 * 1024 },
             inflight_bytes_max: 48 * 1024,
-            window_bytes_max: if dice.coin() { 16 * 1024 } else { 1 << 20 },
+            read_memory: ReadMemory {
+                window_bytes_max: if dice.coin() { 16 * 1024 } else { 1 << 20 },
+                cache_bytes_max: if dice.coin() { 0 } else { 1 << 20 },
+            },
             checkpoint_bytes: if dice.coin() { 1 << 30 } else { 100_000 },
             usage_flush_us: 1_000_000,
+            scrub: ScrubPolicy { bytes_per_sec: 0, interval_us: 0 },
         };
         Self {
             io: SimIo::new(seed),

@@ -37,12 +37,14 @@ pub(super) struct Batch {
 pub(super) enum Upkeep {
     /// Write a checkpoint, and give up what it makes superfluous.
     Checkpoint,
+    /// Clean the oldest segment, whatever is in it.
+    Clean,
 }
 
 impl Upkeep {
-    /// Every kind, drawn alike. What else rewrites or gives up parts of the log (a cleaner's
-    /// step) is added here and in [`Upkeep::run`].
-    const ALL: [Self; 1] = [Self::Checkpoint];
+    /// Every kind, drawn alike. What else rewrites or gives up parts of the log is added here and in
+    /// [`Upkeep::run`].
+    const ALL: [Self; 2] = [Self::Checkpoint, Self::Clean];
 }
 
 /// One operation. Times of retention are in seconds; `None` is for ever.
