@@ -4,6 +4,7 @@
 //!  DIR/lock              locked (flock) for as long as a server uses the directory
 //!  DIR/directory.json    what this file describes; replaced whole, never edited
 //!  DIR/shard-<n>/        segments and checkpoints of one shard (`log::format`)
+//!  DIR/quarantine/       copies of damaged bytes that were given up; nothing reads them
 //! ```
 //!
 //! Invariants:
@@ -34,6 +35,8 @@ pub const FORMAT_VERSION: u32 = 1;
 
 const DESCRIPTION: &str = "directory.json";
 const DESCRIPTION_TEMPORARY: &str = "directory.json.tmp";
+/// Where copies of damaged bytes go.
+pub const QUARANTINE: &str = "quarantine";
 const LOCK: &str = "lock";
 /// Least length of a segment: its header and one frame.
 const SEGMENT_BYTES_MIN: u64 = 2 * BLOCK_BYTES as u64;
@@ -191,6 +194,24 @@ impl DataDirectory {
             directory.create_shards()?;
         }
         Ok(directory)
+    }
+
+    /// Opens an existing data directory and locks it.
+    ///
+    /// * Errors: [`DirectoryError`]; [`InUse`](DirectoryError::InUse) while a server runs.
+    pub fn open_locked(path: &Path) -> Result<Self, DirectoryError> {
+        let mut directory = Self::read(path)?;
+        directory._lock = Some(lock(path)?);
+        Ok(directory)
+    }
+
+    /// Makes the directory for copies of damaged bytes, unless it is there.
+    ///
+    /// * Durable: yes, when it returns.
+    pub fn make_quarantine(&self) -> Result<PathBuf, DirectoryError> {
+        let path = self.path.join(QUARANTINE);
+        create_durably(&path)?;
+        Ok(path)
     }
 
     /// Reads an existing data directory without locking it, also while a server uses it.

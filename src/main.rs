@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use thalweg::config::{Given, Settings};
-use thalweg::inspect::{self, Command as Look, Options};
+use thalweg::inspect::{self, Command as Look, Options, RepairPlan};
 use thalweg::serve::{available_cpus, serve};
 use thalweg::types::refusal::chain;
 use tracing_subscriber::EnvFilter;
@@ -46,6 +46,26 @@ enum Command {
         /// The data directory
         dir: PathBuf,
     },
+    /// Tell what is damaged in the data directory of a stopped server, and which records that took;
+    /// exits 1 when something is. Changes nothing, unless told to give a place up.
+    Repair {
+        /// The data directory
+        #[arg(long, env = "THALWEG_DATA_DIR", value_name = "DIR")]
+        data_dir: PathBuf,
+
+        /// This shard alone
+        #[arg(long, value_name = "N")]
+        shard: Option<u16>,
+
+        /// Give up the damaged place that begins there: its bytes are copied to DIR/quarantine, and
+        /// reads pass over the records that were in it instead of failing
+        #[arg(long, value_name = "FILE:OFFSET")]
+        quarantine: Option<String>,
+
+        /// Only tell what is damaged, as without --quarantine
+        #[arg(long, conflicts_with = "quarantine")]
+        dry_run: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -75,11 +95,20 @@ fn run(command: Command) -> Result<(), String> {
         }
         Command::Inspect { dir, groups } => look(&dir, Look::Inspect(Options { groups })),
         Command::Verify { dir } => look(&dir, Look::Verify),
+        Command::Repair { data_dir, shard, quarantine, dry_run: _ } => {
+            let out = &mut std::io::stdout().lock();
+            let plan = RepairPlan { shard, quarantine };
+            judged(&data_dir, inspect::repair(&data_dir, &plan, out))
+        }
     }
 }
 
 fn look(dir: &Path, command: Look) -> Result<(), String> {
-    match inspect::run(dir, command, &mut std::io::stdout().lock()) {
+    judged(dir, inspect::run(dir, command, &mut std::io::stdout().lock()))
+}
+
+fn judged(dir: &Path, looked: Result<bool, inspect::Error>) -> Result<(), String> {
+    match looked {
         Ok(true) => Ok(()),
         Ok(false) => Err(format!("{} is damaged; see above", dir.display())),
         Err(error) => Err(chain(&error)),

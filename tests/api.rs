@@ -47,6 +47,8 @@ mod precedence;
 mod read;
 #[path = "api/reconfigure.rs"]
 mod reconfigure;
+#[path = "api/repair.rs"]
+mod repair;
 #[path = "api/restart.rs"]
 mod restart;
 #[path = "api/scrub.rs"]

@@ -1,6 +1,7 @@
 //! One stream in memory: what it is, what was accepted, what is durable.
 
 use std::cell::{Cell, Ref, RefCell};
+use std::ops::Range;
 
 use super::counted::Counted;
 use super::expiry::Expiry;
@@ -48,6 +49,8 @@ pub struct Stream {
     pub metadata_ticket: Cell<u64>,
     /// Whether it was logged that it is gone.
     pub gone: Cell<bool>,
+    /// Records that an operator has given up for lost, by number: they are passed over.
+    pub lost: RefCell<Vec<Range<u64>>>,
     /// Its durable tail moved, or it is being deleted.
     pub changed: Notify,
     pub(super) counted: Counted,
@@ -73,6 +76,7 @@ impl Stream {
             created_ticket,
             metadata_ticket: created_ticket.into(),
             gone: Cell::default(),
+            lost: RefCell::default(),
             changed: Notify::default(),
             counted: Counted::default(),
             expiry,
@@ -185,6 +189,12 @@ impl Stream {
             return None;
         }
         self.index.borrow().first_epoch()
+    }
+
+    /// Where the records end that were given up for lost, if this is one of them.
+    #[must_use]
+    pub fn lost_to(&self, seq_num: u64) -> Option<u64> {
+        self.lost.borrow().iter().find(|lost| lost.contains(&seq_num)).map(|lost| lost.end)
     }
 
     /// Its durable position and index, for a checkpoint.

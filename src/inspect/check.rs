@@ -11,6 +11,7 @@ use crate::control::Gone;
 use crate::log::entry::{Batch, Entry, Kind, Trimmed};
 use crate::log::format::{FormatError, FrameHeader};
 use crate::log::index::IndexEntry;
+use crate::log::quarantine::LostPlace;
 use crate::log::scan::Visitor;
 use crate::stream::State;
 use crate::types::limits::BATCH_RECORDS_MAX;
@@ -44,6 +45,8 @@ pub(super) struct Checker<'a> {
     index: BTreeMap<(u64, u64), IndexEntry>,
     streams: BTreeMap<u64, Seen>,
     gaps: u64,
+    /// Damaged places that were given up for lost.
+    pub(super) lost: u64,
     pub(super) frames: u64,
     pub(super) records: u64,
     pub(super) problems: Problems,
@@ -66,6 +69,7 @@ impl<'a> Checker<'a> {
             index: BTreeMap::new(),
             streams: BTreeMap::new(),
             gaps: 0,
+            lost: 0,
             frames: 0,
             records: 0,
             problems,
@@ -347,5 +351,13 @@ impl Follower for Checker<'_> {
     fn damaged(&mut self, pos: LogPos, fault: Fault) {
         self.gaps += 1;
         self.note(pos, fault);
+    }
+
+    fn lost(&mut self, place: &LostPlace) {
+        self.gaps += 1;
+        self.lost += 1;
+        // The first batch of a run that reaches into it may have been there.
+        let begin = LogPos { segment: place.epoch, offset_bytes: place.offset };
+        self.index.retain(|_, run| !run.meets(begin, place.end_offset));
     }
 }

@@ -11,6 +11,7 @@ use super::walk::Follower;
 use crate::control::Gone;
 use crate::log::entry::{Batch, Entry, Kind, Trimmed};
 use crate::log::format::{FormatError, FrameHeader};
+use crate::log::quarantine::LostPlace;
 use crate::log::scan::Visitor;
 use crate::stream::State;
 use crate::types::{Command, LogPos};
@@ -165,6 +166,9 @@ impl<W: Write> Follower for Counter<'_, W> {
         let file = self.file(pos);
         self.problems.push(file, pos.offset_bytes.into(), fault);
     }
+
+    /// Known, and nothing that is new to anybody.
+    fn lost(&mut self, _place: &LostPlace) {}
 }
 
 /// What the log holds of one stream: of batches that were moved, the newest copy.
@@ -217,4 +221,6 @@ impl Visitor for HeldCounter<'_> {
 impl Follower for HeldCounter<'_> {
     /// The first walk has noted it.
     fn damaged(&mut self, _pos: LogPos, _fault: Fault) {}
+
+    fn lost(&mut self, _place: &LostPlace) {}
 }

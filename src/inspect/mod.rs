@@ -5,15 +5,20 @@
 //! * Neither shows a token or a byte of a record.
 //!
 //! `inspect` counts and shows; `verify` judges. What follows a damaged place is still looked at.
+//!
+//! `repair` is the exception: it locks the directory, tells what is damaged and what that took,
+//! and writes when it is told to, and then only what the reads of the server are to pass over.
 
 #![forbid(unsafe_code)]
 
 mod check;
 mod count;
 mod fault;
+mod repair;
 mod saved;
 mod show;
 mod start;
+mod survey;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -25,6 +30,7 @@ use std::path::Path;
 
 use glommio::{GlommioError, LocalExecutorBuilder, Placement};
 
+pub use repair::{RepairPlan, repair};
 pub use show::inspect;
 pub use verify::verify;
 
@@ -66,6 +72,9 @@ pub enum Error {
     /// What was found could not be written out.
     #[error("the output failed")]
     Output(#[from] std::io::Error),
+    /// What was to be given up cannot be.
+    #[error("{0}")]
+    Refused(String),
     /// There is no io_uring executor to read with.
     #[error("an executor could not be started")]
     Executor(#[source] GlommioError<()>),

@@ -1,5 +1,6 @@
 //! `inspect` and `verify` on logs that the writer wrote, whole and damaged.
 
+mod repair;
 mod sample;
 mod stale;
 

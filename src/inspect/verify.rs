@@ -21,6 +21,8 @@ struct Verdict {
     segments: usize,
     frames: u64,
     records: u64,
+    /// Damaged places that were given up for lost.
+    lost: u64,
     tail_moving: bool,
     problems: Problems,
 }
@@ -82,13 +84,14 @@ async fn judge<D: Disk>(disk: &D, log: LogFacts) -> Result<Verdict, Error> {
         segments: names.range(start.pos.segment..=walked.end.pos.segment).count(),
         frames: checker.frames,
         records: checker.records,
+        lost: checker.lost,
         tail_moving: walked.tail_moving,
         problems: checker.problems,
     })
 }
 
 fn show(shard: u16, verdict: &Verdict, out: &mut impl Write) -> std::io::Result<()> {
-    let Verdict { segments, frames, records, tail_moving, problems } = verdict;
+    let Verdict { segments, frames, records, lost, tail_moving, problems } = verdict;
     for problem in &problems.first {
         writeln!(out, "shard {shard}: {problem}")?;
     }
@@ -101,9 +104,15 @@ fn show(shard: u16, verdict: &Verdict, out: &mut impl Write) -> std::io::Result<
         1 => "1 problem".to_owned(),
         count => format!("{count} problems"),
     };
+    let quarantine = match lost {
+        0 => String::new(),
+        1 => ", 1 place in quarantine".to_owned(),
+        count => format!(", {count} places in quarantine"),
+    };
     let tail = if *tail_moving { ", tail still being written" } else { "" };
     writeln!(
         out,
-        "shard {shard}: {judgement}, {segments} segments, {frames} frames, {records} records{tail}"
+        "shard {shard}: {judgement}, {segments} segments, {frames} frames, {records} records\
+         {quarantine}{tail}"
     )
 }

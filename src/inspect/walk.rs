@@ -9,6 +9,7 @@ use super::start::{FIRST_FRAME_BYTES, Place, place_of};
 use crate::io::{BLOCK_BYTES, Disk, Extent, IoError, LogFile};
 use crate::log::entry::Entry;
 use crate::log::format::{FRAME_HEADER_BYTES, FormatError, FrameHeader, Salt};
+use crate::log::quarantine::LostPlace;
 use crate::log::scan::{ScanError, SegmentMap, Visitor, scan};
 use crate::log::writer::Chain;
 use crate::types::LogPos;
@@ -22,6 +23,15 @@ const READ_BYTES: u64 = 1024 * 1024;
 pub(super) trait Follower: Visitor {
     /// A damaged place: what was there is lost to the follower, whole frames perhaps.
     fn damaged(&mut self, pos: LogPos, fault: Fault);
+
+    /// Learns where the damaged place told last ends, and the number of the first frame in it.
+    /// `next` is `None` when nothing whole follows. Not told of frames that are whole themselves.
+    fn passed(&mut self, pos: LogPos, frame_seq: u64, next: Option<Place>) {
+        let _ = (pos, frame_seq, next);
+    }
+
+    /// A damaged place that was given up for lost, which is told instead.
+    fn lost(&mut self, place: &LostPlace);
 }
 
 /// Where a walk ended.
@@ -98,6 +108,12 @@ pub(super) async fn walk<D: Disk, V: Follower>(
             tracker.follower.damaged(tracker.last, Fault::Frame { frame_seq, reason });
             continue;
         }
+        if let Some(lost) = lost_at::<D>(segments, pos) {
+            tracker.follower.lost(lost);
+            let pos = LogPos { offset_bytes: lost.end_offset, ..pos };
+            tracker.next = Place { pos, chain: lost.next() };
+            continue;
+        }
         if suspect != Some(frame_seq) {
             if suspect.replace(frame_seq).is_some_and(|before| before < frame_seq) {
                 tail_moves += 1;
@@ -110,11 +126,18 @@ pub(super) async fn walk<D: Disk, V: Follower>(
         suspect = None;
         let after = next_frame::<D>(segments, salt, next).await?;
         tracker.follower.damaged(pos, Fault::Frame { frame_seq, reason });
+        tracker.follower.passed(pos, frame_seq, after);
         match after {
             Some(place) => tracker.next = place,
             None => return Ok(Walked { end: next, tail_moving: false }),
         }
     }
+}
+
+/// The place that begins here and was given up for lost.
+fn lost_at<D: Disk>(segments: &SegmentMap<D>, pos: LogPos) -> Option<&LostPlace> {
+    let lost = segments.get(&pos.segment)?.lost_at(pos.offset_bytes)?;
+    (lost.offset == pos.offset_bytes).then_some(lost)
 }
 
 /// The place in the log of a place in a file.

@@ -40,10 +40,13 @@ impl<'s, F: LogFile> Frames<'s, F> {
         Self { segment, salt, window: Window::new(segment), next }
     }
 
-    /// The next frame; `None` where no more can be recognised.
+    /// The next frame, past what was given up for lost; `None` where no more can be recognised.
     ///
     /// * Errors: [`ReadError::Damaged`] when its payload is not what was written.
     pub async fn next(&mut self) -> Result<Option<Frame<'_>>, ReadError> {
+        if let Some(lost) = self.segment.lost_at(self.next.offset_bytes) {
+            self.next.offset_bytes = lost.end_offset;
+        }
         let pos = self.next;
         let at = u64::from(pos.offset_bytes);
         if at + BLOCK_BYTES as u64 > self.segment.bytes {

@@ -38,6 +38,14 @@ impl IndexEntry {
             && pos.offset_bytes >= self.pos.offset_bytes
             && pos.offset_bytes - self.pos.offset_bytes < SPAN_BYTES
     }
+
+    /// Whether this entry's span and the stretch from `begin` to `end_bytes` of its segment meet.
+    #[must_use]
+    pub fn meets(&self, begin: LogPos, end_bytes: u32) -> bool {
+        self.pos.segment == begin.segment
+            && self.pos.offset_bytes < end_bytes
+            && begin.offset_bytes < self.pos.offset_bytes.saturating_add(SPAN_BYTES)
+    }
 }
 
 /// A batch that was copied to another place in the log.

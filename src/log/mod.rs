@@ -4,6 +4,7 @@
 //! * `group` decides, purely, what shares a sync; `writer` obeys and says what is durable.
 //! * `segment` is one file, `segments` all of a shard's: zeros ahead, a spare, recycling.
 //! * `recovery` opens a log: `scan` finds its end and tells a torn tail from damage.
+//! * `quarantine` says what an operator has given up for lost: it is passed over.
 //! * `scrub` reads sealed segments again and says what is damaged in them.
 //! * `index` says where a stream's records lie, `reader` reads them back, checked again: old ones
 //!   in a `chunk` at a time, shared by `loads` and kept by `cache`. `frames` walks through a whole
@@ -22,6 +23,7 @@ pub mod frames;
 pub mod group;
 pub mod index;
 pub mod loads;
+pub mod quarantine;
 pub mod reader;
 pub mod recovery;
 pub mod scan;

@@ -177,6 +177,10 @@ impl<D: Disk + Clock> Reader<D> {
         while entry.spans(pos)
             && u64::from(pos.offset_bytes) + BLOCK_BYTES as u64 <= self.end_bytes(&segment)
         {
+            if let Some(lost) = segment.lost_at(pos.offset_bytes) {
+                pos.offset_bytes = lost.end_offset;
+                continue;
+            }
             let remembered = self.window.borrow().get(&pos).map(|(buf, _)| Rc::clone(buf));
             let frame = match remembered {
                 Some(buf) => Some(self.remembered(&segment, pos, buf)?),

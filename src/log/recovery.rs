@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use super::checkpoint::{self, CheckpointError, CheckpointFacts};
 use super::format::{FormatError, FrameHeader, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::quarantine::{self, Quarantine, QuarantineError};
 use super::scan::{LogEnd, ScanError, SegmentMap, Visitor, scan};
 use super::segment::{LogFacts, Segment, Source, file_number};
 use super::segments::Segments;
@@ -39,6 +40,9 @@ pub enum RecoveryError {
     /// A segment that must exist does not.
     #[error("segment with epoch {0} is missing")]
     SegmentMissing(u64),
+    /// What was given up for lost cannot be told.
+    #[error(transparent)]
+    Quarantine(#[from] QuarantineError),
     /// The log's start was given up after a checkpoint, and no checkpoint can be read.
     #[error("no usable checkpoint, and the log starts at epoch {0}")]
     CheckpointMissing(u64),
@@ -52,6 +56,8 @@ pub struct Found<D: Disk> {
     pub unfinished: Vec<String>,
     /// Number for the next new file.
     pub next_file_number: u64,
+    /// What an operator has given up for lost.
+    pub quarantine: Quarantine,
 }
 
 /// What recovery learnt.
@@ -64,17 +70,23 @@ pub struct Recovered<I: Io> {
     pub next_stream_id: u64,
     /// Bytes cut from the end because their write was interrupted.
     pub torn_bytes: u64,
+    /// What an operator has given up for lost.
+    pub quarantine: Quarantine,
 }
 
 /// Finds the segments in `disk`'s directory.
 ///
 /// * Errors: a damaged header of a segment that still holds frames, another directory's segment.
 pub async fn find<D: Disk>(disk: &D, log: LogFacts) -> Result<Found<D>, RecoveryError> {
-    let mut found =
-        Found { segments: BTreeMap::new(), unfinished: Vec::new(), next_file_number: 1 };
+    let mut found = Found {
+        segments: BTreeMap::new(),
+        unfinished: Vec::new(),
+        next_file_number: 1,
+        quarantine: Quarantine::read(disk).await?,
+    };
     for (name, len_bytes) in disk.list()? {
         let Some(number) = file_number(&name) else {
-            if !name.starts_with("checkpoint-") {
+            if !name.starts_with("checkpoint-") && !name.starts_with(quarantine::FILE) {
                 tracing::warn!(file = name, "unknown file in the log's directory, left alone");
             }
             continue;
@@ -96,6 +108,7 @@ pub async fn find<D: Disk>(disk: &D, log: LogFacts) -> Result<Found<D>, Recovery
             }
             Ok(header) => {
                 let segment = Rc::new(Segment::found(file, &header));
+                segment.set_lost(found.quarantine.in_segment(header.epoch));
                 if found.segments.insert(header.epoch, segment).is_some() {
                     return Err(refuse(FormatError::Entry("two segments of one epoch")));
                 }
@@ -226,7 +239,8 @@ pub async fn recover<I: Io>(
     io.sync_dir().await?;
     let segments = Segments::new(log, active, living, spare, dead, next_file_number);
     let next_stream_id = facts.map_or(1, |f| f.next_stream_id);
-    Ok(Recovered { segments, chain: end.chain, next_stream_id, torn_bytes })
+    let quarantine = found.quarantine;
+    Ok(Recovered { segments, chain: end.chain, next_stream_id, torn_bytes, quarantine })
 }
 
 /// Names of given-up segments that can be used again: those of the right length. Others are

@@ -15,6 +15,7 @@ use super::format::{
     FRAME_HEADER_BYTES, FormatError, FrameHeader, PAYLOAD_BYTES_MAX, SEGMENT_HEADER_BYTES,
     SegmentHeader, payload_of,
 };
+use super::quarantine::LostPlace;
 use super::segment::LogFacts;
 use super::segments::Segments;
 use super::writer::Chain;
@@ -202,6 +203,10 @@ impl<'s, 'a, I: Disk + Clock, T: Fn(u64)> Walk<'s, 'a, I, T> {
     /// Checks what is at the present place and goes on; false when the segment's end is reached.
     async fn step(&mut self) -> Result<bool, Released> {
         let at = self.at;
+        if let Some(lost) = self.lost_here() {
+            (self.at, self.expected) = (u64::from(lost.end_offset), Some(lost.next()));
+            return Ok(true);
+        }
         let (header, crc) = match self.header_at(at).await? {
             Ok(decoded) => decoded,
             Err(reason) => return self.pass_over(reason).await,
@@ -221,6 +226,13 @@ impl<'s, 'a, I: Disk + Clock, T: Fn(u64)> Walk<'s, 'a, I, T> {
         self.at = frame_end;
         self.expected = Some(Chain { next_frame_seq: header.frame_seq + 1, prev_crc: crc });
         Ok(true)
+    }
+
+    /// The damaged place that begins here and was given up for lost: that is known already.
+    fn lost_here(&self) -> Option<LostPlace> {
+        let segment = self.scrubber.segments.get(self.epoch)?;
+        let at = u32::try_from(self.at).expect("segments are at most 4 GiB");
+        segment.lost_at(at).filter(|lost| lost.offset == at).cloned()
     }
 
     /// The header at `at`, if it is whole and its frame the next of the chain.

@@ -6,10 +6,11 @@
 //! writer waits when its own stretch meets a claim (rare and short), and a filler that was
 //! overtaken jumps ahead.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use super::format::{SEGMENT_HEADER_BYTES, Salt, SegmentHeader};
+use super::quarantine::LostPlace;
 use crate::io::notify::Notify;
 use crate::io::{Disk, IoResult, LogFile};
 use crate::types::LogPos;
@@ -51,6 +52,8 @@ pub struct Segment<F> {
     zeroed_to: Cell<u64>,
     zeroing: Cell<Option<u64>>,
     zeroed: Notify,
+    /// What was given up for lost; none in a segment that was made in this life.
+    lost: OnceCell<Vec<LostPlace>>,
 }
 
 /// Name of the segment file with this number.
@@ -77,6 +80,7 @@ impl<F: LogFile> Segment<F> {
             zeroed_to: header.segment_bytes.into(),
             zeroing: None.into(),
             zeroed: Notify::default(),
+            lost: OnceCell::new(),
         }
     }
 
@@ -127,6 +131,18 @@ impl<F: LogFile> Segment<F> {
     pub fn set_end(&self, end_bytes: u64) {
         assert!(end_bytes <= self.bytes);
         self.end.set(end_bytes);
+    }
+
+    /// Says which places in it were given up for lost; once.
+    pub fn set_lost(&self, places: Vec<LostPlace>) {
+        assert!(self.lost.set(places).is_ok(), "said by recovery alone");
+    }
+
+    /// The place that was given up for lost and that holds this offset.
+    #[must_use]
+    pub fn lost_at(&self, offset_bytes: u32) -> Option<&LostPlace> {
+        let holds = |p: &&LostPlace| (p.offset..p.end_offset).contains(&offset_bytes);
+        self.lost.get()?.iter().find(holds)
     }
 
     /// Bytes left for frames.

@@ -34,7 +34,7 @@ use super::door::Progress;
 use super::drain::Drain;
 use super::durable::Durable;
 use super::replay::Replay;
-use super::scrub::{Findings, ScrubPolicy};
+use super::scrub::{Findings, ScrubPolicy, note_lost};
 use super::turns::Turns;
 
 /// Settings of a shard; see `config` for what they mean to an operator.
@@ -139,6 +139,7 @@ impl<I: Io> Engine<I> {
             .inspect_err(|error| replay.name_damaged_streams(config.log.shard, error))?;
         progress.finish();
         let mut catalog = replay.into_catalog();
+        note_lost(&catalog, &recovered.quarantine);
         catalog.raise_next_stream_id(recovered.next_stream_id);
         let owns_basins = config.log.shard == 0;
         let registry = if owns_basins { Registry::of(&catalog) } else { Registry::default() };

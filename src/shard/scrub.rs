@@ -14,9 +14,9 @@ use std::rc::Rc;
 use serde::Serialize;
 
 use super::engine::Engine;
-use crate::control::{Stream, StreamRecord};
+use crate::control::{Catalog, Stream, StreamRecord};
 use crate::io::Io;
-use crate::log::index::SPAN_BYTES;
+use crate::log::quarantine::Quarantine;
 use crate::log::scrub::{Damage, Scrubber};
 use crate::types::{LogPos, StreamId};
 
@@ -195,6 +195,15 @@ impl<I: Io> Engine<I> {
     }
 }
 
+/// Tells each stream which of its records an operator has given up for lost.
+pub(super) fn note_lost(catalog: &Catalog, quarantine: &Quarantine) {
+    for lost in &quarantine.records {
+        if let Some(stream) = catalog.stream_by_id(StreamId(lost.stream)) {
+            stream.lost.borrow_mut().push(lost.first_seq_num..lost.end_seq_num);
+        }
+    }
+}
+
 /// Whether readable records of a stream may have been in a damaged place: by its index, which
 /// has each of them in a span of the log.
 fn may_have_lost(stream: &Stream, damage: &Damage) -> bool {
@@ -202,11 +211,7 @@ fn may_have_lost(stream: &Stream, damage: &Damage) -> bool {
     if stream.first_needed_epoch().is_none_or(|first| first > end.segment) {
         return false;
     }
-    let overlaps = |pos: LogPos| {
-        let span_end = pos.offset_bytes.saturating_add(SPAN_BYTES);
-        pos.segment == begin.segment && pos < end && begin.offset_bytes < span_end
-    };
-    let in_index = stream.index.borrow().iter().any(|entry| overlaps(entry.pos));
+    let in_index = stream.index.borrow().iter().any(|e| e.meets(begin, damage.end_bytes));
     in_index || damage.streams.contains(&stream.id)
 }
 

@@ -148,9 +148,19 @@ impl Server {
     /// Has a stopped server's data directory checked; gives the status and what was said.
     pub(crate) fn verify(&self) -> (ExitStatus, String) {
         assert!(self.process.is_none(), "stop the server before its data is checked");
+        self.command(&["verify"], &[])
+    }
+
+    /// Runs `repair` on the data directory; gives the status and what was said.
+    pub(crate) fn repair(&self, arguments: &[&str]) -> (ExitStatus, String) {
+        self.command(&["repair", "--data-dir"], arguments)
+    }
+
+    fn command(&self, before: &[&str], after: &[&str]) -> (ExitStatus, String) {
         let output = Command::new(env!("CARGO_BIN_EXE_thalweg"))
-            .arg("verify")
+            .args(before)
             .arg(self.data_dir())
+            .args(after)
             .stdin(Stdio::null())
             .output()
             .expect("the server's binary can be run");

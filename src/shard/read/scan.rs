@@ -54,6 +54,10 @@ impl<I: Io> Engine<I> {
                     if next.seq_num > before {
                         continue;
                     }
+                    if let Some(end) = stream.lost_to(before) {
+                        next.seq_num = end;
+                        continue;
+                    }
                     damaged(run.pos, FormatError::Entry("records before it are missing"))
                 }
                 Err(error @ (ReadError::Released(_) | ReadError::Damaged { .. })) => error,

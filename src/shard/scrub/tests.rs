@@ -3,6 +3,7 @@
 use crate::io::Clock;
 use crate::io::sim::{SimIo, SimRuntime};
 use crate::log::format::FrameHeader;
+use crate::log::quarantine::LostPlace;
 use crate::shard::call::{Answer, Call};
 use crate::shard::testkit::{Shard, create, create_basin, live_with, path, provision};
 use crate::types::append::{AppendBuilder, Span};
@@ -148,6 +149,48 @@ fn damage_is_found_again_after_a_restart() {
         let [place] = &places[..] else { panic!("{places:?}") };
         assert_eq!(place.offset, offset);
         assert_eq!(place.streams.len(), 1, "{places:?}");
+    });
+}
+
+/// The place of the frame at `offset` of segment 1, for the quarantine.
+fn place_at(shard: &Shard, offset: u32) -> LostPlace {
+    let segment = shard.segments.get(1).expect("living");
+    let bytes = shard.io.contents(crate::io::LogFile::name(&segment.file)).expect("a file");
+    let header = |at: u32| {
+        FrameHeader::decode(&bytes[at as usize..], shard.config.log.salt()).expect("a header").0
+    };
+    let frame = header(offset);
+    let end_offset = offset + u32::try_from(frame.frame_bytes()).expect("small");
+    let next = header(end_offset);
+    LostPlace {
+        epoch: 1,
+        offset,
+        end_offset,
+        frame_seq: frame.frame_seq,
+        next_frame_seq: next.frame_seq,
+        next_prev_crc: next.prev_crc,
+        copy: String::new(),
+    }
+}
+
+#[test]
+fn what_was_given_up_is_told_no_more_and_other_damage_is() {
+    let io = SimIo::new(9);
+    let second = live(&io, async |shard| {
+        fill(&shard, 3).await;
+        shard.checkpoint().await.expect("written");
+        let (first, second) = (damage(&shard, 1, 5), damage(&shard, 1, 8));
+        let places = vec![place_at(&shard, first)];
+        let quarantine = Quarantine { places, records: Vec::new() };
+        quarantine.write(&*shard.io).await.expect("written");
+        whole_pass(&shard).await;
+        assert_eq!(health(&shard).await.len(), 2, "it counts from the next start on");
+        second
+    });
+    live(&io.crash(10), async |shard| {
+        whole_pass(&shard).await;
+        let offsets: Vec<u32> = health(&shard).await.iter().map(|p| p.offset).collect();
+        assert_eq!(offsets, [second]);
     });
 }
 
