@@ -154,6 +154,11 @@ pub(super) fn put_storage(families: &mut Families, total: &Snapshot, shards: &[(
         "Segment files on disk.",
         now(|shard| shard.segment_files),
     );
+    families.gauge(
+        "thalweg_stored_bytes",
+        "Metered bytes of records that are not trimmed or deleted.",
+        now(|shard| shard.stored_bytes),
+    );
     families.counter(
         "thalweg_segments_recycled_total",
         "Segments taken into use again.",

@@ -113,6 +113,11 @@ impl Metrics {
         self.state.borrow_mut().segment_files = files;
     }
 
+    /// So many metered bytes are stored.
+    pub fn set_stored_bytes(&self, bytes: u64) {
+        self.state.borrow_mut().stored_bytes = bytes;
+    }
+
     /// All that was needed of a segment was copied elsewhere.
     pub fn segment_cleaned(&self) {
         add(&mut self.state.borrow_mut().segments_cleaned, 1);

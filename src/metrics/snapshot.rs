@@ -114,6 +114,8 @@ pub struct Snapshot {
     pub segment_files: u64,
     /// Segments that were taken into use again.
     pub segments_recycled: u64,
+    /// Metered bytes that its streams store.
+    pub stored_bytes: u64,
     /// Segments that the cleaner emptied.
     pub segments_cleaned: u64,
     /// Bytes of batches that it copied.
@@ -161,6 +163,7 @@ impl Default for Snapshot {
             streams_open: 0,
             segment_files: 0,
             segments_recycled: 0,
+            stored_bytes: 0,
             segments_cleaned: 0,
             moved_bytes: 0,
             log_reads: 0,
@@ -207,6 +210,7 @@ impl Snapshot {
         add(&mut self.streams_open, other.streams_open);
         add(&mut self.segment_files, other.segment_files);
         add(&mut self.segments_recycled, other.segments_recycled);
+        add(&mut self.stored_bytes, other.stored_bytes);
         add(&mut self.segments_cleaned, other.segments_cleaned);
         add(&mut self.moved_bytes, other.moved_bytes);
         add(&mut self.log_reads, other.log_reads);

@@ -46,6 +46,7 @@ fn busy_shard() -> Metrics {
     metrics.set_segment_files(3);
     metrics.set_log_reads(5, 655_360, 7);
     metrics.segment_recycled();
+    metrics.set_stored_bytes(300);
     metrics.segment_cleaned();
     metrics.batches_moved(500);
     metrics.records_read(11, 222);
@@ -176,6 +177,7 @@ fn numbers_arrive_under_their_names() {
         ("thalweg_inflight_append_bytes", &[one], 120.0),
         ("thalweg_streams", &[one], 7.0),
         ("thalweg_segment_files", &[one], 3.0),
+        ("thalweg_stored_bytes", &[one], 300.0),
         ("thalweg_segments_recycled_total", &[one], 1.0),
         ("thalweg_segments_cleaned_total", &[one], 1.0),
         ("thalweg_moved_bytes_total", &[one], 500.0),

@@ -471,6 +471,7 @@ impl<I: Io> Engine<I> {
         self.metrics.set_inflight_bytes(self.inflight_bytes.get());
         self.metrics.set_streams_open(self.catalog.borrow().stream_count() as u64);
         self.metrics.set_scrub_damaged_frames(self.damaged_frames());
+        self.metrics.set_stored_bytes(self.catalog.borrow().usage.stored_bytes());
         self.metrics.set_segment_files(self.segments.file_count() as u64);
         let read = self.reader.counts();
         self.metrics.set_log_reads(read.reads, read.read_bytes, read.cache_hits);
