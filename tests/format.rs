@@ -14,7 +14,7 @@ use futures_util::future::{self, Either};
 use thalweg::io::sim::{Faults, SimIo, SimRuntime};
 use thalweg::io::{Clock, Disk};
 use thalweg::log::checkpoint::{CheckpointBuilder, CheckpointFacts};
-use thalweg::log::entry::{Batch, BatchPlace, Entry, Kind};
+use thalweg::log::entry::{Batch, BatchPlace, Entry, Kind, Trimmed, batch_bytes_max, put_batch};
 use thalweg::log::format::{FormatError, FrameHeader};
 use thalweg::log::group::Policy;
 use thalweg::log::recovery::recover;
@@ -35,6 +35,9 @@ const FACTS: LogFacts = LogFacts {
 const FORMAT_1: &str = "format-1";
 /// One with usage counters, which came later.
 const USAGE: &str = "format-1-usage";
+
+/// One with what retention and the cleaner write, which came later still.
+const MOVED: &str = "format-1-moved";
 
 /// A batch with a header on every second record; bodies say where they belong.
 fn batch(number: u64, count: u64, body_bytes: usize) -> AppendInput {
@@ -132,6 +135,36 @@ async fn write_usage(io: &Rc<SimIo>) {
     writer.flush_next().await.unwrap();
 }
 
+/// A batch, a trim by retention, a copy of the batch, and a checkpoint with the time it arrived.
+async fn write_moved(io: &Rc<SimIo>) {
+    let recovered = recover(&**io, FACTS, &mut Lines::default()).await.unwrap();
+    let segments = Rc::new(recovered.segments);
+    let policy = Policy { standard_wait_us_max: 0, standard_bytes_enough: 0 };
+    let writer = Writer::new(Rc::clone(io), FACTS, policy, Rc::clone(&segments), recovered.chain);
+    append(&writer, 0, 0, &batch(0, 3, 0));
+    writer.flush_next().await.unwrap();
+    let trimmed = Trimmed { stream: StreamId(1), trim_point: 1, at_ms: 1_700_000_000_000 };
+    writer.append_in_passing(Kind::Trimmed, &trimmed.encode(), ());
+    let place = BatchPlace { stream: StreamId(1), first_seq_num: 0, arrival_ms: 1_700_000 };
+    let moved = batch(0, 3, 0);
+    let mut bytes = vec![0; batch_bytes_max(&moved)];
+    let len = put_batch(
+        &mut bytes,
+        place,
+        &moved,
+        &[1_600_000_000_000, 1_600_000_000_001, 1_600_000_000_004],
+    );
+    writer.append_moved(&bytes[..len], ());
+    writer.flush_next().await.unwrap();
+    let mut builder = CheckpointBuilder::default();
+    let arrivals = [1_u64, 1_700_000, 1_700_000].map(u64::to_le_bytes).concat();
+    builder.push(Kind::Arrivals, &arrivals);
+    let offset_bytes = u32::try_from(segments.active().end_bytes()).unwrap();
+    let pos = LogPos { segment: 1, offset_bytes };
+    let facts = CheckpointFacts { pos, chain: writer.chain(), first_epoch: 1, next_stream_id: 2 };
+    builder.write(&**io, FACTS, facts).await.unwrap();
+}
+
 async fn write_checkpoint(io: &SimIo, writer: &Writer<SimIo, ()>, end_bytes: u64) {
     let mut builder = CheckpointBuilder::default();
     builder.push(Kind::Basin, br#"{"name":"golden-basin"}"#);
@@ -161,7 +194,13 @@ impl Visitor for Lines {
     }
 
     fn entry(&mut self, _: LogPos, entry: &Entry<'_>) -> Result<(), FormatError> {
-        if entry.kind != Kind::Batch {
+        if let Kind::Trimmed | Kind::Arrivals = entry.kind {
+            let (numbers, _) = entry.metadata().as_chunks::<8>();
+            let numbers = numbers.iter().map(|n| u64::from_le_bytes(*n).to_string());
+            self.0.push(format!("{:?} {}", entry.kind, numbers.collect::<Vec<_>>().join(" ")));
+            return Ok(());
+        }
+        if !matches!(entry.kind, Kind::Batch | Kind::Moved) {
             let text = String::from_utf8_lossy(entry.metadata());
             self.0.push(format!("{:?} {text}", entry.kind));
             return Ok(());
@@ -201,7 +240,11 @@ fn written_today(golden: &str) -> BTreeMap<String, Vec<u8>> {
     io.set_faults(Faults { latency_us_max: 0, ..io.faults() }); // so the clock says the same
     let io_rc = Rc::new(io.clone());
     SimRuntime::new(&io).block_on(async {
-        if golden == USAGE { write_usage(&io_rc).await } else { write(&io_rc).await }
+        match golden {
+            USAGE => write_usage(&io_rc).await,
+            MOVED => write_moved(&io_rc).await,
+            _ => write(&io_rc).await,
+        }
     });
     let names = io.list().unwrap().into_iter().map(|(name, _)| name);
     names.map(|name| (name.clone(), io.contents(&name).unwrap())).collect()
@@ -209,7 +252,7 @@ fn written_today(golden: &str) -> BTreeMap<String, Vec<u8>> {
 
 #[test]
 fn the_encoder_still_writes_the_golden_bytes() {
-    for golden_name in [FORMAT_1, USAGE] {
+    for golden_name in [FORMAT_1, USAGE, MOVED] {
         let today = written_today(golden_name);
         if std::env::var_os("GOLDEN_WRITE").is_some() {
             std::fs::create_dir_all(golden_directory(golden_name)).unwrap();
@@ -300,4 +343,18 @@ fn a_log_with_usage_counters_opens_from_its_checkpoint_and_from_its_start() {
         r#"Usage {"stored":[1,60,3,30]}"#,
     ];
     assert_eq!(open_golden(USAGE, 3, |_| false), [&checkpoint[..], &last].concat());
+}
+
+#[test]
+fn a_log_with_moved_batches_opens_from_its_checkpoint_and_from_its_start() {
+    let batch = [
+        "stream 1 seq 0 at 1600000000000: 0 headers, 18 bytes, batch 0, record 0 ",
+        "stream 1 seq 1 at 1600000000001: 1 headers, 18 bytes, batch 0, record 1 ",
+        "stream 1 seq 2 at 1600000000004: 0 headers, 18 bytes, batch 0, record 2 ",
+    ];
+    let from_start = open_golden(MOVED, 3, |name| name.starts_with("checkpoint"));
+    let second = ["frame 2 at 1:8192, durable 1, 2 entries", "Trimmed 1 1 1700000000000"];
+    let first = ["frame 1 at 1:4096, durable 0, 1 entries"];
+    assert_eq!(from_start, [&first[..], &batch, &second, &batch].concat());
+    assert_eq!(open_golden(MOVED, 3, |_| false), ["Arrivals 1 1700000 1700000"]);
 }
