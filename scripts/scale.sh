@@ -2,11 +2,12 @@
 # Many streams: what each costs in memory, how fast they are made, listed, appended to, and how long
 # a restart with all of them takes.
 #
-# Usage: scripts/scale.sh [--streams N] [--active N] [--rounds N] [--keep]
+# Usage: scripts/scale.sh [--streams N] [--active N] [--rounds N] [--fill-gib N] [--keep]
 #
 #   --streams N   streams to make (default 1000000)
 #   --active N    streams over which the load is spread in the comparison with one (default 100000)
 #   --rounds N    pairs of that comparison (default 3)
+#   --fill-gib N  records to append before the restarts until the directory holds so much (default 0)
 #   --keep        keep the working directory also when all is well
 #
 # Memory is the server's resident memory (VmRSS) with the streams less that of the same server with
@@ -28,12 +29,14 @@ loadgen=${LOADGEN_BIN:-$target/release/loadgen}
 streams=1000000
 active=100000
 rounds=3
+fill_gib=0
 keep=false
 while (($# > 0)); do
   case $1 in
     --streams) streams=${2:?} && shift 2 ;;
     --active) active=${2:?} && shift 2 ;;
     --rounds) rounds=${2:?} && shift 2 ;;
+    --fill-gib) fill_gib=${2:?} && shift 2 ;;
     --keep) keep=true && shift ;;
     *)
       sed --quiet '2,/^set/{s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2
@@ -80,7 +83,7 @@ load() {
   local seed=$1 count=$2 duration=$3
   shift 3
   timeout 1800 "$loadgen" append --url "$url" --seed "$seed" --streams "$count" --rate max \
-    --connections 64 --record-bytes 256 --duration "$duration" --out "$work/load" "$@" \
+    --connections 64 --duration "$duration" --out "$work/load" "$@" \
     >"$work/load.txt" 2>&1 || (($? == 3)) || { cat "$work/load.txt" >&2 && return 1; }
   sed --quiet 's/.*"appends_per_s": *\([0-9.]*\).*/\1/p' "$work/load/result.json" | head --lines=1
 }
@@ -118,12 +121,22 @@ done
 awk -v n="$streams" -v a="$(rss_bytes)" -v b="$before" \
   'BEGIN { printf "memory per stream after the load, read window included: %.0f bytes\n", (a - b) / n }'
 
+fill_bytes=$((fill_gib * 1024 * 1024 * 1024))
+deadline=$((SECONDS + 1200))
+for ((seed = 4; ; seed++)); do
+  (($(du --summarize --bytes "$work/data" | cut --fields=1) < fill_bytes)) || break
+  ((SECONDS < deadline)) || { echo "scale: filling takes too long" >&2 && exit 1; }
+  load "$seed" 16 10s --protocol s2s --http 2 --depth 4 --record-bytes 65536 >/dev/null
+done
+
 begin_ms=$(now_ms)
 end_server TERM
 echo "stop in order: $(($(now_ms) - begin_ms)) ms"
 start_timed
 echo "start after a stop in order: $took_ms ms"
 awk -v n="$streams" -v a="$(rss_bytes)" 'BEGIN { printf "memory per stream after a restart, all of the server: %.0f bytes\n", a / n }'
+# So that there is log after the newest checkpoint.
+load 2 "$active" 3s >/dev/null
 end_server KILL
 start_timed
 echo "start after a kill: $took_ms ms"

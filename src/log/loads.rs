@@ -25,9 +25,9 @@ use crate::io::{Clock, Disk, Extent, IoError, LogFile};
 use crate::types::LogPos;
 
 /// Most reads of one shard under way that somebody waits for.
-pub const LOADS_MAX: usize = 8;
+pub const LOADS_MAX: usize = 4;
 /// Most reads of one shard under way that nobody waits for yet.
-pub const AHEAD_MAX: usize = 8;
+pub const AHEAD_MAX: usize = 2;
 /// A smaller cache would lose what was read ahead before it is wanted, in bytes.
 const AHEAD_CACHE_BYTES_MIN: usize = 8 * CHUNK_BYTES as usize;
 

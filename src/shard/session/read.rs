@@ -35,6 +35,8 @@ use crate::types::{PartialStreamConfig, Refusal, StreamPosition};
 const HEARTBEAT_US_MIN: u64 = 5_000_000;
 /// Longest.
 const HEARTBEAT_US_MAX: u64 = 14_500_000;
+/// Record bytes handed out in one go after which others go first.
+const LENGTHY_BYTES: u64 = 64 * 1024;
 
 /// A read session under way.
 struct Reading<'a, I: Io> {
@@ -52,6 +54,8 @@ struct Reading<'a, I: Io> {
     heartbeat_at_us: u64,
     /// The client knows that it should reconnect.
     advised: bool,
+    /// Record bytes of the last delivery.
+    last_bytes: u64,
 }
 
 /// How a delivery left the read.
@@ -94,6 +98,7 @@ impl<I: Io> Engine<I> {
             wait_until_us: u64::MAX,
             heartbeat_at_us: 0,
             advised: false,
+            last_bytes: 0,
         };
         if reading.budget.is_spent() {
             pipe.push_out(Out::Opened);
@@ -125,6 +130,7 @@ impl<I: Io> Reading<'_, I> {
                     if !self.wait_for_room().await? {
                         return Ok(());
                     }
+                    self.let_others_go_first().await;
                     let mut batch = Vec::new();
                     let step = self.deliver(&mut batch).await?;
                     self.push(batch);
@@ -157,6 +163,7 @@ impl<I: Io> Reading<'_, I> {
         let (from, end, budget) = (self.from, tail.seq_num, &mut self.budget);
         let delivered = self.engine.deliver(stream, from, end, budget, each).await?;
         self.from = From::SeqNum(delivered.next_seq_num);
+        self.last_bytes = delivered.bytes;
         if delivered.records == 0 {
             batch.abandon();
             if too_large {
@@ -217,6 +224,14 @@ impl<I: Io> Reading<'_, I> {
         self.check_ending()?;
         self.check_staying().await?;
         Ok(!self.pipe.is_closed())
+    }
+
+    /// After much at once: what is read from memory keeps the core busy without ever waiting, and
+    /// what the disk has finished for others is looked at only when somebody waits.
+    async fn let_others_go_first(&self) {
+        if self.last_bytes >= LENGTHY_BYTES {
+            self.engine.io.sleep_us(1).await;
+        }
     }
 
     fn check_ending(&self) -> Result<(), Refusal> {
