@@ -5,6 +5,7 @@
 //! alignment glommio reports is the logical block size, which is finer than ours.
 
 use std::cell::Cell;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -224,10 +225,16 @@ impl Disk for GlommioIo {
 
     async fn open(&self, name: &str) -> IoResult<GlommioFile> {
         let fail = |source| Self::fail("open", name, NOWHERE, source);
-        let opened =
-            OpenOptions::new().read(true).write(self.writable).dma_open(self.root.join(name)).await;
-        let file = opened.map_err(|e| fail(cause(e)))?;
         let plain = self.open_plain(name).map_err(fail)?;
+        // Whoever only reads may look on while a server removes files, and glommio panics when the
+        // name is gone between its open and its look at the file system: it gets one that stays.
+        let path = if self.writable {
+            self.root.join(name)
+        } else {
+            PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), plain.as_raw_fd()))
+        };
+        let opened = OpenOptions::new().read(true).write(self.writable).dma_open(path).await;
+        let file = opened.map_err(|e| fail(cause(e)))?;
         Ok(GlommioFile { file, plain, name: name.to_owned() })
     }
 
@@ -319,6 +326,32 @@ mod tests {
             assert_eq!(io.list().unwrap(), [("a".to_owned(), 4 * BLOCK_BYTES as u64)]);
             assert!(io.create("a", BLOCK_BYTES as u64).await.is_err(), "it exists");
             assert_eq!(io.list().unwrap().len(), 1, "and still does");
+        });
+    }
+
+    #[test]
+    fn who_only_reads_is_not_hurt_by_files_that_are_removed_meanwhile() {
+        let outer = tempfile::TempDir::new().unwrap();
+        let path = outer.path().join("a");
+        let executor = LocalExecutorBuilder::default().make().unwrap();
+        let going = std::sync::atomic::AtomicBool::new(true);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while going.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::fs::write(&path, [1; BLOCK_BYTES]).unwrap();
+                    std::fs::remove_file(&path).unwrap();
+                }
+            });
+            let opened = executor.run(async {
+                let io = GlommioIo::read_only(outer.path());
+                let mut opened = 0;
+                for _ in 0..2_000 {
+                    opened += usize::from(io.open("a").await.is_ok());
+                }
+                opened
+            });
+            going.store(false, std::sync::atomic::Ordering::Relaxed);
+            assert!(opened > 0, "it was never there");
         });
     }
 
