@@ -104,13 +104,24 @@ impl<I: Io> Engine<I> {
     /// Refuses before any effect when the log might not find room on the disk.
     fn check_room_for(&self, input: &AppendInput) -> Result<(), Refusal> {
         let trims = input.records.iter().all(|r| matches!(r.command, Some(Command::Trim(_))));
-        let reserve = if trims { self.deletions_reserve_bytes() } else { self.reserve_bytes() };
-        self.check_room(batch_bytes_max(input), reserve)
+        if trims {
+            return self.check_room(batch_bytes_max(input), self.deletions_reserve_bytes());
+        }
+        self.check_room_to_add(batch_bytes_max(input))
     }
 
     /// Refuses to create a basin or stream when the log might not find room on the disk.
     pub(super) fn check_room_to_create(&self) -> Result<(), Refusal> {
-        self.check_room(CREATION_BYTES_MAX, self.reserve_bytes())
+        self.check_room_to_add(CREATION_BYTES_MAX)
+    }
+
+    /// Refuses what wins no room when the log might not find room for it on the disk, or when the
+    /// cleaner needs what there is to win more.
+    fn check_room_to_add(&self, bytes: usize) -> Result<(), Refusal> {
+        if self.segments.is_out_of_space() && self.wants_cleaning() {
+            return Err(Refusal::HotServer("the disk is full; space is being won".to_owned()));
+        }
+        self.check_room(bytes, self.reserve_bytes())
     }
 
     /// Refuses to log what retention trims when the log might not find room on the disk.
@@ -120,7 +131,7 @@ impl<I: Io> Engine<I> {
 
     /// Refuses to copy a batch to the log's end when the log might not find room on the disk.
     pub(super) fn check_room_to_move(&self, bytes: usize) -> Result<(), Refusal> {
-        self.check_room(bytes, self.deletions_reserve_bytes())
+        self.check_room(bytes, self.reserve_bytes())
     }
 
     /// Refuses to delete a stream when the log might not find room on the disk: rather than have it

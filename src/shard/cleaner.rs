@@ -8,6 +8,8 @@
 //! * Cleaning starts when the log takes more than twice what lives in it and a fixed reserve. Then
 //!   half of what is looked at is dead, and as much is copied as is won: bytes written for cleaning
 //!   stay in proportion to bytes appended.
+//! * On a full disk it begins earlier, and only when there is room for all that is needed of a
+//!   segment: a part of it would take room and give none. Appends are refused meanwhile.
 //! * It yields to appends: little is under way at a time, with pauses between that get shorter as
 //!   the space to win grows.
 
@@ -25,6 +27,8 @@ use crate::types::LogPos;
 
 /// Pause before looking again whether there is something to clean, in microseconds.
 const PAUSE_US: u64 = 250_000;
+/// The same on a full disk that has no room for what would have to be copied.
+const NO_ROOM_PAUSE_US: u64 = 2_000_000;
 /// Pause after each step while there are no appends, in microseconds.
 const IDLE_PAUSE_US: u64 = 1_000;
 /// Bytes copied at a time: no more are ever on their way to the disk.
@@ -121,7 +125,8 @@ impl<I: Io> Engine<I> {
         while self.durable.failure().is_none() {
             match self.clean_step().await {
                 Ok(Cleaned::Segment) => {}
-                Ok(Cleaned::Nothing | Cleaned::NoRoom) => self.io.sleep_us(PAUSE_US).await,
+                Ok(Cleaned::Nothing) => self.io.sleep_us(PAUSE_US).await,
+                Ok(Cleaned::NoRoom) => self.io.sleep_us(NO_ROOM_PAUSE_US).await,
                 Err(CleanError::Log(_)) => return,
                 Err(error) => {
                     let shard = self.config.log.shard;
@@ -151,6 +156,12 @@ impl<I: Io> Engine<I> {
     /// Cleans the segment `epoch`, which must be the oldest of which something is needed.
     pub(super) async fn clean(&self, epoch: u64) -> Result<Cleaned, CleanError> {
         let Some(segment) = self.segments.get(epoch) else { return Ok(Cleaned::Nothing) };
+        if self.segments.is_out_of_space() {
+            let bytes = self.needed_bytes(&segment).await?;
+            if self.check_room_to_move(bytes).is_err() {
+                return Ok(Cleaned::NoRoom);
+            }
+        }
         let Some(moved_bytes) = self.move_out_of(&segment).await? else {
             return Ok(Cleaned::NoRoom);
         };
@@ -204,6 +215,24 @@ impl<I: Io> Engine<I> {
         Ok(Some(moved_bytes))
     }
 
+    /// Bytes of a segment's entries that are still needed.
+    async fn needed_bytes(&self, segment: &Segment<I::File>) -> Result<usize, CleanError> {
+        let mut bytes = 0;
+        let mut frames = Frames::of(segment, self.config.log.salt());
+        while let Some(frame) = frames.next().await? {
+            for entry in entries(frame.payload) {
+                let unparsable = |reason| damaged(segment, frame.pos, reason);
+                let entry = entry.map_err(unparsable)?;
+                if matches!(entry.kind, Kind::Batch | Kind::Moved) {
+                    let batch = Batch::of(&entry).map_err(unparsable)?;
+                    let needed = self.stream_that_needs(frame.pos, &batch).is_some();
+                    bytes += if needed { entry.bytes.len() } else { 0 };
+                }
+            }
+        }
+        Ok(bytes)
+    }
+
     /// The stream of this batch, if it needs it in the frame at `pos`.
     fn stream_that_needs(&self, pos: LogPos, batch: &Batch<'_>) -> Option<Rc<Stream>> {
         let catalog = self.catalog.borrow();
@@ -248,14 +277,18 @@ impl<I: Io> Engine<I> {
         self.segments.used_bytes(self.cleaner.cleaned_to.get())
     }
 
-    /// Bytes of log that are left alone: twice what lives, and the reserve.
+    /// Bytes of log that are left alone: twice what lives, and the reserve; less on a full disk.
     fn allowed_bytes(&self) -> u64 {
         let live_bytes = self.cleaner.log_bytes(self.catalog.borrow().usage.stored_bytes());
-        let reserve_bytes = RESERVE_SEGMENTS * self.config.log.segment_bytes;
-        live_bytes.saturating_mul(2).saturating_add(reserve_bytes)
+        let segment_bytes = self.config.log.segment_bytes;
+        if self.segments.is_out_of_space() {
+            return live_bytes.saturating_add(live_bytes / 4).saturating_add(segment_bytes);
+        }
+        live_bytes.saturating_mul(2).saturating_add(RESERVE_SEGMENTS * segment_bytes)
     }
 
-    fn wants_cleaning(&self) -> bool {
+    /// Whether there is something to win.
+    pub(super) fn wants_cleaning(&self) -> bool {
         let used_bytes = self.used_bytes();
         used_bytes > self.allowed_bytes() && used_bytes >= self.cleaner.rest_until_bytes.get()
     }

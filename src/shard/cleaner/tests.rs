@@ -148,6 +148,47 @@ fn records_that_are_tiny_by_the_api_s_measure_are_not_moved_for_ever() {
     });
 }
 
+#[test]
+fn a_full_disk_is_cleaned_harder() {
+    let io = SimIo::new(5);
+    let capacity_bytes = 6 * LOG.segment_bytes + (1 << 20);
+    io.set_faults(crate::io::sim::Faults { capacity_bytes, ..io.faults() });
+    live(&io, async |shard| {
+        create_basin(&shard).await;
+        provision(&shard, create("kept")).await;
+        provision(&shard, create("busy")).await;
+        // Nearly half of what is written lives: less than twice that is never cleaned but now.
+        let mut kept = 0;
+        let mut refused = 0;
+        for number in 0..700 {
+            for (name, bytes) in [("kept", 30_000), ("busy", 40_000)] {
+                if name == "kept" && kept == 320 {
+                    continue;
+                }
+                let input = batch(&body(number, bytes));
+                let auto_create = PartialStreamConfig::default();
+                let call = Call::Append { path: path(name), input, auto_create };
+                match shard.handle(call).await {
+                    Ok(_) => kept += usize::from(name == "kept"),
+                    Err(crate::types::Refusal::HotServer(_)) => {
+                        refused += 1;
+                        shard.io.sleep_us(200_000).await;
+                    }
+                    Err(other) => panic!("{other:?}"),
+                }
+            }
+            if number % 8 == 7 {
+                trim(&shard, "busy");
+            }
+        }
+        assert!(refused > 0 && refused < 200, "{refused} refused");
+        shard.io.sleep_us(5_000_000).await;
+        append(&shard, "busy", batch(b"there is room")).await;
+        assert_eq!(bodies(&shard, "kept").await.len(), kept);
+    });
+    assert_whole(&io, 5);
+}
+
 /// Lives one after the other, each ended by a power cut at any moment: long-lived records between
 /// many that go soon, cleaned all the while.
 fn churn(seed: u64) {
