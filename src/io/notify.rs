@@ -1,6 +1,6 @@
 //! A wake-up call between tasks of one executor.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -12,8 +12,15 @@ use std::task::{Context, Poll, Waker};
 /// so on a single-threaded executor no call can be missed.
 #[derive(Debug, Default)]
 pub struct Notify {
+    /// Allocated for the first that waits: each stream has a call, and few are waited for.
+    waiting: OnceCell<Box<Waiting>>,
+}
+
+/// Who waits for a call.
+#[derive(Debug, Default)]
+struct Waiting {
     /// Ascending by number, so that one can be found to be removed.
-    waiting: RefCell<Vec<(u64, Waker)>>,
+    wakers: RefCell<Vec<(u64, Waker)>>,
     calls: Cell<u64>,
     next_number: Cell<u64>,
 }
@@ -21,9 +28,10 @@ pub struct Notify {
 impl Notify {
     /// Wakes everyone who waits now.
     pub fn notify(&self) {
-        self.calls.set(self.calls.get() + 1);
+        let Some(waiting) = self.waiting.get() else { return };
+        waiting.calls.set(waiting.calls.get() + 1);
         // Waking only marks tasks as ready, so nobody can begin to wait meanwhile.
-        for (_, waker) in self.waiting.borrow_mut().drain(..) {
+        for (_, waker) in waiting.wakers.borrow_mut().drain(..) {
             waker.wake();
         }
     }
@@ -32,14 +40,15 @@ impl Notify {
     ///
     /// * Cancel: leaves nothing behind.
     pub fn notified(&self) -> Notified<'_> {
-        Notified { notify: self, seen: self.calls.get(), number: None }
+        let waiting = self.waiting.get_or_init(Box::default);
+        Notified { waiting, seen: waiting.calls.get(), number: None }
     }
 }
 
 /// Future of [`Notify::notified`].
 #[derive(Debug)]
 pub struct Notified<'a> {
-    notify: &'a Notify,
+    waiting: &'a Waiting,
     seen: u64,
     number: Option<u64>,
 }
@@ -47,9 +56,9 @@ pub struct Notified<'a> {
 impl Notified<'_> {
     fn forget(&mut self) {
         let Some(number) = self.number.take() else { return };
-        let mut waiting = self.notify.waiting.borrow_mut();
-        if let Ok(at) = waiting.binary_search_by_key(&number, |(n, _)| *n) {
-            waiting.remove(at);
+        let mut wakers = self.waiting.wakers.borrow_mut();
+        if let Ok(at) = wakers.binary_search_by_key(&number, |(n, _)| *n) {
+            wakers.remove(at);
         }
     }
 }
@@ -58,21 +67,22 @@ impl Future for Notified<'_> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.notify.calls.get() != self.seen {
+        let waiting = self.waiting;
+        if waiting.calls.get() != self.seen {
             self.number = None;
             return Poll::Ready(());
         }
-        let mut waiting = self.notify.waiting.borrow_mut();
+        let mut wakers = waiting.wakers.borrow_mut();
         if let Some(number) = self.number
-            && let Ok(at) = waiting.binary_search_by_key(&number, |(n, _)| *n)
+            && let Ok(at) = wakers.binary_search_by_key(&number, |(n, _)| *n)
         {
-            waiting[at].1.clone_from(cx.waker());
+            wakers[at].1.clone_from(cx.waker());
             return Poll::Pending;
         }
-        let number = self.notify.next_number.get();
-        self.notify.next_number.set(number + 1);
-        waiting.push((number, cx.waker().clone()));
-        drop(waiting);
+        let number = waiting.next_number.get();
+        waiting.next_number.set(number + 1);
+        wakers.push((number, cx.waker().clone()));
+        drop(wakers);
         self.number = Some(number);
         Poll::Pending
     }
@@ -80,7 +90,7 @@ impl Future for Notified<'_> {
 
 impl Drop for Notified<'_> {
     fn drop(&mut self) {
-        if self.notify.calls.get() == self.seen {
+        if self.waiting.calls.get() == self.seen {
             self.forget();
         }
     }
@@ -111,8 +121,9 @@ mod tests {
             assert_eq!(notify.notified().now_or_never(), None);
         }
         assert_eq!((&mut kept).now_or_never(), None, "polled again");
-        assert_eq!(notify.waiting.borrow().len(), 1);
+        let count = || notify.waiting.get().expect("was waited for").wakers.borrow().len();
+        assert_eq!(count(), 1);
         drop(kept);
-        assert_eq!(notify.waiting.borrow().len(), 0);
+        assert_eq!(count(), 0);
     }
 }
