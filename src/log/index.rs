@@ -76,8 +76,9 @@ pub struct Index {
 impl Index {
     /// The index with these runs, as a checkpoint kept them: numbers ascend.
     #[must_use]
-    pub fn restored(runs: Vec<IndexEntry>) -> Self {
+    pub fn restored(mut runs: Vec<IndexEntry>) -> Self {
         debug_assert!(runs.is_sorted_by(|a, b| a.seq_num < b.seq_num), "sequence order");
+        runs.shrink_to_fit(); // most have one, and collecting makes room for four
         Self { entries: runs.into() }
     }
 
@@ -88,6 +89,9 @@ impl Index {
             if last.spans(entry.pos) {
                 return;
             }
+        }
+        if self.entries.capacity() == 0 {
+            self.entries.reserve_exact(1); // most streams are written to once, and then are idle
         }
         self.entries.push_back(entry);
     }
