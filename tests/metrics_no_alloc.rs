@@ -1,41 +1,18 @@
 //! Recording on the append path takes no memory: proven by counting what this thread allocates.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
 use thalweg::metrics::{ExecutorMetrics, GroupWritten, Metrics};
 use thalweg::types::{BasinName, StorageClass};
 use thalweg::usage::{Class, Counter, Ledger, Stored};
 
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
+#[path = "common/counting.rs"]
+mod counting;
 
-/// The system's allocator, counting per thread.
-struct Counting;
-
-// SAFETY: every call is passed on to `System` unchanged; counting neither allocates (the thread
-// local is constant and has no destructor) nor touches the memory.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps the contract of `alloc`, which is `System`'s.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: `ptr` came from `alloc` above, thus from `System`, with this layout.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use counting::allocations;
 
 fn allocations_of(work: impl FnOnce()) -> u64 {
-    let before = ALLOCATIONS.get();
+    let before = allocations().count;
     work();
-    ALLOCATIONS.get() - before
+    allocations().count - before
 }
 
 #[test]

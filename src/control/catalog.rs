@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::rc::Rc;
 
+use super::by_id::ById;
+use super::kept::Newest;
 use super::record::{BasinRecord, StreamRecord};
 use super::stream::Stream;
 use crate::types::{BasinName, StreamId, StreamName};
@@ -17,11 +19,19 @@ use crate::usage::Ledger;
 #[derive(Debug)]
 pub struct Catalog {
     basins: BTreeMap<BasinName, BasinRecord>,
-    streams: BTreeMap<BasinName, BTreeMap<StreamName, Rc<Stream>>>,
-    by_id: BTreeMap<StreamId, Rc<Stream>>,
+    streams: BTreeMap<BasinName, BasinStreams>,
+    by_id: ById,
     next_stream_id: u64,
     /// What was used of its basins.
     pub usage: Ledger,
+}
+
+/// The streams of one basin.
+#[derive(Debug, Default)]
+struct BasinStreams {
+    /// Valid names, each the stream's own.
+    by_name: BTreeMap<Rc<str>, Rc<Stream>>,
+    newest: Newest,
 }
 
 impl Default for Catalog {
@@ -29,7 +39,7 @@ impl Default for Catalog {
         Self {
             basins: BTreeMap::new(),
             streams: BTreeMap::new(),
-            by_id: BTreeMap::new(),
+            by_id: ById::default(),
             next_stream_id: 1,
             usage: Ledger::default(),
         }
@@ -75,13 +85,13 @@ impl Catalog {
     /// The stream of this name.
     #[must_use]
     pub fn stream(&self, basin: &BasinName, name: &StreamName) -> Option<&Rc<Stream>> {
-        self.streams.get(basin)?.get(name)
+        self.streams.get(basin)?.by_name.get(name.as_str())
     }
 
     /// The stream with this id.
     #[must_use]
     pub fn stream_by_id(&self, id: StreamId) -> Option<&Rc<Stream>> {
-        self.by_id.get(&id)
+        self.by_id.get(id)
     }
 
     /// The id for the next stream, which is thereby used up.
@@ -102,26 +112,36 @@ impl Catalog {
         self.next_stream_id = self.next_stream_id.max(next);
     }
 
-    /// Adds a stream that is not there yet.
-    pub fn add_stream(&mut self, basin: BasinName, name: StreamName, stream: &Rc<Stream>) {
+    /// Adds a stream that is not there yet to its basin.
+    pub fn add_stream(&mut self, basin: BasinName, stream: &Rc<Stream>) {
         stream.join(self.usage.basin(&basin));
-        let before = self.streams.entry(basin).or_default().insert(name, Rc::clone(stream));
+        let streams = self.streams.entry(basin).or_default();
+        stream.share(&mut streams.newest);
+        let before = streams.by_name.insert(Rc::clone(&stream.name), Rc::clone(stream));
         assert!(before.is_none(), "who adds has looked");
-        self.by_id.insert(stream.id, Rc::clone(stream));
+        self.by_id.insert(stream);
         self.raise_next_stream_id(stream.id.0 + 1);
+    }
+
+    /// Replaces a stream's metadata, but for id and name: a stream keeps those.
+    pub fn set_record(&mut self, stream: &Stream, record: StreamRecord) {
+        let basin = BasinName::new(&record.basin);
+        stream.set_record(record);
+        if let Some(streams) = basin.ok().and_then(|basin| self.streams.get_mut(&basin)) {
+            stream.share(&mut streams.newest);
+        }
     }
 
     /// Removes a stream.
     pub fn remove_stream(&mut self, id: StreamId) {
-        let Some(stream) = self.by_id.remove(&id) else { return };
+        let Some(stream) = self.by_id.remove(id) else { return };
         stream.leave();
-        let StreamRecord { basin, name, .. } = stream.record();
-        let names = (BasinName::new(&basin), StreamName::new(&name));
-        if let (Ok(basin), Ok(name)) = names
+        let basin = BasinName::new(&stream.kept().alike.basin);
+        if let Ok(basin) = basin
             && let Some(streams) = self.streams.get_mut(&basin)
         {
-            streams.remove(&name);
-            if streams.is_empty() {
+            streams.by_name.remove(&stream.name);
+            if streams.by_name.is_empty() {
                 self.streams.remove(&basin);
             }
         }
@@ -129,12 +149,12 @@ impl Catalog {
 
     /// All streams, by id.
     pub fn streams(&self) -> impl Iterator<Item = &Rc<Stream>> {
-        self.by_id.values()
+        self.by_id.iter()
     }
 
     /// Streams with greater ids than `after`, by id.
     pub fn streams_after(&self, after: StreamId) -> impl Iterator<Item = &Rc<Stream>> {
-        self.by_id.range((Bound::Excluded(after), Bound::Unbounded)).map(|(_, stream)| stream)
+        self.by_id.after(after)
     }
 
     /// How many streams there are.
@@ -159,11 +179,11 @@ impl Catalog {
         } else {
             Bound::Included(prefix)
         };
-        let range = streams.map(|s| s.range::<str, _>((start, Bound::Unbounded)));
+        let range = streams.map(|s| s.by_name.range::<str, _>((start, Bound::Unbounded)));
         range
             .into_iter()
             .flatten()
-            .take_while(move |(name, _)| name.as_str().starts_with(prefix))
+            .take_while(move |(name, _)| name.starts_with(prefix))
             .map(|(_, stream)| stream)
     }
 }

@@ -27,7 +27,7 @@ impl Stream {
         stored.append(first, after.tail.seq_num, bytes);
         stored.trim(after.trim_point);
         if let Some(book) = self.counted.book.get() {
-            let class = Class::of(&self.record_ref().config.storage_class);
+            let class = Class::of(&self.kept().alike.config.storage_class);
             book.appended(class, arrival_ms / 1000, bytes, (before, stored.bytes()));
         }
     }
@@ -79,7 +79,7 @@ impl Stream {
 
     /// From now on it counts in its basin's counters.
     pub(super) fn join(&self, book: Rc<Book>) {
-        let created_us = self.record_ref().created_us;
+        let created_us = self.kept().created_us;
         if self.counted.book.set(book).is_ok()
             && let Some(book) = self.counted.book.get()
         {
@@ -89,8 +89,8 @@ impl Stream {
 
     /// It is gone: its basin has a stream fewer, and what that stored is free.
     pub(super) fn leave(&self) {
-        let record = self.record_ref();
-        let gone_us = record.deleted_us.unwrap_or(record.created_us);
+        let kept = self.kept();
+        let gone_us = kept.seldom().deleted_us.unwrap_or(kept.created_us);
         if let Some(book) = self.counted.book.get() {
             book.stream_removed(gone_us / 1_000_000, self.stored_bytes());
         }

@@ -2,11 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+mod by_id;
 pub mod catalog;
 mod counted;
 pub mod expiry;
+mod kept;
 pub mod record;
 pub mod registry;
+pub mod state;
 pub mod stream;
 
 pub use catalog::Catalog;

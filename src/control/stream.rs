@@ -1,11 +1,14 @@
 //! One stream in memory: what it is, what was accepted, what is durable.
 
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Cell, OnceCell, Ref, RefCell};
 use std::ops::Range;
+use std::rc::Rc;
 
 use super::counted::Counted;
 use super::expiry::Expiry;
+use super::kept::{Kept, Newest};
 use super::record::StreamRecord;
+use super::state::StateCell;
 use crate::io::notify::Notify;
 use crate::log::format::{FormatError, u32_at, u64_at};
 use crate::log::index::{Index, IndexEntry, MovedBatch};
@@ -25,17 +28,19 @@ pub struct DeleteOnEmpty {
 ///
 /// Invariant: `durable` is `accepted` as it was at some earlier moment; answers and reads show
 /// only `durable`, conditions are judged against `accepted`.
+///
+/// There may be millions, most of them idle: what few of them need is allocated when it is needed.
 #[derive(Debug)]
 pub struct Stream {
     /// Its id in this shard.
     pub id: StreamId,
-    record: RefCell<StreamRecord>,
-    class: Cell<StorageClass>,
-    timestamping: Cell<Timestamping>,
+    /// Its name; the catalogue has it as a key, and holds it together with this.
+    pub(super) name: Rc<str>,
+    kept: RefCell<Kept>,
     /// State after the last batch accepted.
-    pub accepted: Cell<State>,
+    pub accepted: StateCell,
     /// State after the last batch that is durable.
-    pub durable: Cell<State>,
+    pub durable: StateCell,
     /// Where its durable records lie.
     pub index: RefCell<Index>,
     /// When its last durable batch was accepted, milliseconds since the Unix epoch; 0 while there
@@ -50,7 +55,7 @@ pub struct Stream {
     /// Whether it was logged that it is gone.
     pub gone: Cell<bool>,
     /// Records that an operator has given up for lost, by number: they are passed over.
-    pub lost: RefCell<Vec<Range<u64>>>,
+    lost: OnceCell<Box<RefCell<Vec<Range<u64>>>>>,
     /// Its durable tail moved, or it is being deleted.
     pub changed: Notify,
     pub(super) counted: Counted,
@@ -65,18 +70,17 @@ impl Stream {
         expiry.hide(record.hidden_before_ms.unwrap_or(0));
         Self {
             id: StreamId(record.id),
-            class: StorageClass::of(&record.config.storage_class).into(),
-            timestamping: Timestamping::from(&record.config).into(),
-            record: RefCell::new(record),
-            accepted: Cell::default(),
-            durable: Cell::default(),
+            name: Rc::from(record.name.as_str()),
+            kept: RefCell::new(Kept::of(record)),
+            accepted: StateCell::default(),
+            durable: StateCell::default(),
             index: RefCell::default(),
             last_arrival_ms: Cell::default(),
             last_ticket: created_ticket.into(),
             created_ticket,
             metadata_ticket: created_ticket.into(),
             gone: Cell::default(),
-            lost: RefCell::default(),
+            lost: OnceCell::new(),
             changed: Notify::default(),
             counted: Counted::default(),
             expiry,
@@ -86,52 +90,55 @@ impl Stream {
     /// Its metadata.
     #[must_use]
     pub fn record(&self) -> StreamRecord {
-        self.record.borrow().clone()
+        self.kept.borrow().record(self.id, &self.name)
     }
 
-    pub(super) fn record_ref(&self) -> Ref<'_, StreamRecord> {
-        self.record.borrow()
+    pub(super) fn kept(&self) -> Ref<'_, Kept> {
+        self.kept.borrow()
     }
 
-    /// Replaces its metadata.
-    pub fn set_record(&self, record: StreamRecord) {
-        self.class.set(StorageClass::of(&record.config.storage_class));
-        self.timestamping.set(Timestamping::from(&record.config));
+    /// Replaces its metadata, but for id and name: a stream keeps those.
+    pub(super) fn set_record(&self, record: StreamRecord) {
         self.expiry.hide(record.hidden_before_ms.unwrap_or(0));
-        *self.record.borrow_mut() = record;
+        *self.kept.borrow_mut() = Kept::of(record);
+    }
+
+    /// Holds its metadata together with the streams of its basin that have the same.
+    pub(super) fn share(&self, newest: &mut Newest) {
+        newest.share(&mut self.kept.borrow_mut());
     }
 
     /// Whether its deletion was asked for.
     #[must_use]
     pub fn is_deleting(&self) -> bool {
-        self.record.borrow().deleted_us.is_some()
+        self.kept.borrow().seldom().deleted_us.is_some()
     }
 
     /// How long its records stay.
     #[must_use]
     pub fn retention(&self) -> Retention {
-        self.record.borrow().config.retention
+        self.kept.borrow().alike.config.retention
     }
 
     /// When it is to be deleted for being empty; `None` when never.
     #[must_use]
     pub fn delete_on_empty(&self) -> Option<DeleteOnEmpty> {
-        let record = self.record.borrow();
-        let min_age_secs = record.config.delete_on_empty_min_age_secs;
-        let since_us = record.delete_on_empty_since_us.unwrap_or(record.created_us);
+        let kept = self.kept.borrow();
+        let min_age_secs = kept.alike.config.delete_on_empty_min_age_secs;
+        let since_us = kept.seldom().delete_on_empty_since_us.unwrap_or(kept.created_us);
         (min_age_secs > 0).then_some(DeleteOnEmpty { min_age_secs, since_us })
     }
 
     /// How long its acks may take.
     #[must_use]
     pub fn class(&self) -> StorageClass {
-        self.class.get()
+        StorageClass::of(&self.kept.borrow().alike.config.storage_class)
     }
 
     /// How its records get their timestamps.
     #[must_use]
     pub fn timestamping(&self) -> Timestamping {
-        self.timestamping.get()
+        Timestamping::from(&self.kept.borrow().alike.config)
     }
 
     /// Takes note that a batch is durable.
@@ -191,10 +198,15 @@ impl Stream {
         self.index.borrow().first_epoch()
     }
 
+    /// Gives records up for lost.
+    pub fn give_up(&self, records: Range<u64>) {
+        self.lost.get_or_init(Box::default).borrow_mut().push(records);
+    }
+
     /// Where the records end that were given up for lost, if this is one of them.
     #[must_use]
     pub fn lost_to(&self, seq_num: u64) -> Option<u64> {
-        self.lost.borrow().iter().find(|lost| lost.contains(&seq_num)).map(|lost| lost.end)
+        self.lost.get()?.borrow().iter().find(|lost| lost.contains(&seq_num)).map(|lost| lost.end)
     }
 
     /// Its durable position and index, for a checkpoint.

@@ -114,8 +114,7 @@ impl<I: Io> Engine<I> {
         let stream = Rc::new(Stream::new(record.clone(), ticket));
         let logged = self.log_stream(&record, &stream);
         assert_eq!(logged, ticket, "nothing was logged in between");
-        let (basin, name) = (path.basin.clone(), path.stream.clone());
-        self.catalog.borrow_mut().add_stream(basin, name, &stream);
+        self.catalog.borrow_mut().add_stream(path.basin.clone(), &stream);
         stream
     }
 
@@ -260,7 +259,7 @@ impl<I: Io> Engine<I> {
     /// Logs what a stream is from now on. What is appended next is judged by it already.
     fn change_stream(&self, stream: &Rc<Stream>, record: StreamRecord) {
         let ticket = self.log_stream(&record, stream);
-        stream.set_record(record);
+        self.catalog.borrow_mut().set_record(stream, record);
         stream.metadata_ticket.set(ticket);
         stream.last_ticket.set(ticket);
     }

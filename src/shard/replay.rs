@@ -46,8 +46,8 @@ impl Replay {
     }
 
     fn stream(&mut self, record: StreamRecord) -> Result<(), FormatError> {
-        if let Some(stream) = self.catalog.stream_by_id(StreamId(record.id)) {
-            stream.set_record(record);
+        if let Some(stream) = self.catalog.stream_by_id(StreamId(record.id)).cloned() {
+            self.catalog.set_record(&stream, record);
             return Ok(());
         }
         let (basin, name) = names(&record).ok_or(FormatError::Entry("stream name"))?;
@@ -55,7 +55,7 @@ impl Replay {
             return Err(FormatError::Entry("two streams of one name"));
         }
         let stream = Rc::new(Stream::new(record, 0));
-        self.catalog.add_stream(basin, name, &stream);
+        self.catalog.add_stream(basin, &stream);
         Ok(())
     }
 

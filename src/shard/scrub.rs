@@ -199,7 +199,7 @@ impl<I: Io> Engine<I> {
 pub(super) fn note_lost(catalog: &Catalog, quarantine: &Quarantine) {
     for lost in &quarantine.records {
         if let Some(stream) = catalog.stream_by_id(StreamId(lost.stream)) {
-            stream.lost.borrow_mut().push(lost.first_seq_num..lost.end_seq_num);
+            stream.give_up(lost.first_seq_num..lost.end_seq_num);
         }
     }
 }
