@@ -336,21 +336,19 @@ mod tests {
         let executor = LocalExecutorBuilder::default().make().unwrap();
         std::thread::scope(|scope| {
             // Ends by itself, also when the other side panics.
-            scope.spawn(|| {
+            let other = scope.spawn(|| {
                 for _ in 0..20_000 {
                     std::fs::write(&path, [1; BLOCK_BYTES]).unwrap();
                     std::fs::remove_file(&path).unwrap();
                 }
             });
-            let opened = executor.run(async {
+            executor.run(async {
                 let io = GlommioIo::read_only(outer.path());
-                let mut opened = 0;
-                for _ in 0..2_000 {
-                    opened += usize::from(io.open("a").await.is_ok());
+                while !other.is_finished() {
+                    // There or not: either is an answer, a panic is none.
+                    drop(io.open("a").await);
                 }
-                opened
             });
-            assert!(opened > 0, "it was never there");
         });
     }
 
