@@ -191,8 +191,7 @@ impl DiskState {
         if self.names.contains_key(name) {
             return Err(ErrorKind::AlreadyExists);
         }
-        let used: u64 = self.list().iter().map(|(_, len_bytes)| len_bytes).sum();
-        if used + len_bytes > capacity_bytes {
+        if self.used_bytes() + len_bytes > capacity_bytes {
             return Err(ErrorKind::StorageFull);
         }
         let id = self.new_id();
@@ -201,6 +200,16 @@ impl DiskState {
         self.files.insert(id, file);
         self.change(NameChange::Create(name.to_owned(), id));
         Ok(id)
+    }
+
+    fn used_bytes(&self) -> u64 {
+        self.list().iter().map(|(_, len_bytes)| len_bytes).sum()
+    }
+
+    /// Whether a write up to `end` makes a file longer than the disk has room for.
+    pub(super) fn is_full_for(&self, id: FileId, end: usize, capacity_bytes: u64) -> bool {
+        let more = end.saturating_sub(self.files[&id].written.len()) as u64;
+        more > 0 && self.used_bytes() + more > capacity_bytes
     }
 
     pub(super) fn rename(&mut self, from: &str, to: &str) -> Result<(), ErrorKind> {
@@ -331,6 +340,11 @@ impl LogFile for SimFile {
         let offset = offset_of(extent);
         self.io.world.note("write", &self.name, offset_bytes);
         let fault = self.io.write_fault();
+        let capacity_bytes = self.io.faults.get().capacity_bytes;
+        if self.io.disk.borrow().is_full_for(self.id, offset + buf.0.len(), capacity_bytes) {
+            self.io.take_time().await;
+            return Err(self.fail("write", extent, ErrorKind::StorageFull));
+        }
         let number = {
             let mut disk = self.io.disk.borrow_mut();
             disk.writes_made += 1;
