@@ -17,6 +17,7 @@ use crate::http2;
 use crate::io::memory::keep_freed_memory;
 use crate::log::group::Policy;
 use crate::log::reader::ReadMemory;
+use crate::shard::checkpoint::CheckpointPace;
 use crate::shard::engine::EngineConfig;
 use crate::shard::scrub::ScrubPolicy;
 use crate::shard::server::{ConnectionSettings, Report, Server, ServerSettings};
@@ -133,6 +134,7 @@ fn plan(settings: &Settings, directory: &DataDirectory, cpus: &[usize]) -> Serve
                 cache_bytes_max: settings.read_cache_bytes / usize::from(shards),
             },
             checkpoint_bytes: settings.checkpoint_bytes,
+            checkpoint_pace: CheckpointPace::default(),
             usage_flush_us: settings.usage_flush_ms * 1000,
             scrub: ScrubPolicy {
                 bytes_per_sec: settings.scrub_bytes_per_sec.div_ceil(per_shard),

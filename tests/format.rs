@@ -129,7 +129,13 @@ async fn write_usage(io: &Rc<SimIo>) {
     builder.push(Kind::Usage, &json(&Saved::of_streams([(1, 60), (2, 0), (3, 30)].into_iter())));
     let offset_bytes = u32::try_from(segments.active().end_bytes()).unwrap();
     let pos = LogPos { segment: 1, offset_bytes };
-    let facts = CheckpointFacts { pos, chain: writer.chain(), first_epoch: 1, next_stream_id: 4 };
+    let facts = CheckpointFacts {
+        pos,
+        chain: writer.chain(),
+        first_epoch: 1,
+        next_stream_id: 4,
+        end_frame_seq: 0,
+    };
     builder.write(&**io, FACTS, facts).await.unwrap();
     append(&writer, 0, 0, &batch(0, 1, 0));
     writer.flush_next().await.unwrap();
@@ -161,7 +167,8 @@ async fn write_moved(io: &Rc<SimIo>) {
     builder.push(Kind::Arrivals, &arrivals);
     let offset_bytes = u32::try_from(segments.active().end_bytes()).unwrap();
     let pos = LogPos { segment: 1, offset_bytes };
-    let facts = CheckpointFacts { pos, chain: writer.chain(), first_epoch: 1, next_stream_id: 2 };
+    let chain = writer.chain();
+    let facts = CheckpointFacts { pos, chain, first_epoch: 1, next_stream_id: 2, end_frame_seq: 0 };
     builder.write(&**io, FACTS, facts).await.unwrap();
 }
 
@@ -175,6 +182,7 @@ async fn write_checkpoint(io: &SimIo, writer: &Writer<SimIo, ()>, end_bytes: u64
         chain: writer.chain(),
         first_epoch: 1,
         next_stream_id: 3,
+        end_frame_seq: 0,
     };
     builder.write(io, FACTS, facts).await.unwrap();
 }

@@ -32,6 +32,16 @@ impl Stream {
         }
     }
 
+    /// Counts a durable batch that is among what it stores already: it came at `arrival_ms`, since
+    /// the Unix epoch, and is `bytes` long by the API's measure.
+    pub fn count_saved_batch(&self, arrival_ms: u64, bytes: u64) {
+        if let Some(book) = self.counted.book.get() {
+            let class = Class::of(&self.kept().alike.config.storage_class);
+            // What is stored now is known of this hour, too.
+            book.appended(class, arrival_ms / 1000, bytes, (0, 0));
+        }
+    }
+
     /// Takes what retention trimmed from what it stores.
     pub(super) fn count_trim(&self, trim_point: u64, at_s: u64) {
         let mut stored = self.counted.stored.borrow_mut();

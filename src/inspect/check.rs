@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::ahead::{Ahead, Seen, differences};
 use super::command_of;
 use super::fault::{Fault, Problems};
 use super::saved::{Newest, SavedStream, check_usage, stream_record};
@@ -15,21 +16,7 @@ use crate::log::quarantine::LostPlace;
 use crate::log::scan::Visitor;
 use crate::stream::State;
 use crate::types::limits::BATCH_RECORDS_MAX;
-use crate::types::{FencingToken, LogPos, StreamId, StreamPosition};
-
-/// What the log has said of a stream so far.
-#[derive(Debug, Default)]
-struct Seen {
-    /// Known once a batch was met, or from the log's very beginning.
-    tail: Option<StreamPosition>,
-    fencing_token: Option<FencingToken>,
-    trim_point: u64,
-    /// Damaged places passed when it was last met: batches may be missing since.
-    gaps: u64,
-    /// Its metadata is in the log, and its end is not.
-    exists: bool,
-    gone: bool,
-}
+use crate::types::{LogPos, StreamId, StreamPosition};
 
 /// Follows a walk and notes everything that is wrong.
 pub(super) struct Checker<'a> {
@@ -40,6 +27,10 @@ pub(super) struct Checker<'a> {
     newest: Option<&'a Newest>,
     /// The checkpoint's place was passed.
     compared: bool,
+    /// Streams that the checkpoint has as they were later than at its place, until that is met.
+    ahead: Ahead,
+    /// The frame before which all streams were saved was passed.
+    saved: bool,
     /// Runs that the checkpoint's index points at and whose first batch was not met yet, by stream
     /// and first record.
     index: BTreeMap<(u64, u64), IndexEntry>,
@@ -66,6 +57,8 @@ impl<'a> Checker<'a> {
             complete,
             newest,
             compared: newest.is_none(),
+            ahead: Ahead::default(),
+            saved: newest.is_none(),
             index: BTreeMap::new(),
             streams: BTreeMap::new(),
             gaps: 0,
@@ -115,12 +108,19 @@ impl<'a> Checker<'a> {
         }
         self.meet_run(pos, stream, first);
         let mut seen = self.streams.remove(&stream).unwrap_or_default();
+        if let Some(tail) = self.ahead.begins_at(stream, &seen, first) {
+            seen.tail = Some(tail);
+        }
         self.check_continuity(pos, stream, &seen, first);
         seen.gaps = self.gaps;
         let end_timestamp = self.records_of(pos, batch, &mut seen);
         let tail = StreamPosition { seq_num: batch.end_seq_num(), timestamp: end_timestamp };
         seen.tail = Some(tail);
+        let faults = self.ahead.meet(stream, &seen, tail);
         self.streams.insert(stream, seen);
+        if self.gaps == 0 {
+            faults.into_iter().for_each(|fault| self.note_checkpoint(fault));
+        }
     }
 
     /// Meets the first batch of a run, if it is one and where the index has it.
@@ -229,53 +229,87 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// Compares a stream with what the log said of it up to the checkpoint's place: it may have
+    /// been saved later, never earlier.
     fn compare_stream(&mut self, stream: u64, saved: &SavedStream) {
         let state = saved.state.as_ref().map(|s| s.state).unwrap_or_default();
-        let mut faults = Vec::new();
+        let fresh = self.complete;
         let seen = self.streams.entry(stream).or_default();
+        let mut faults = Vec::new();
         if seen.gone {
             faults.push(Fault::CheckpointKeeps { stream });
         }
-        let fresh = self.complete.then(StreamPosition::default);
-        match seen.tail.or(fresh) {
-            Some(tail) if tail.seq_num != state.tail.seq_num => {
+        if fresh {
+            seen.tail.get_or_insert_default();
+            seen.fencing_token.get_or_insert_default();
+        }
+        if state.trim_point > state.tail.seq_num {
+            faults.push(Fault::CheckpointState { stream, what: "trim point" });
+        }
+        match seen.tail {
+            Some(tail) if tail.seq_num > state.tail.seq_num => {
                 let (saved, replayed) = (state.tail.seq_num, tail.seq_num);
                 faults.push(Fault::CheckpointTail { stream, saved, replayed });
             }
-            Some(tail) if tail.timestamp != state.tail.timestamp => {
-                faults.push(Fault::CheckpointState { stream, what: "tail's timestamp" });
+            Some(tail) if tail.seq_num == state.tail.seq_num => {
+                faults.extend(differences(stream, &state, seen));
             }
-            // The log before the walk's start said so; from here on it is what comes next.
-            _ => seen.tail = Some(state.tail),
-        }
-        let fresh = self.complete.then(FencingToken::default);
-        if seen.fencing_token.or(fresh).is_some_and(|token| token != state.fencing_token) {
-            faults.push(Fault::CheckpointState { stream, what: "fencing token" });
-        }
-        if state.trim_point < seen.trim_point || state.trim_point > state.tail.seq_num {
-            faults.push(Fault::CheckpointState { stream, what: "trim point" });
+            _ => self.ahead.expect(stream, state),
         }
         faults.into_iter().for_each(|fault| self.note_checkpoint(fault));
     }
 
+    /// Judges, at the frame before which all streams were saved, what was not met by then.
+    fn end_saving(&mut self) {
+        self.saved = true;
+        for (stream, state) in std::mem::take(&mut self.ahead.states) {
+            if self.gaps > 0 {
+                continue; // it may have been there
+            }
+            let seen = self.streams.entry(stream).or_default();
+            let mut faults = Vec::new();
+            match seen.tail {
+                Some(tail) => {
+                    let (saved, replayed) = (state.tail.seq_num, tail.seq_num);
+                    faults.push(Fault::CheckpointTail { stream, saved, replayed });
+                }
+                // The log before the walk's start said so; from here on it is what comes next.
+                None => {
+                    faults.extend(differences(stream, &state, seen));
+                    seen.tail = Some(state.tail);
+                }
+            }
+            faults.into_iter().for_each(|fault| self.note_checkpoint(fault));
+        }
+    }
+
     /// Judges what can only be judged at the log's end, which is `end`.
     pub(super) fn finish(&mut self, end: Place) {
-        if !self.compared
-            && let Some(newest) = self.newest
-        {
-            let expected = newest.facts.chain.next_frame_seq;
+        if let Some(newest) = self.newest {
+            let expected = newest.facts.end_frame_seq;
             let log_next = end.chain.next_frame_seq;
             if log_next < expected {
                 let expected = expected - 1;
                 self.note_checkpoint(Fault::CheckpointBeyondLog { expected, log_next });
             } else {
-                self.compare(end.chain.prev_crc);
+                self.pass(log_next, end.chain.prev_crc);
             }
         }
         let checkpoint = self.newest.map_or("", |n| &n.name);
         for ((stream, seq_num), run) in std::mem::take(&mut self.index) {
             let checkpoint = checkpoint.to_owned();
             self.note(run.pos, Fault::CheckpointIndex { checkpoint, stream, seq_num });
+        }
+    }
+
+    /// Compares with the checkpoint what is to be compared before the frame `frame_seq`.
+    fn pass(&mut self, frame_seq: u64, prev_crc: u32) {
+        let Some(newest) = self.newest else { return };
+        if !self.compared && frame_seq >= newest.facts.chain.next_frame_seq {
+            self.compare(prev_crc);
+        }
+        if !self.saved && frame_seq >= newest.facts.end_frame_seq {
+            self.end_saving();
         }
     }
 
@@ -331,10 +365,7 @@ impl Visitor for Checker<'_> {
         if header.shard != self.shard || header.durable_seq >= frame_seq {
             self.note(pos, Fault::FrameHeader { frame_seq });
         }
-        let reached = |n: &Newest| frame_seq >= n.facts.chain.next_frame_seq;
-        if !self.compared && self.newest.is_some_and(reached) {
-            self.compare(header.prev_crc);
-        }
+        self.pass(frame_seq, header.prev_crc);
     }
 
     fn entry(&mut self, pos: LogPos, entry: &Entry<'_>) -> Result<(), FormatError> {

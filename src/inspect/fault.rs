@@ -28,7 +28,7 @@ pub(super) enum Fault {
     TimestampFell { stream: u64, seq_num: u64 },
     #[error("metadata cannot be understood")]
     Metadata,
-    #[error("stands after frame {expected}, but the log ends before frame {log_next}")]
+    #[error("knows of frame {expected}, but the log ends before frame {log_next}")]
     CheckpointBeyondLog { expected: u64, log_next: u64 },
     #[error("does not follow the frame that is before it in the log")]
     CheckpointChain,

@@ -1,5 +1,6 @@
 //! `inspect` and `verify` on logs that the writer wrote, whole and damaged.
 
+mod ahead;
 mod repair;
 mod sample;
 mod stale;
@@ -293,7 +294,7 @@ fn a_checkpoint_that_differs_from_the_log_is_reported() {
     ];
     for (at, byte, reason) in cases {
         let judged = verify_after(|log| async move {
-            log.checkpoint_edited(|state| {
+            log.checkpoint_edited(log.facts(), |state| {
                 assert_ne!(state[*at], *byte);
                 state[*at] = *byte;
             })
@@ -335,7 +336,7 @@ fn a_checkpoint_of_other_streams_or_another_place_is_reported() {
         facts.chain.next_frame_seq += 3;
         log.checkpoint_of(facts).await;
     });
-    assert_refused(beyond, "stands after frame 9, but the log ends before frame 8");
+    assert_refused(beyond, "knows of frame 9, but the log ends before frame 8");
     let deleted = verify_after(|log| async move {
         log.delete_stream(1).await;
         log.checkpoint().await;

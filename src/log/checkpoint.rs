@@ -4,10 +4,10 @@
 //! ```text
 //!  checkpoint-<next frame_seq, 20 digits>.ckpt
 //!    block 0   0  u32 magic "TWC1"      40 u32 offset_bytes     64 u32 frame_count
-//!              4  u16 version           44 u32 prev_crc         68 .. zeros
+//!              4  u16 version           44 u32 prev_crc         76 .. zeros
 //!              6  u16 shard             48 u64 next_frame_seq   4092 u32 crc (of 0..4092)
 //!              8  u128 directory_id     56 u64 next_stream_id
-//!             24  u64 log epoch
+//!             24  u64 log epoch          68 u64 end_frame_seq, or 0
 //!             32  u64 first_epoch
 //!    then      frames as in a segment: numbered from 1, epoch = next_frame_seq, holding
 //!              `Kind::Basin`, `Kind::Stream` and `Kind::StreamState` entries; one that is too long
@@ -15,22 +15,25 @@
 //!              end of its own kind
 //! ```
 //!
+//! Streams are saved one after the other while the log goes on: which streams there are is told as
+//! of the checkpoint's place, what is in each as of a later moment, before the frame
+//! `end_frame_seq`. Whoever replays the log from the place on passes over what is there already.
+//!
 //! Written to a temporary name, synced, renamed, directory synced: a checkpoint is there whole or
 //! not at all. The newest two are kept: should one turn out damaged, the one before it and the
 //! log since then still say everything.
 
-use std::rc::Rc;
+mod write;
 
 use super::entry::{Entry, Kind, metadata_bytes, put_metadata};
-use super::format::{
-    FORMAT_VERSION, FRAME_HEADER_BYTES, FormatError, FrameHeader, frame_bytes, payload_of, u16_at,
-    u32_at, u64_at,
-};
+use super::format::{FORMAT_VERSION, FormatError, FrameHeader, payload_of, u16_at, u32_at, u64_at};
 use super::scan::Visitor;
 use super::segment::LogFacts;
 use super::writer::Chain;
-use crate::io::{BLOCK_BYTES, Clock, Disk, Extent, IoError, IoResult, LogFile};
+use crate::io::{BLOCK_BYTES, Disk, Extent, IoError, IoResult, LogFile};
 use crate::types::LogPos;
+
+pub use write::{CheckpointBuilder, CheckpointWriter};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"TWC1");
 const CRC_AT: usize = BLOCK_BYTES - 4;
@@ -54,6 +57,9 @@ pub struct CheckpointFacts {
     pub first_epoch: u64,
     /// The next stream id to hand out.
     pub next_stream_id: u64,
+    /// Streams may be saved as they were later than at the place, but before this frame; at least
+    /// the number of the frame that goes there.
+    pub end_frame_seq: u64,
 }
 
 /// Why a checkpoint cannot be used.
@@ -74,93 +80,6 @@ pub enum CheckpointError {
     },
 }
 
-/// Collects the entries of a checkpoint, in memory: a consistent state has no awaits inside.
-#[derive(Debug, Default)]
-pub struct CheckpointBuilder {
-    frames: Vec<(Vec<u8>, u32)>,
-}
-
-impl CheckpointBuilder {
-    /// Adds an entry whose bytes after the kind are `body`.
-    pub fn push(&mut self, kind: Kind, body: &[u8]) {
-        let mut rest = body;
-        while let Some((part, after)) = rest.split_at_checked(PART_BYTES)
-            && !after.is_empty()
-        {
-            self.push_part(Kind::Part, part);
-            rest = after;
-        }
-        self.push_part(kind, rest);
-    }
-
-    fn push_part(&mut self, kind: Kind, body: &[u8]) {
-        let needed = metadata_bytes(body.len());
-        let full = |(bytes, _): &(Vec<u8>, u32)| bytes.len() + needed > FRAME_PAYLOAD_BYTES;
-        if self.frames.last().is_none_or(full) {
-            self.frames.push((Vec::new(), 0));
-        }
-        let (bytes, count) = self.frames.last_mut().expect("pushed above");
-        let start = bytes.len();
-        bytes.resize(start + needed, 0);
-        put_metadata(&mut bytes[start..], kind, body);
-        *count += 1;
-    }
-
-    /// Writes the checkpoint and removes those it makes superfluous.
-    ///
-    /// * Durable: yes, name included, when it returns.
-    pub async fn write<D: Disk + Clock>(
-        self,
-        disk: &D,
-        log: LogFacts,
-        facts: CheckpointFacts,
-    ) -> IoResult<()> {
-        let name = file_name(facts.chain.next_frame_seq);
-        let temporary = format!("{name}{TEMPORARY}");
-        let old = list(disk)?;
-        // What an interrupted attempt left, this one's or an earlier one's.
-        for (left, _) in disk.list()?.iter().filter(|(n, _)| is_temporary(n)) {
-            disk.remove(left)?;
-        }
-        let bytes: usize = self.frames.iter().map(|(p, _)| frame_bytes(p.len())).sum();
-        let file = disk.create(&temporary, (BLOCK_BYTES + bytes) as u64).await?;
-        let mut prev_crc = 0;
-        let mut at = BLOCK_BYTES as u64;
-        let frame_count = self.frames.len();
-        for (frame_seq, (payload, entry_count)) in (1..).zip(self.frames) {
-            let mut buf = disk.alloc(frame_bytes(payload.len()));
-            let out = buf.as_mut();
-            out[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + payload.len()].copy_from_slice(&payload);
-            out[FRAME_HEADER_BYTES + payload.len()..].fill(0);
-            let header = FrameHeader {
-                shard: log.shard,
-                epoch: facts.chain.next_frame_seq,
-                frame_seq,
-                durable_seq: 0,
-                written_us: disk.wall_us(),
-                prev_crc,
-                payload_bytes: u32::try_from(payload.len()).expect("bounded by the builder"),
-                payload_crc: crc32c::crc32c(&payload),
-                entry_count,
-            };
-            prev_crc = header.encode(out, log.salt());
-            let len = out.len() as u64;
-            file.write_at(Rc::new(buf), at).await?;
-            at += len;
-        }
-        let mut block = disk.alloc(BLOCK_BYTES);
-        encode(block.as_mut(), log, facts, frame_count);
-        file.write_at(Rc::new(block), 0).await?;
-        file.sync().await?;
-        disk.rename(&temporary, &name)?;
-        disk.sync_dir().await?;
-        for (old, _) in old.iter().filter(|(n, _)| *n != name).rev().skip(KEEP - 1) {
-            disk.remove(old)?;
-        }
-        Ok(())
-    }
-}
-
 fn file_name(next_frame_seq: u64) -> String {
     format!("checkpoint-{next_frame_seq:020}.ckpt")
 }
@@ -172,6 +91,12 @@ fn is_name(name: &str) -> bool {
 
 fn is_temporary(name: &str) -> bool {
     name.strip_suffix(TEMPORARY).is_some_and(is_name)
+}
+
+/// Removes what interrupted attempts left.
+pub fn remove_unfinished<D: Disk>(disk: &D) -> IoResult<()> {
+    let files = disk.list()?;
+    files.iter().filter(|(name, _)| is_temporary(name)).try_for_each(|(name, _)| disk.remove(name))
 }
 
 /// The checkpoint files of a shard, oldest first.
@@ -211,6 +136,9 @@ fn encode(block: &mut [u8], log: LogFacts, facts: CheckpointFacts, frame_count: 
     block[48..56].copy_from_slice(&facts.chain.next_frame_seq.to_le_bytes());
     block[56..64].copy_from_slice(&facts.next_stream_id.to_le_bytes());
     block[64..68].copy_from_slice(&frame_count.to_le_bytes());
+    if facts.end_frame_seq > facts.chain.next_frame_seq {
+        block[68..76].copy_from_slice(&facts.end_frame_seq.to_le_bytes());
+    }
     let crc = crc32c::crc32c(&block[..CRC_AT]);
     block[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
 }
@@ -238,6 +166,7 @@ fn decode(block: &[u8], log: LogFacts) -> Result<(CheckpointFacts, u32), FormatE
         chain: Chain { next_frame_seq: u64_at(block, 48), prev_crc: u32_at(block, 44) },
         first_epoch: u64_at(block, 32),
         next_stream_id: u64_at(block, 56),
+        end_frame_seq: u64_at(block, 68).max(u64_at(block, 48)),
     };
     Ok((facts, u32_at(block, 64)))
 }
@@ -287,6 +216,7 @@ pub async fn read<D: Disk>(
     }
     let damaged = |(at, reason): (usize, FormatError)| damaged_at(at)(reason);
     join(&payloads, |_| Ok(())).map_err(damaged)?;
+    visitor.checkpoint(&facts);
     join(&payloads, |entry| visitor.entry(facts.pos, entry)).map_err(damaged)?;
     Ok(facts)
 }
@@ -335,6 +265,25 @@ async fn read_all<F: LogFile>(file: &F, len_bytes: usize) -> IoResult<Vec<u8>> {
 mod tests {
     use super::super::format::PAYLOAD_BYTES_MAX;
     use super::*;
+
+    #[test]
+    fn the_header_says_how_late_streams_may_be_and_nothing_when_they_are_not() {
+        let log = LogFacts { directory_id: 7, shard: 3, segment_bytes: 1 << 20 };
+        let exact = CheckpointFacts {
+            pos: LogPos { segment: 2, offset_bytes: 8192 },
+            chain: Chain { next_frame_seq: 40, prev_crc: 9 },
+            first_epoch: 1,
+            next_stream_id: 5,
+            end_frame_seq: 40,
+        };
+        for (end_frame_seq, on_disk) in [(40, 0), (41, 41), (u64::MAX, u64::MAX)] {
+            let facts = CheckpointFacts { end_frame_seq, ..exact };
+            let mut block = [1; BLOCK_BYTES];
+            encode(&mut block, log, facts, 6);
+            assert_eq!(u64_at(&block, 68), on_disk);
+            assert_eq!(decode(&block, log), Ok((facts, 6)));
+        }
+    }
 
     #[test]
     fn an_entry_of_any_length_fits_the_frames_and_comes_back_whole() {

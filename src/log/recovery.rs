@@ -176,7 +176,25 @@ pub async fn replay<D: Disk>(
         return Err(RecoveryError::SegmentMissing(epoch));
     }
     let end = scan::<D>(&found.segments, log.salt(), pos, chain, visitor).await?;
-    Ok((facts, end))
+    match facts {
+        Some(facts) if end.chain.next_frame_seq < facts.end_frame_seq => {
+            Err(cut_short(found, &end).into())
+        }
+        _ => Ok((facts, end)),
+    }
+}
+
+/// The log ends before a frame that was durable when its checkpoint was written: what looks like a
+/// torn tail is damage.
+fn cut_short<D: Disk>(found: &Found<D>, end: &LogEnd) -> ScanError {
+    let file = found.segments.get(&end.pos.segment).map_or("", |segment| segment.file.name());
+    ScanError::Damaged {
+        file: file.to_owned(),
+        offset_bytes: end.pos.offset_bytes,
+        frame_seq: end.chain.next_frame_seq,
+        reason: FormatError::Entry("the log ends before a frame that the checkpoint knows of"),
+        streams: Vec::new(),
+    }
 }
 
 async fn newest_checkpoint<D: Disk>(

@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::checkpoint::CheckpointFacts;
 use super::entry::{Batch, Entry, Kind, entries};
 use super::format::{
     FRAME_HEADER_BYTES, FormatError, FrameHeader, PAYLOAD_BYTES_MAX, SEGMENT_HEADER_BYTES, Salt,
@@ -26,6 +27,11 @@ const READ_BYTES: usize = 1024 * 1024;
 
 /// What is done with what a scan finds.
 pub trait Visitor {
+    /// Learns from which checkpoint the entries are that it meets before any frame.
+    fn checkpoint(&mut self, facts: &CheckpointFacts) {
+        let _ = facts;
+    }
+
     /// Meets a whole frame, before its entries.
     fn frame(&mut self, pos: LogPos, header: &FrameHeader) {
         let _ = (pos, header);

@@ -155,7 +155,7 @@ impl<I: Io> Engine<I> {
         self.reserve_bytes() / 2
     }
 
-    /// Of the reserve, what deletions of streams that hold nothing leave to those of streams that do.
+    /// Of the reserve, what deletions of streams that hold nothing leave to others.
     fn freeing_reserve_bytes(&self) -> u64 {
         self.reserve_bytes() / 4
     }

@@ -143,7 +143,7 @@ impl<I: Io> Engine<I> {
             return Ok(Cleaned::Nothing);
         }
         let active_epoch = self.segments.active().epoch;
-        let epoch = self.first_needed_epoch();
+        let epoch = self.first_needed_epoch().await;
         self.cleaner.cleaned_to.set(epoch);
         self.release_if_worth_it();
         if epoch >= active_epoch || !self.wants_cleaning() {
@@ -166,7 +166,7 @@ impl<I: Io> Engine<I> {
             return Ok(Cleaned::NoRoom);
         };
         self.cleaner.note_segment(segment.bytes, moved_bytes);
-        let first_needed = self.first_needed_epoch();
+        let first_needed = self.first_needed_epoch().await;
         if first_needed <= epoch {
             return Err(CleanError::Pinned(epoch));
         }

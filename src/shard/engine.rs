@@ -14,7 +14,6 @@ use std::sync::Arc;
 use crate::control::{BasinRecord, Catalog, Gone, Registry, Stream, StreamRecord};
 use crate::io::notify::Notify;
 use crate::io::{Io, IoError};
-use crate::log::checkpoint::{CheckpointBuilder, CheckpointFacts};
 use crate::log::entry::{BATCH_HEADER_BYTES, Kind, Trimmed};
 use crate::log::index::MovedBatch;
 use crate::log::reader::{ReadMemory, Reader};
@@ -26,16 +25,15 @@ use crate::metrics::{GroupWritten, Metrics};
 use crate::stream::State;
 use crate::types::refusal::chain;
 use crate::types::{BasinName, LogPos, Refusal, StreamPosition};
-use crate::usage::Saved;
 
 use super::call::{Answer, Call, CallResult};
+use super::checkpoint::{CheckpointPace, Checkpoints};
 use super::cleaner::Cleaner;
 use super::door::Progress;
 use super::drain::Drain;
 use super::durable::Durable;
 use super::replay::Replay;
 use super::scrub::{Findings, ScrubPolicy, note_lost};
-use super::turns::Turns;
 
 /// Settings of a shard; see `config` for what they mean to an operator.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +48,8 @@ pub struct EngineConfig {
     pub read_memory: ReadMemory,
     /// Bytes of log after which a checkpoint is written.
     pub checkpoint_bytes: u64,
+    /// How a checkpoint gives way to everything else.
+    pub checkpoint_pace: CheckpointPace,
     /// How often usage counters are saved while they change, in microseconds.
     pub usage_flush_us: u64,
     /// How old data is read again.
@@ -108,13 +108,9 @@ pub struct Engine<I: Io> {
     pub(super) drain: Drain,
     pub(super) cleaner: Cleaner,
     pub(super) findings: Findings,
-    logged_bytes: Cell<u64>,
-    checkpoint_due: Notify,
-    /// Segments are to be given up at once.
-    release_due: Cell<bool>,
-    durable_end: Cell<(LogPos, Chain)>,
-    previous_first_epoch: Cell<u64>,
-    checkpoints: Turns<()>,
+    /// Where the durable log ends.
+    pub(super) durable_end: Cell<(LogPos, Chain)>,
+    pub(super) checkpoints: Checkpoints,
 }
 
 impl<I: Io> Engine<I> {
@@ -180,12 +176,8 @@ impl<I: Io> Engine<I> {
             drain: Drain::default(),
             cleaner: Cleaner::default(),
             findings: Findings::default(),
-            logged_bytes: Cell::default(),
-            checkpoint_due: Notify::default(),
-            release_due: Cell::default(),
             durable_end: (end, recovered.chain).into(),
-            previous_first_epoch: 1.into(),
-            checkpoints: Turns::default(),
+            checkpoints: Checkpoints::default(),
         })
     }
 
@@ -260,30 +252,6 @@ impl<I: Io> Engine<I> {
         }
     }
 
-    /// Writes checkpoints as the log grows, for ever. A failed one is reported and tried again
-    /// after as much more log: it bounds a restart, it promises nothing.
-    ///
-    /// On a full disk it is what gives room back: little can be logged, so whatever is logged
-    /// (trims and deletions) is followed by a checkpoint, and by the second one that it takes
-    /// before a segment may go.
-    pub async fn run_checkpoints(self: Rc<Self>) {
-        loop {
-            while self.logged_bytes.get() < self.checkpoint_due_bytes() {
-                self.checkpoint_due.notified().await;
-            }
-            self.logged_bytes.set(0);
-            let mut written = self.checkpoint().await;
-            let releases = self.segments.oldest_epoch() < self.previous_first_epoch.get();
-            let at_once = self.release_due.take() || self.segments.is_out_of_space();
-            if written.is_ok() && releases && at_once {
-                written = self.checkpoint().await;
-            }
-            if let Err(error) = written {
-                tracing::error!(shard = self.config.log.shard, %error, "checkpoint failed");
-            }
-        }
-    }
-
     fn give_up(&self, error: &IoError) {
         let shard = self.config.log.shard;
         let reason = chain(error);
@@ -316,6 +284,7 @@ impl<I: Io> Engine<I> {
                     }
                     Note::StreamGone(stream) => {
                         self.catalog.borrow_mut().remove_stream(stream.id);
+                        self.checkpoints.note_gone(&stream);
                         stream.changed.notify();
                     }
                     Note::Stream(stream) => stream.changed.notify(),
@@ -343,86 +312,7 @@ impl<I: Io> Engine<I> {
             sync_us: flushed.sync_us,
         });
         self.durable.advance(flushed.durable_ticket);
-        let logged = self.logged_bytes.get() + flushed.written_bytes;
-        self.logged_bytes.set(logged);
-        if logged >= self.checkpoint_due_bytes() {
-            self.checkpoint_due.notify();
-        }
-    }
-
-    fn checkpoint_due_bytes(&self) -> u64 {
-        match () {
-            () if self.release_due.get() => 0,
-            () if self.segments.is_out_of_space() => 1,
-            () => self.config.checkpoint_bytes,
-        }
-    }
-
-    /// Has checkpoints written until segments that hold nothing any more are given up.
-    pub(super) fn release_soon(&self) {
-        self.release_due.set(true);
-        self.checkpoint_due.notify();
-    }
-
-    /// Epoch of the oldest segment of which something is needed; that in use if there is none.
-    pub(super) fn first_needed_epoch(&self) -> u64 {
-        self.checkpoint_facts().first_epoch
-    }
-
-    /// Writes a checkpoint of what is durable, then gives up segments that hold nothing any more.
-    /// One after the other: the last one, at shutdown, may come while another is under way, and
-    /// each removes the temporary files that it finds.
-    ///
-    /// * Durable: yes, when it returns.
-    pub async fn checkpoint(&self) -> Result<(), IoError> {
-        let _alone = self.checkpoints.take(&()).await;
-        let facts = self.checkpoint_facts();
-        let builder = self.checkpoint_entries();
-        builder.write(&*self.io, self.config.log, facts).await?;
-        // The checkpoint before this one may still be needed, and what it needs with it.
-        let previous = self.previous_first_epoch.replace(facts.first_epoch);
-        let released = self.segments.release_before(previous.min(facts.first_epoch));
-        if released > 0 {
-            tracing::info!(shard = self.config.log.shard, released, "segments given up");
-        }
-        (0..released).for_each(|_| self.metrics.segment_recycled());
-        Ok(())
-    }
-
-    fn checkpoint_facts(&self) -> CheckpointFacts {
-        let catalog = self.catalog.borrow();
-        let (pos, chain) = self.durable_end.get();
-        let needed = catalog.streams().filter_map(|s| s.first_needed_epoch()).min();
-        CheckpointFacts {
-            pos,
-            chain,
-            first_epoch: needed.map_or(pos.segment, |epoch| epoch.min(pos.segment)),
-            next_stream_id: catalog.next_stream_id(),
-        }
-    }
-
-    fn checkpoint_entries(&self) -> CheckpointBuilder {
-        let catalog = self.catalog.borrow();
-        let durable = self.durable.reached();
-        let mut builder = CheckpointBuilder::default();
-        for saved in catalog.usage.save() {
-            builder.push(Kind::Usage, &json(&saved));
-        }
-        // Empty but in shard 0. Copies are handed out anew at start, never saved: a saved one would
-        // outlive its basin.
-        for record in self.registry.borrow().durable(durable) {
-            builder.push(Kind::Basin, &json(record));
-        }
-        for stream in catalog.streams().filter(|s| s.created_ticket <= durable) {
-            builder.push(Kind::Stream, &json(&stream.record()));
-            builder.push(Kind::StreamState, &stream.encode_state());
-            builder.push(Kind::Arrivals, &stream.encode_arrivals());
-        }
-        let stored = Saved::of_streams(catalog.streams().map(|s| (s.id.0, s.stored_bytes())));
-        if !stored.stored.is_empty() {
-            builder.push(Kind::Usage, &json(&stored));
-        }
-        builder
+        self.note_logged(flushed.written_bytes);
     }
 
     /// Logs a basin; returns the ticket.
@@ -500,6 +390,3 @@ impl<I: Io> Engine<I> {
 pub(super) fn json(value: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("records are structs of plain values")
 }
-
-#[cfg(test)]
-mod tests;

@@ -9,6 +9,7 @@
 //! * `usage` counts what is done and answers what was, for the metrics endpoints.
 //! * `retention` trims what is too old and deletes streams that stay empty, `cleaner` wins back
 //!   the space of what is gone.
+//! * `checkpoint` saves what a shard is, so that a restart is quick and old segments may go.
 //! * `scrub` reads old data again and says what is damaged.
 //! * `door` answers while the shards are being opened.
 //! * `durable` is what every answer waits for, `replay` rebuilds a shard when it is opened.
@@ -19,6 +20,7 @@ mod append;
 mod basins;
 pub mod call;
 mod catalogue;
+pub mod checkpoint;
 mod cleaner;
 mod connection;
 mod core;

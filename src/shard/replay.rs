@@ -1,4 +1,14 @@
 //! Rebuilds a shard's catalogue from its checkpoint and log.
+//!
+//! The checkpoint says which streams there were at its place in the log, but what is in each as of
+//! a later moment, and usage counters as of the place. So up to the frame where all streams were
+//! saved, the log tells some things again that are known already:
+//!
+//! * a batch that ends at a stream's tail or before it only counts as an append; one that goes on
+//!   from the tail is new, and any other is an error, as everywhere;
+//! * trim points only rise, and a copy of a batch that is where the index has it changes nothing;
+//! * metadata goes back to what it was, and comes forward again as the log goes on: whatever of it
+//!   is durable follows.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -7,8 +17,9 @@ use serde::de::DeserializeOwned;
 
 use super::door::Progress;
 use crate::control::{BasinRecord, Catalog, Gone, Stream, StreamRecord};
+use crate::log::checkpoint::CheckpointFacts;
 use crate::log::entry::{Batch, Entry, Kind, Trimmed};
-use crate::log::format::FormatError;
+use crate::log::format::{FormatError, FrameHeader};
 use crate::log::recovery::RecoveryError;
 use crate::log::scan::{ScanError, Visitor};
 use crate::stream::State;
@@ -23,6 +34,10 @@ use crate::usage::Saved;
 pub(super) struct Replay {
     catalog: Catalog,
     progress: Arc<Progress>,
+    /// The frame that is being replayed; 0 before the first one.
+    frame_seq: u64,
+    /// Streams may be ahead of frames before this one.
+    saved_to_frame_seq: u64,
 }
 
 impl Replay {
@@ -45,6 +60,11 @@ impl Replay {
         }
     }
 
+    /// Whether streams may know already what is being replayed.
+    fn may_be_saved(&self) -> bool {
+        self.frame_seq < self.saved_to_frame_seq
+    }
+
     fn stream(&mut self, record: StreamRecord) -> Result<(), FormatError> {
         if let Some(stream) = self.catalog.stream_by_id(StreamId(record.id)).cloned() {
             self.catalog.set_record(&stream, record);
@@ -63,6 +83,11 @@ impl Replay {
         // A batch may follow its stream's deletion in the log: it was sequenced before.
         let Some(stream) = self.catalog.stream_by_id(batch.place.stream) else { return Ok(()) };
         let mut state = stream.durable.get();
+        let bytes = u64::from(batch.metered_bytes);
+        if self.may_be_saved() && batch.end_seq_num() <= state.tail.seq_num {
+            stream.count_saved_batch(batch.place.arrival_ms, bytes);
+            return Ok(());
+        }
         if batch.place.first_seq_num != state.tail.seq_num {
             return Err(FormatError::Entry("batch out of sequence"));
         }
@@ -79,7 +104,6 @@ impl Replay {
             StreamPosition { seq_num: batch.place.first_seq_num, timestamp: batch.first_timestamp };
         stream.accepted.set(state);
         stream.became_durable(first, batch.place.arrival_ms, pos, state);
-        let bytes = u64::from(batch.metered_bytes);
         stream.count_batch(first.seq_num, &state, batch.place.arrival_ms, bytes);
         Ok(())
     }
@@ -89,7 +113,9 @@ impl Replay {
         if batch.end_seq_num() > stream.durable.get().tail.seq_num {
             return Err(FormatError::Entry("moved batch beyond the tail"));
         }
-        stream.moved(&batch.moved_to(pos)?);
+        if !self.may_be_saved() || !stream.index.borrow().is_at(batch.place.first_seq_num, pos) {
+            stream.moved(&batch.moved_to(pos)?);
+        }
         Ok(())
     }
 
@@ -146,6 +172,14 @@ fn parse<T: DeserializeOwned>(entry: &Entry<'_>) -> Result<T, FormatError> {
 }
 
 impl Visitor for Replay {
+    fn checkpoint(&mut self, facts: &CheckpointFacts) {
+        self.saved_to_frame_seq = facts.end_frame_seq;
+    }
+
+    fn frame(&mut self, _pos: LogPos, header: &FrameHeader) {
+        self.frame_seq = header.frame_seq;
+    }
+
     fn progress(&mut self, read_bytes: u64, total_bytes: u64) {
         self.progress.advance(read_bytes, total_bytes);
     }

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::call::{Answer, Call, StreamPath};
+use super::checkpoint::CheckpointPace;
 use super::engine::{Engine, EngineConfig};
 use super::scrub::ScrubPolicy;
 use crate::api::response::Provision;
@@ -23,6 +24,7 @@ const CONFIG: EngineConfig = EngineConfig {
     inflight_bytes_max: 1 << 20,
     read_memory: ReadMemory { window_bytes_max: 1 << 20, cache_bytes_max: 4 << 20 },
     checkpoint_bytes: 1 << 30,
+    checkpoint_pace: CheckpointPace { streams: 256, pause_us: 1 },
     usage_flush_us: 10_000_000,
     scrub: ScrubPolicy { bytes_per_sec: 64 << 20, interval_us: 1_000_000 },
 };
@@ -90,4 +92,12 @@ pub(super) async fn provision(shard: &Shard, call: Call) -> Provision {
         Ok(Answer::Stream(_, provision)) => provision,
         other => panic!("{other:?}"),
     }
+}
+
+/// Checks that `verify` is content with the directory.
+pub(super) fn assert_whole(io: &SimIo, log: LogFacts) {
+    let mut said = Vec::new();
+    let verdict =
+        SimRuntime::new(io).block_on(async { crate::inspect::verify(io, log, &mut said).await });
+    assert!(verdict.expect("readable"), "{}", String::from_utf8_lossy(&said));
 }

@@ -289,6 +289,7 @@ pub(crate) async fn write_checkpoint<I: Io>(life: &Life<I>, first_epoch: u64, te
         chain: life.writer.chain(),
         first_epoch,
         next_stream_id: 42,
+        end_frame_seq: 0,
     };
     builder.write(&*life.io, FACTS, facts).await.unwrap();
 }

@@ -165,7 +165,8 @@ impl Log {
     pub(super) fn facts(&self) -> CheckpointFacts {
         let next_stream_id = self.streams.borrow().keys().max().map_or(1, |id| id + 1);
         let (pos, chain) = self.end.get();
-        CheckpointFacts { pos, chain, first_epoch: 1, next_stream_id }
+        let end_frame_seq = chain.next_frame_seq;
+        CheckpointFacts { pos, chain, first_epoch: 1, next_stream_id, end_frame_seq }
     }
 
     pub(super) async fn checkpoint(&self) {
@@ -183,14 +184,18 @@ impl Log {
     }
 
     /// A checkpoint in which the state entry of stream 1 was changed by `edit`.
-    pub(super) async fn checkpoint_edited(&self, edit: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) async fn checkpoint_edited(
+        &self,
+        facts: CheckpointFacts,
+        edit: impl FnOnce(&mut Vec<u8>),
+    ) {
         let stream = Rc::clone(&self.streams.borrow()[&1]);
         let mut state = stream.encode_state();
         edit(&mut state);
         let changed = Stream::new(stream.record(), 0);
         changed.decode_state(&state).unwrap();
         self.streams.borrow_mut().insert(1, Rc::new(changed));
-        self.checkpoint().await;
+        self.checkpoint_of(facts).await;
         self.streams.borrow_mut().insert(1, stream);
     }
 }

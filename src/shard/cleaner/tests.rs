@@ -5,10 +5,11 @@ use std::ops::ControlFlow;
 use super::*;
 use crate::io::Clock;
 use crate::io::sim::{SimIo, SimRuntime};
-use crate::log::segment::LogFacts;
 use crate::shard::call::Call;
 use crate::shard::read::{Budget, From};
-use crate::shard::testkit::{LOG, Shard, basin, create, create_basin, live_with, path, provision};
+use crate::shard::testkit::{
+    LOG, Shard, assert_whole, basin, create, create_basin, live_with, path, provision,
+};
 use crate::types::append::{AppendBuilder, Span};
 use crate::types::{AppendInput, PartialStreamConfig};
 
@@ -74,16 +75,6 @@ fn body(number: usize, bytes: usize) -> Vec<u8> {
     body
 }
 
-/// Whether `verify` is content with the directory.
-fn assert_whole(io: &SimIo, seed: u64) {
-    let mut said = Vec::new();
-    let facts: LogFacts = LOG;
-    let verdict =
-        SimRuntime::new(io).block_on(async { crate::inspect::verify(io, facts, &mut said).await });
-    let said = String::from_utf8_lossy(&said).into_owned();
-    assert!(verdict.expect("readable"), "seed {seed}: {said}");
-}
-
 #[test]
 fn a_quiet_stream_does_not_pin_the_disk() {
     let io = SimIo::new(1);
@@ -108,7 +99,7 @@ fn a_quiet_stream_does_not_pin_the_disk() {
         assert!(snapshot.segments_cleaned >= 1);
         assert!(snapshot.moved_bytes < 4 << 20, "{} bytes moved", snapshot.moved_bytes);
     });
-    assert_whole(&io, 1);
+    assert_whole(&io, LOG);
     live(&io.crash(2), async |shard| {
         assert_eq!(bodies(&shard, "quiet").await, [b"still here"]);
     });
@@ -186,7 +177,7 @@ fn a_full_disk_is_cleaned_harder() {
         append(&shard, "busy", batch(b"there is room")).await;
         assert_eq!(bodies(&shard, "kept").await.len(), kept);
     });
-    assert_whole(&io, 5);
+    assert_whole(&io, LOG);
 }
 
 /// Lives one after the other, each ended by a power cut at any moment: long-lived records between
@@ -224,7 +215,7 @@ fn churn(seed: u64) {
             shard.io.sleep_us(dice(400_000)).await;
         });
         io = io.crash(seed + life);
-        assert_whole(&io, seed);
+        assert_whole(&io, LOG);
     }
     live(&io, async |shard| {
         assert_eq!(bodies(&shard, "kept").await, kept, "seed {seed}");

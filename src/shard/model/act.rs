@@ -54,7 +54,7 @@ impl Upkeep {
         match self {
             Self::Checkpoint => shard.checkpoint().await.expect("the disk is whole"),
             Self::Clean => {
-                let epoch = shard.first_needed_epoch();
+                let epoch = shard.first_needed_epoch().await;
                 if epoch < shard.segments.active().epoch {
                     shard.clean(epoch).await.expect("the disk is whole");
                 }

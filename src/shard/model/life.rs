@@ -11,7 +11,7 @@ use super::{LOG_FILES_RESERVE, NAMES, OVERDUE_MS, Run, one_in, truth};
 use crate::io::sim::{SimIo, SimRuntime};
 use crate::io::{Clock, Disk};
 use crate::shard::engine::{Engine, EngineConfig};
-use crate::shard::testkit::{Shard, create_basin};
+use crate::shard::testkit::{Shard, assert_whole, create_basin};
 
 /// How a life ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,6 +153,9 @@ impl Run {
             End::PowerCut => self.io.crash(seed),
             End::Closed | End::Killed => self.io.kill(seed),
         };
+        if one_in(self.dice(), 3) {
+            assert_whole(&self.io, self.config.log);
+        }
     }
 
     /// Does a step and learns what came of it. When it is cut short, after `cut_us`, it is what

@@ -26,6 +26,7 @@ use crate::io::sim::{SimIo, Stream as Dice};
 use crate::log::group::Policy;
 use crate::log::reader::ReadMemory;
 use crate::log::segment::LogFacts;
+use crate::shard::checkpoint::CheckpointPace;
 use crate::shard::engine::EngineConfig;
 use crate::shard::scrub::ScrubPolicy;
 
@@ -71,6 +72,8 @@ impl Run {
                 cache_bytes_max: if dice.coin() { 0 } else { 1 << 20 },
             },
             checkpoint_bytes: if dice.coin() { 1 << 30 } else { 100_000 },
+            // Streams are few, and things are to happen between them.
+            checkpoint_pace: CheckpointPace { streams: 1, pause_us: dice.below(1_000) },
             usage_flush_us: 1_000_000,
             scrub: ScrubPolicy { bytes_per_sec: 0, interval_us: 0 },
         };

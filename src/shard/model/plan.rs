@@ -42,8 +42,8 @@ pub(super) enum Upkeep {
 }
 
 impl Upkeep {
-    /// Every kind, drawn alike. What else rewrites or gives up parts of the log is added here and in
-    /// [`Upkeep::run`].
+    /// Every kind, drawn alike. What else rewrites or gives up parts of the log is added here and
+    /// in [`Upkeep::run`].
     const ALL: [Self; 2] = [Self::Checkpoint, Self::Clean];
 }
 

@@ -1,0 +1,96 @@
+//! Checkpoints whose streams were saved while the log went on.
+
+use super::*;
+use crate::log::checkpoint::CheckpointFacts;
+
+const MORE_FENCE: &[Rec] = &[Rec::Command("fence", b"other-token")];
+
+/// Writes a checkpoint that stands before the appends in `meanwhile` and has streams as they are
+/// after them; `edit` changes what it says of itself.
+async fn checkpoint_ahead(
+    log: &Log,
+    meanwhile: impl AsyncFnOnce(&Log),
+    edit: impl FnOnce(&mut CheckpointFacts),
+) {
+    let place = log.facts();
+    meanwhile(log).await;
+    let mut facts = CheckpointFacts { end_frame_seq: log.facts().end_frame_seq, ..place };
+    edit(&mut facts);
+    log.checkpoint_of(facts).await;
+}
+
+async fn append_some(log: &Log) {
+    log.append(1, DATA).await;
+    log.append(1, MORE_FENCE).await;
+    log.append(2, DATA).await;
+}
+
+#[test]
+fn streams_may_be_later_than_the_place() {
+    let sample = Sample::new(|log, _| async move {
+        write_start(&log).await;
+        checkpoint_ahead(&log, append_some, |_| {}).await;
+        log.append(1, DATA).await;
+        log.append(2, FENCE).await;
+    });
+    let (whole, text) = verify_on(&sample);
+    assert!(whole, "{text}");
+    // And so when the log goes on nowhere.
+    let sample = Sample::new(|log, _| async move {
+        write_start(&log).await;
+        checkpoint_ahead(&log, append_some, |_| {}).await;
+    });
+    let (whole, text) = verify_on(&sample);
+    assert!(whole, "{text}");
+}
+
+#[test]
+fn streams_may_not_be_later_than_where_all_were_saved() {
+    for later in [false, true] {
+        let sample = Sample::new(|log, _| async move {
+            write_start(&log).await;
+            // Stream 2 got its last batch in the frame before.
+            checkpoint_ahead(&log, append_some, |facts| facts.end_frame_seq -= 1).await;
+            if later {
+                log.append(2, DATA).await;
+            }
+        });
+        let reason = "stream 2: tail is 4 here and 2 in the log";
+        assert_refused(verify_on(&sample), reason);
+    }
+}
+
+#[test]
+fn a_later_state_must_have_been_that_of_the_log_at_some_place() {
+    let cases: &[(usize, u8, &str)] = &[
+        (8, 5, "stream 1: tail is 5 here and 6 in the log"),
+        (8, 8, "stream 1: tail is 8 here and 7 in the log"),
+        (16, 1, "stream 1: tail's timestamp differs"),
+        (24, 2, "stream 1: trim point differs"),
+        (24, 9, "stream 1: trim point differs"),
+        (36, b'S', "stream 1: fencing token differs"),
+    ];
+    for (at, byte, reason) in cases {
+        let sample = Sample::new(|log, _| async move {
+            write_start(&log).await;
+            let place = log.facts();
+            append_some(&log).await;
+            let end_frame_seq = log.facts().end_frame_seq;
+            log.checkpoint_edited(CheckpointFacts { end_frame_seq, ..place }, |state| {
+                assert_ne!(state[*at], *byte);
+                state[*at] = *byte;
+            })
+            .await;
+        });
+        assert_refused(verify_on(&sample), reason);
+    }
+}
+
+#[test]
+fn a_log_that_ends_before_all_was_saved_is_reported() {
+    let sample = Sample::new(|log, _| async move {
+        write_start(&log).await;
+        checkpoint_ahead(&log, append_some, |facts| facts.end_frame_seq += 1).await;
+    });
+    assert_refused(verify_on(&sample), "knows of frame 10, but the log ends before frame 10");
+}

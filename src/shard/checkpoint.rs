@@ -1,0 +1,295 @@
+//! Checkpoints: when they are due, and how they are written while everything goes on.
+//!
+//! * Which streams there are, basins and usage counters are saved as they are at one moment, which
+//!   is the checkpoint's place in the log. Only this is done in one go.
+//! * What is in each stream is saved a few streams at a time, each as it durably is then: its
+//!   records, and what the log says of them from the place on, may be in it already, and
+//!   `shard::replay` passes over that. A stream that goes meanwhile is saved all the same, as it
+//!   was last: the log after the place says that it goes.
+//! * So the memory that a checkpoint takes and the time for which it holds the core do not grow
+//!   with the number of streams.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::engine::{Engine, json};
+use super::turns::Turns;
+use crate::control::Stream;
+use crate::io::notify::Notify;
+use crate::io::{Io, IoError};
+use crate::log::checkpoint::{
+    CheckpointBuilder, CheckpointFacts, CheckpointWriter, remove_unfinished,
+};
+use crate::log::entry::Kind;
+use crate::types::StreamId;
+use crate::usage::Saved;
+
+/// Full frames after which what was saved is written, however few streams it is.
+const FULL_FRAMES_MAX: usize = 4;
+/// Streams looked at without a pause for the oldest segment needed.
+const STREAMS_STEP: usize = 1024;
+
+/// How a checkpoint gives way to everything else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckpointPace {
+    /// Most streams saved without a pause.
+    pub streams: usize,
+    /// The pause, in microseconds.
+    pub pause_us: u64,
+}
+
+impl Default for CheckpointPace {
+    /// Well below a millisecond of work, then whoever waits has a turn.
+    fn default() -> Self {
+        Self { streams: 256, pause_us: 1 }
+    }
+}
+
+/// What a shard knows of its checkpoints.
+#[derive(Debug)]
+pub(super) struct Checkpoints {
+    /// Bytes of log since the last one.
+    logged_bytes: Cell<u64>,
+    due: Notify,
+    /// Segments are to be given up at once.
+    release_due: Cell<bool>,
+    previous_first_epoch: Cell<u64>,
+    turns: Turns<()>,
+    under_way: RefCell<Option<UnderWay>>,
+}
+
+impl Default for Checkpoints {
+    fn default() -> Self {
+        Self {
+            logged_bytes: Cell::default(),
+            due: Notify::default(),
+            release_due: Cell::default(),
+            previous_first_epoch: 1.into(),
+            turns: Turns::default(),
+            under_way: RefCell::default(),
+        }
+    }
+}
+
+/// A checkpoint that is being written.
+#[derive(Debug)]
+struct UnderWay {
+    /// Streams whose creation has a later ticket were not durable at its place.
+    ticket: u64,
+    /// Of those that were, the ones up to this id are saved.
+    saved_to: StreamId,
+    /// Those that are gone since and not saved yet.
+    gone: BTreeMap<StreamId, Rc<Stream>>,
+}
+
+impl Checkpoints {
+    /// Takes note that a stream is durably gone.
+    pub(super) fn note_gone(&self, stream: &Rc<Stream>) {
+        if let Some(under_way) = &mut *self.under_way.borrow_mut()
+            && stream.created_ticket <= under_way.ticket
+            && stream.id > under_way.saved_to
+        {
+            under_way.gone.insert(stream.id, Rc::clone(stream));
+        }
+    }
+}
+
+/// What a checkpoint holds so far.
+pub(super) struct Draft {
+    pub(super) facts: CheckpointFacts,
+    pub(super) builder: CheckpointBuilder,
+}
+
+impl<I: Io> Engine<I> {
+    /// Writes checkpoints as the log grows, for ever. A failed one is reported and tried again
+    /// after as much more log: it bounds a restart, it promises nothing.
+    ///
+    /// On a full disk it is what gives room back: little can be logged, so whatever is logged
+    /// (trims and deletions) is followed by a checkpoint, and by the second one that it takes
+    /// before a segment may go.
+    pub async fn run_checkpoints(self: Rc<Self>) {
+        let state = &self.checkpoints;
+        loop {
+            while state.logged_bytes.get() < self.checkpoint_due_bytes() {
+                state.due.notified().await;
+            }
+            state.logged_bytes.set(0);
+            let mut written = self.checkpoint().await;
+            let releases = self.segments.oldest_epoch() < state.previous_first_epoch.get();
+            let at_once = state.release_due.take() || self.segments.is_out_of_space();
+            if written.is_ok() && releases && at_once {
+                written = self.checkpoint().await;
+            }
+            if let Err(error) = written {
+                tracing::error!(shard = self.config.log.shard, %error, "checkpoint failed");
+            }
+        }
+    }
+
+    /// Takes note that the durable log grew.
+    pub(super) fn note_logged(&self, bytes: u64) {
+        let logged_bytes = self.checkpoints.logged_bytes.get() + bytes;
+        self.checkpoints.logged_bytes.set(logged_bytes);
+        if logged_bytes >= self.checkpoint_due_bytes() {
+            self.checkpoints.due.notify();
+        }
+    }
+
+    fn checkpoint_due_bytes(&self) -> u64 {
+        match () {
+            () if self.checkpoints.release_due.get() => 0,
+            () if self.segments.is_out_of_space() => 1,
+            () => self.config.checkpoint_bytes,
+        }
+    }
+
+    /// Has checkpoints written until segments that hold nothing any more are given up.
+    pub(super) fn release_soon(&self) {
+        self.checkpoints.release_due.set(true);
+        self.checkpoints.due.notify();
+    }
+
+    /// Epoch of the oldest segment of which something is needed; that in use if there is none.
+    ///
+    /// What a stream needs only moves on, and what is logged meanwhile lies in no older segment
+    /// than the log's end at the beginning: so nothing before this epoch is needed when it returns.
+    ///
+    /// * Cost: looks at every stream, a few at a time.
+    pub(super) async fn first_needed_epoch(&self) -> u64 {
+        let mut first = self.durable_end.get().0.segment;
+        let mut seen = StreamId(0);
+        loop {
+            let mut count = 0;
+            for stream in self.catalog.borrow().streams_after(seen).take(STREAMS_STEP) {
+                first = first.min(stream.first_needed_epoch().unwrap_or(first));
+                (seen, count) = (stream.id, count + 1);
+            }
+            if count < STREAMS_STEP {
+                return first;
+            }
+            self.io.sleep_us(1).await;
+        }
+    }
+
+    /// Writes a checkpoint of what is durable, then gives up segments that hold nothing any more.
+    /// One after the other: the last one, at shutdown, may come while another is under way, and
+    /// each removes the temporary files that it finds.
+    ///
+    /// * Durable: yes, when it returns.
+    /// * Cost: memory for a few hundred streams, however many there are.
+    pub async fn checkpoint(&self) -> Result<(), IoError> {
+        let _alone = self.checkpoints.turns.take(&()).await;
+        let written = self.write_checkpoint().await;
+        self.checkpoints.under_way.take();
+        if written.is_err()
+            && let Err(error) = remove_unfinished(&*self.io)
+        {
+            // The next attempt removes it; until then it takes room that may be wanted.
+            tracing::warn!(shard = self.config.log.shard, %error, "unfinished checkpoint left");
+        }
+        let first_epoch = written?;
+        // The checkpoint before this one may still be needed, and what it needs with it.
+        let previous = self.checkpoints.previous_first_epoch.replace(first_epoch);
+        let released = self.segments.release_before(previous.min(first_epoch));
+        if released > 0 {
+            tracing::info!(shard = self.config.log.shard, released, "segments given up");
+        }
+        (0..released).for_each(|_| self.metrics.segment_recycled());
+        Ok(())
+    }
+
+    /// Returns the epoch of the oldest segment that the checkpoint needs.
+    async fn write_checkpoint(&self) -> Result<u64, IoError> {
+        let CheckpointPace { streams, pause_us } = self.config.checkpoint_pace;
+        let mut draft = self.begin_checkpoint();
+        let next_frame_seq = draft.facts.chain.next_frame_seq;
+        let log = self.config.log;
+        let mut writer = CheckpointWriter::create(&*self.io, log, next_frame_seq).await?;
+        while self.save_streams(&mut draft, streams) {
+            writer.write_full(&mut draft.builder).await?;
+            self.io.sleep_us(pause_us).await;
+        }
+        self.end_checkpoint(writer, draft).await
+    }
+
+    /// Saves what is saved in one go.
+    pub(super) fn begin_checkpoint(&self) -> Draft {
+        let catalog = self.catalog.borrow();
+        let ticket = self.durable.reached();
+        let (pos, chain) = self.durable_end.get();
+        let mut builder = CheckpointBuilder::default();
+        for saved in catalog.usage.save() {
+            builder.push(Kind::Usage, &json(&saved));
+        }
+        // Empty but in shard 0. Copies are handed out anew at start, never saved: a saved one would
+        // outlive its basin.
+        for record in self.registry.borrow().durable(ticket) {
+            builder.push(Kind::Basin, &json(record));
+        }
+        let under_way = UnderWay { ticket, saved_to: StreamId(0), gone: BTreeMap::new() };
+        *self.checkpoints.under_way.borrow_mut() = Some(under_way);
+        let facts = CheckpointFacts {
+            pos,
+            chain,
+            first_epoch: pos.segment,
+            next_stream_id: catalog.next_stream_id(),
+            end_frame_seq: chain.next_frame_seq,
+        };
+        Draft { facts, builder }
+    }
+
+    /// Saves some of the streams that there were at the checkpoint's place, as they durably are
+    /// now; false when all are saved.
+    pub(super) fn save_streams(&self, draft: &mut Draft, streams_max: usize) -> bool {
+        let mut under_way = self.checkpoints.under_way.borrow_mut();
+        let Some(UnderWay { ticket, saved_to, gone }) = &mut *under_way else { return false };
+        let catalog = self.catalog.borrow();
+        let mut stored = Vec::new();
+        let mut has_more = true;
+        while stored.len() < streams_max && draft.builder.full_frames() < FULL_FRAMES_MAX {
+            let there = catalog.streams_after(*saved_to).next().cloned();
+            let there = there.filter(|s| s.id.0 < draft.facts.next_stream_id);
+            let lost =
+                gone.first_entry().filter(|lost| there.as_ref().is_none_or(|s| *lost.key() < s.id));
+            let Some(stream) = lost.map(|lost| lost.remove()).or(there) else {
+                has_more = false;
+                break;
+            };
+            *saved_to = stream.id;
+            if stream.created_ticket <= *ticket {
+                save_stream(&stream, draft);
+                stored.push((stream.id.0, stream.stored_bytes()));
+            }
+        }
+        // Of the same moment as their states.
+        let stored = Saved::of_streams(stored.into_iter());
+        if !stored.stored.is_empty() {
+            draft.builder.push(Kind::Usage, &json(&stored));
+        }
+        has_more
+    }
+
+    /// Finishes a checkpoint; returns the epoch of the oldest segment that it needs.
+    pub(super) async fn end_checkpoint(
+        &self,
+        writer: CheckpointWriter<'_, I>,
+        draft: Draft,
+    ) -> Result<u64, IoError> {
+        let (_, chain) = self.durable_end.get();
+        let facts = CheckpointFacts { end_frame_seq: chain.next_frame_seq, ..draft.facts };
+        writer.finish(draft.builder, facts).await?;
+        Ok(facts.first_epoch)
+    }
+}
+
+fn save_stream(stream: &Stream, draft: &mut Draft) {
+    let Draft { facts, builder } = draft;
+    builder.push(Kind::Stream, &json(&stream.record()));
+    builder.push(Kind::StreamState, &stream.encode_state());
+    builder.push(Kind::Arrivals, &stream.encode_arrivals());
+    facts.first_epoch = facts.first_epoch.min(stream.first_needed_epoch().unwrap_or(u64::MAX));
+}
+
+#[cfg(test)]
+mod tests;
