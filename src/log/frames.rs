@@ -44,7 +44,7 @@ impl<'s, F: LogFile> Frames<'s, F> {
     ///
     /// * Errors: [`ReadError::Damaged`] when its payload is not what was written.
     pub async fn next(&mut self) -> Result<Option<Frame<'_>>, ReadError> {
-        if let Some(lost) = self.segment.lost_at(self.next.offset_bytes) {
+        while let Some(lost) = self.segment.lost_at(self.next.offset_bytes) {
             self.next.offset_bytes = lost.end_offset;
         }
         let pos = self.next;

@@ -292,7 +292,9 @@ async fn rest_of_frame<F: LogFile>(
 
 fn damaged(file: &str, pos: LogPos, chain: Chain, reason: FormatError, frame: &[u8]) -> ScanError {
     let payload = frame.get(FRAME_HEADER_BYTES..).unwrap_or_default();
-    let batches = entries(payload).map_while(Result::ok).filter(|e| e.kind == Kind::Batch);
+    let batches = entries(payload)
+        .map_while(Result::ok)
+        .filter(|e| matches!(e.kind, Kind::Batch | Kind::Moved));
     let mut streams: Vec<StreamId> =
         batches.filter_map(|e| Batch::of(&e).ok()).map(|b| b.place.stream).collect();
     streams.sort_unstable();

@@ -365,7 +365,9 @@ fn check(header: &FrameHeader, frame: &[u8]) -> Result<(), FormatError> {
 /// Streams whose batches can still be recognised in what is left of a frame.
 fn legible_streams(frame: &[u8]) -> Vec<StreamId> {
     let payload = frame.get(FRAME_HEADER_BYTES..).unwrap_or_default();
-    let batches = entries(payload).map_while(Result::ok).filter(|e| e.kind == Kind::Batch);
+    let batches = entries(payload)
+        .map_while(Result::ok)
+        .filter(|e| matches!(e.kind, Kind::Batch | Kind::Moved));
     let mut streams: Vec<_> =
         batches.filter_map(|e| Batch::of(&e).ok()).map(|b| b.place.stream).collect();
     streams.sort_unstable();

@@ -118,7 +118,7 @@ impl<I: Io> Engine<I> {
     /// Refuses what wins no room when the log might not find room for it on the disk, or when the
     /// cleaner needs what there is to win more.
     fn check_room_to_add(&self, bytes: usize) -> Result<(), Refusal> {
-        if self.segments.is_out_of_space() && self.wants_cleaning() {
+        if self.wins_space() {
             return Err(Refusal::HotServer("the disk is full; space is being won".to_owned()));
         }
         self.check_room(bytes, self.reserve_bytes())
@@ -143,7 +143,13 @@ impl<I: Io> Engine<I> {
 
     /// Refuses to save usage counters when the log might not find room on the disk.
     pub(super) fn check_room_for_usage(&self, bytes: usize) -> Result<(), Refusal> {
-        self.check_room(bytes, self.reserve_bytes())
+        self.check_room_to_add(bytes)
+    }
+
+    /// Refuses to change a stream's configuration when the log might not find room on the disk: a
+    /// shorter age may be what gives room.
+    pub(super) fn check_room_to_change(&self) -> Result<(), Refusal> {
+        self.check_room(CREATION_BYTES_MAX, self.deletions_reserve_bytes())
     }
 
     fn reserve_bytes(&self) -> u64 {

@@ -238,7 +238,7 @@ impl<I: Io> Engine<I> {
         if record.config == config {
             return Ok(Provision::Noop);
         }
-        self.check_room_to_create()?;
+        self.check_room_to_change()?;
         let (before, after) =
             (record.config.delete_on_empty_min_age_secs, config.delete_on_empty_min_age_secs);
         let since_us = match (before, after) {

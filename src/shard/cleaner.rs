@@ -29,6 +29,8 @@ use crate::types::LogPos;
 const PAUSE_US: u64 = 250_000;
 /// The same on a full disk that has no room for what would have to be copied.
 const NO_ROOM_PAUSE_US: u64 = 2_000_000;
+/// Pause before a segment that could not be read is tried again, in microseconds.
+const STALLED_PAUSE_US: u64 = 30_000_000;
 /// Pause after each step while there are no appends, in microseconds.
 const IDLE_PAUSE_US: u64 = 1_000;
 /// Bytes copied at a time: no more are ever on their way to the disk.
@@ -55,8 +57,31 @@ pub(super) struct Cleaner {
     /// Bytes of segments looked at in this round, and bytes that were copied out of them.
     round_bytes: Cell<u64>,
     round_moved_bytes: Cell<u64>,
-    /// Nothing is to be won before the log takes so many bytes.
-    rest_until_bytes: Cell<u64>,
+    /// Set when a round has won too little.
+    rest: Cell<Option<Rest>>,
+    /// While this epoch was in use, the oldest segment could not be cleaned: there was no room,
+    /// or it could not be read.
+    stalled_in: Cell<u64>,
+}
+
+/// Why nothing is to be won: what lives is more than it is taken for.
+#[derive(Debug, Clone, Copy)]
+struct Rest {
+    /// Until the log takes so many bytes,
+    until_used_bytes: u64,
+    /// or streams store no more than this.
+    until_stored_bytes: u64,
+    /// Found out on a full disk, where less is enough to go on.
+    on_full_disk: bool,
+}
+
+/// How much there is, in bytes.
+#[derive(Debug, Clone, Copy)]
+struct Space {
+    used: u64,
+    stored: u64,
+    segment: u64,
+    is_full: bool,
 }
 
 impl Cleaner {
@@ -82,17 +107,29 @@ impl Cleaner {
         self.round_moved_bytes.set(self.round_moved_bytes.get() + moved_bytes);
     }
 
-    /// Begins a round when the last one is through; one that won too little is not repeated before
-    /// the log has grown: then what lives is more than it is taken for.
-    fn begin_round(&self, next_epoch: u64, active_epoch: u64, used_bytes: u64) {
+    /// Begins a round when the last one is through. One that won too little is not repeated before
+    /// there is more log, or less in it that lives.
+    fn begin_round(&self, next_epoch: u64, active_epoch: u64, space: Space) {
         if next_epoch < self.round_end.get() {
             return;
         }
         let (bytes, moved) = (self.round_bytes.take(), self.round_moved_bytes.take());
-        if moved > bytes / 5 * 3 {
-            self.rest_until_bytes.set(used_bytes + used_bytes / 4);
-        }
+        let tenths = if space.is_full { 9 } else { 6 };
+        let rest = Rest {
+            until_used_bytes: space.used + space.used / 4,
+            until_stored_bytes: space.stored.saturating_sub(space.segment / 2),
+            on_full_disk: space.is_full,
+        };
+        self.rest.set((moved > bytes / 10 * tenths).then_some(rest));
         self.round_end.set(active_epoch);
+    }
+
+    fn rests(&self, space: Space) -> bool {
+        self.rest.get().is_some_and(|rest| {
+            space.used < rest.until_used_bytes
+                && space.stored > rest.until_stored_bytes
+                && (rest.on_full_disk || !space.is_full)
+        })
     }
 }
 
@@ -119,19 +156,26 @@ pub(super) enum CleanError {
 }
 
 impl<I: Io> Engine<I> {
-    /// Cleans whenever there is something to win, until the log fails or a segment is met that
-    /// cannot be read: what is still needed of that one pins all that come after it.
+    /// Cleans whenever there is something to win, until the log fails. What is still needed of a
+    /// segment that cannot be read pins all that come after it, until it is needed no more.
     pub async fn run_cleaner(self: Rc<Self>) {
+        let mut reported = 0;
         while self.durable.failure().is_none() {
-            match self.clean_step().await {
+            let cleaned = self.clean_step().await;
+            let is_stalled = matches!(cleaned, Ok(Cleaned::NoRoom) | Err(_));
+            let active_epoch = self.segments.active().epoch;
+            self.cleaner.stalled_in.set(if is_stalled { active_epoch } else { 0 });
+            match cleaned {
                 Ok(Cleaned::Segment) => {}
                 Ok(Cleaned::Nothing) => self.io.sleep_us(PAUSE_US).await,
                 Ok(Cleaned::NoRoom) => self.io.sleep_us(NO_ROOM_PAUSE_US).await,
                 Err(CleanError::Log(_)) => return,
                 Err(error) => {
-                    let shard = self.config.log.shard;
-                    tracing::error!(shard, %error, "cleaning ends: space will not come back");
-                    return;
+                    let (shard, epoch) = (self.config.log.shard, self.cleaner.cleaned_to.get());
+                    if std::mem::replace(&mut reported, epoch) != epoch {
+                        tracing::error!(shard, epoch, %error, "a segment cannot be cleaned");
+                    }
+                    self.io.sleep_us(STALLED_PAUSE_US).await;
                 }
             }
         }
@@ -149,7 +193,7 @@ impl<I: Io> Engine<I> {
         if epoch >= active_epoch || !self.wants_cleaning() {
             return Ok(Cleaned::Nothing);
         }
-        self.cleaner.begin_round(epoch, active_epoch, self.used_bytes());
+        self.cleaner.begin_round(epoch, active_epoch, self.space());
         self.clean(epoch).await
     }
 
@@ -162,8 +206,12 @@ impl<I: Io> Engine<I> {
                 return Ok(Cleaned::NoRoom);
             }
         }
-        let Some(moved_bytes) = self.move_out_of(&segment).await? else {
-            return Ok(Cleaned::NoRoom);
+        let moved_bytes = match self.move_out_of(&segment).await {
+            Ok(Some(moved_bytes)) => moved_bytes,
+            Ok(None) => return Ok(Cleaned::NoRoom),
+            // All of it was given up while we went through it, and its file is in use again.
+            Err(CleanError::Read(_)) if self.segments.get(epoch).is_none() => 0,
+            Err(error) => return Err(error),
         };
         self.cleaner.note_segment(segment.bytes, moved_bytes);
         let first_needed = self.first_needed_epoch().await;
@@ -230,7 +278,8 @@ impl<I: Io> Engine<I> {
                 }
             }
         }
-        Ok(bytes)
+        // Each step also takes a frame's header and rounds up to whole blocks.
+        Ok(bytes + bytes / 60 + 8 * 1024)
     }
 
     /// The stream of this batch, if it needs it in the frame at `pos`.
@@ -288,9 +337,24 @@ impl<I: Io> Engine<I> {
     }
 
     /// Whether there is something to win.
-    pub(super) fn wants_cleaning(&self) -> bool {
-        let used_bytes = self.used_bytes();
-        used_bytes > self.allowed_bytes() && used_bytes >= self.cleaner.rest_until_bytes.get()
+    fn wants_cleaning(&self) -> bool {
+        let space = self.space();
+        space.used > self.allowed_bytes() && !self.cleaner.rests(space)
+    }
+
+    /// Whether what there is to win on a full disk is about to be won.
+    pub(super) fn wins_space(&self) -> bool {
+        let is_stalled = self.cleaner.stalled_in.get() == self.segments.active().epoch;
+        self.segments.is_out_of_space() && !is_stalled && self.wants_cleaning()
+    }
+
+    fn space(&self) -> Space {
+        Space {
+            used: self.used_bytes(),
+            stored: self.catalog.borrow().usage.stored_bytes(),
+            segment: self.config.log.segment_bytes,
+            is_full: self.segments.is_out_of_space(),
+        }
     }
 
     /// Asks for the checkpoints that it takes to give up what was cleaned, when that is enough or
