@@ -245,8 +245,8 @@ fn show_totals(counts: &Counts, out: &mut impl Write) -> std::io::Result<()> {
         counts.segments.values().map(|s| s.end_bytes - SEGMENT_HEADER_BYTES as u64).sum();
     writeln!(
         out,
-        "  amplification: {frame_bytes} bytes of frames, {} of them a record byte appended (copies \
-         not counted), {} a live one",
+        "  amplification: {frame_bytes} bytes of frames; {} for each record byte appended (copies \
+         not counted), {} for each live one",
         ratio(frame_bytes, counts.appended_bytes),
         ratio(frame_bytes, sum(|r| r.held.live_bytes)),
     )
