@@ -371,7 +371,8 @@ fn a_request_under_way_is_answered_before_any_core_stops() {
     }
     let (status, elapsed) = server.terminate();
     assert!(status.success(), "ended with {status}");
-    assert!(elapsed < Duration::from_secs(5), "it took {elapsed:?}");
+    // Waits at shutdown are cut after 10 s; this one is answered.
+    assert!(elapsed < Duration::from_secs(9), "it took {elapsed:?}");
     let answer = client.read_response("GET", &read).expect("an answer");
     answer.is(200, &json!({ "records": [] }));
 }
