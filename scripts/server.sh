@@ -34,3 +34,18 @@ kill_server() {
   wait "$server_pid" 2>/dev/null || true
   server_pid=
 }
+
+# stop_server LIMIT: asks the server to end, and insists that it does so in order within LIMIT seconds.
+stop_server() {
+  local pid=$server_pid deadline=$((SECONDS + $1)) status=0
+  kill -TERM "$pid"
+  while kill -0 "$pid" 2>/dev/null && ((SECONDS < deadline)); do sleep 0.1; done
+  kill -KILL "$pid" 2>/dev/null || true
+  wait "$pid" || status=$?
+  server_pid=
+  if ((status != 0)); then
+    echo "the server ended with status $status after SIGTERM" >&2
+    cat "$work/server.log" >&2
+    return 1
+  fi
+}

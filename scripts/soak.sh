@@ -172,15 +172,7 @@ echo "soak: $round rounds, $kills kills; memory at most $((peaks[0] / MIB)) MiB 
 timeout 300 "$loadgen" verify --url "$url" "${journals[@]}" >"$work/verify.log" 2>&1 ||
   fail "records are not what was acknowledged: $(tail --lines=5 "$work/verify.log")"
 tail --lines=3 "$work/verify.log"
-kill -TERM "$server_pid"
-for ((tries = 0; tries < 600; tries++)); do
-  kill -0 "$server_pid" 2>/dev/null || break
-  sleep 0.1
-done
-status=0
-wait "$server_pid" || status=$?
-server_pid=
-((status == 0)) || fail "the server ended with status $status"
+stop_server 60 || fail "the server did not end in order"
 timeout 300 "$thalweg" verify "$data" || fail "the directory is not whole"
 timeout 300 "$thalweg" inspect "$data" | grep --extended-regexp 'total|amplification'
 echo "soak: all well in $SECONDS s"

@@ -78,24 +78,6 @@ step() {
   end
 }
 
-# Asks the server to end, and insists that it does so in order.
-stop_server() {
-  local pid=$server_pid status=0
-  kill -TERM "$pid"
-  for ((tries = 0; tries < 300; tries++)); do
-    kill -0 "$pid" 2>/dev/null || break
-    sleep 0.1
-  done
-  kill -KILL "$pid" 2>/dev/null || true
-  wait "$pid" || status=$?
-  server_pid=
-  if ((status != 0)); then
-    echo "the server ended with status $status after SIGTERM" >&2
-    cat "$work/server.log" >&2
-    return 1
-  fi
-}
-
 # measure NAME ARGUMENT...: runs the load generator and keeps what it says under artifacts/NAME.
 # A generator that was too slow for its own latency figures (status 3) says so and fails nothing:
 # that is about this machine's load, not about the server.
@@ -144,7 +126,7 @@ latency() {
   echo "durable appends in sessions over HTTP/2, and what readers that follow them see"
   measure tail tail --url "$url" --seed 4 --writers 4 --readers 4 --streams 2 --rate 200 \
     --protocol s2s --http 2 --record-bytes 1024 --warmup 500ms --duration 3s
-  stop_server
+  stop_server 30
   echo
   awk -v raw="$(disk_p50)" -v one="$(append_p50)" 'BEGIN {
     if (raw + 0 == 0 || one + 0 == 0) { print "ratio: not measured (figures were withheld)"; exit }
