@@ -1,19 +1,26 @@
-//! What a TCP connection of the executor does not do by itself: send several buffers at once, and
-//! move to another executor.
+//! What a TCP connection of the executor does not do by itself: send several buffers at once, give
+//! way to others, and move to another executor.
+//!
+//! Reading from a socket that always has more waits for nothing, so that a peer that sends faster
+//! than we understand would have its core for as long as it likes: nobody takes a core from a task.
+//! Such a reader gives way each [`TURN_BYTES`], and now and then until the executor has looked what
+//! its rings have done.
 //!
 //! A socket belongs to the rings of the executor that it was accepted on. To move, it is given a
 //! second descriptor, the first is closed with everything that hung on it, and the second is bound
 //! to the executor that it arrives at. The connection itself notices nothing.
 
+use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use futures_util::io::{AsyncRead, AsyncWrite};
 use glommio::net::{TcpListener, TcpStream};
+use glommio::timer::Timer;
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType, bind, listen, sendmsg,
     socket_with, sockopt,
@@ -41,28 +48,64 @@ pub fn adopt_listener(listener: std::net::TcpListener) -> TcpListener {
     unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) }
 }
 
-/// A connection that sends what lies in several buffers by one system call.
+/// Bytes that are received without waiting before other tasks of the executor have their turn:
+/// some milliseconds of the smallest requests.
+const TURN_BYTES: usize = 64 * 1024;
+/// How long turns may follow each other before the reader rests.
+const TURNS_LAST: Duration = Duration::from_millis(2);
+/// A rest: short, since the executor looks at its rings before it notices the end, but not over
+/// before that is waited for.
+const REST: Duration = Duration::from_micros(50);
+
+/// A connection that sends what lies in several buffers by one system call, and from which a
+/// reader that never has to wait gives way now and then.
 #[derive(Debug)]
-pub struct VectoredSocket(TcpStream);
+pub struct VectoredSocket {
+    stream: TcpStream,
+    /// Received since the reader waited or gave way, in bytes.
+    turn_bytes: usize,
+    /// When the first turn ended since the reader waited.
+    turns_since: Option<Instant>,
+    rest: Option<Timer>,
+}
 
 impl VectoredSocket {
     /// Wraps a connection of the executor that runs.
     #[must_use]
     pub fn new(socket: TcpStream) -> Self {
-        Self(socket)
+        Self { stream: socket, turn_bytes: 0, turns_since: None, rest: None }
     }
 
     /// The connection itself.
     #[must_use]
     pub fn into_inner(self) -> TcpStream {
-        self.0
+        self.stream
+    }
+
+    /// Lets others have their turn, if the reader has had its own.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.turn_bytes >= TURN_BYTES {
+            self.turn_bytes = 0;
+            let since = *self.turns_since.get_or_insert_with(Instant::now);
+            if since.elapsed() < TURNS_LAST {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            self.turns_since = None;
+            self.rest = Some(Timer::new(REST));
+        }
+        if let Some(rest) = &mut self.rest {
+            ready!(Pin::new(rest).poll(cx));
+            self.rest = None;
+        }
+        Poll::Ready(())
     }
 
     /// Closes one direction or both.
     ///
     /// * Errors: the peer is gone.
     pub async fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.0.shutdown(how).await.map_err(Into::into)
+        self.stream.shutdown(how).await.map_err(Into::into)
     }
 }
 
@@ -72,7 +115,14 @@ impl AsyncRead for VectoredSocket {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        ready!(self.poll_turn(cx));
+        let received = Pin::new(&mut self.stream).poll_read(cx, buf);
+        match &received {
+            Poll::Ready(Ok(n)) => self.turn_bytes += n,
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => (self.turn_bytes, self.turns_since) = (0, None),
+        }
+        received
     }
 }
 
@@ -82,7 +132,7 @@ impl AsyncWrite for VectoredSocket {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -91,25 +141,25 @@ impl AsyncWrite for VectoredSocket {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         // SAFETY: the descriptor is open as long as the socket lives, which is longer than this.
-        let fd = unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) };
+        let fd = unsafe { BorrowedFd::borrow_raw(self.stream.as_raw_fd()) };
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         match sendmsg(fd, bufs, &mut SendAncillaryBuffer::default(), flags) {
             Ok(n) => Poll::Ready(Ok(n)),
             // Tries once more, and waits for room: only the executor can.
             Err(rustix::io::Errno::AGAIN) => {
                 let first = bufs.iter().find(|buf| !buf.is_empty());
-                Pin::new(&mut self.0).poll_write(cx, first.map_or(&[], |buf| buf))
+                Pin::new(&mut self.stream).poll_write(cx, first.map_or(&[], |buf| buf))
             }
             Err(error) => Poll::Ready(Err(error.into())),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_close(cx)
+        Pin::new(&mut self.stream).poll_close(cx)
     }
 }
 
@@ -188,5 +238,35 @@ mod tests {
         client.read_to_end(&mut answer).unwrap();
         second.unwrap().join().unwrap();
         assert_eq!(answer, b"ab");
+    }
+
+    #[test]
+    fn a_reader_that_never_waits_gives_way() {
+        const SENT_BYTES: usize = 4 * TURN_BYTES;
+        const PIECE_BYTES: usize = 8 * 1024;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (ours, _) = listener.accept().unwrap();
+        peer.write_all(&[7; SENT_BYTES]).unwrap(); // all of it waits in the kernel's buffers
+        let longest = LocalExecutorBuilder::default().spawn(move || async move {
+            let mut socket = VectoredSocket::new(MovingSocket(ours.into()).attach());
+            let mut piece = vec![0; PIECE_BYTES];
+            let (mut received, mut longest) = (0, 0);
+            while received < SENT_BYTES {
+                let turn_bytes = std::future::poll_fn(|cx| {
+                    let mut turn_bytes = 0;
+                    while let Poll::Ready(n) = Pin::new(&mut socket).poll_read(cx, &mut piece) {
+                        turn_bytes += n.unwrap();
+                    }
+                    if turn_bytes > 0 { Poll::Ready(turn_bytes) } else { Poll::Pending }
+                });
+                let turn_bytes = turn_bytes.await;
+                received += turn_bytes;
+                longest = longest.max(turn_bytes);
+            }
+            longest
+        });
+        let longest = longest.unwrap().join().unwrap();
+        assert!(longest < TURN_BYTES + PIECE_BYTES, "{longest} bytes in one turn");
     }
 }

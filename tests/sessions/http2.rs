@@ -1,7 +1,7 @@
 //! HTTP/2 as such: settings, many requests at once, limits, and clients that mean harm.
 
 use std::io::{Read as _, Write as _};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -307,26 +307,34 @@ fn floods_do_not_hurt_others() {
     }
 }
 
-/// Peers that send small frames as fast as they can, and take all answers, have their share of
-/// the cores and no more.
+/// Peers that send small frames or requests as fast as they can, and take all answers, have their
+/// share of the cores and no more.
 #[test]
 fn relentless_peers_leave_time_for_others() {
     let Some(server) = Server::start() else { return };
     let client = &server.client();
-    for frame in [
-        encode_frame(PING, 0, 0, b"12345678"),
+    let request = format!("GET /health HTTP/1.1\r\nhost: {}\r\n\r\n", client.host());
+    let frames = |frame: Vec<u8>| {
+        let raw = RawHttp2::open(client.host(), &[]);
+        (raw.socket(), frame.repeat(4000))
+    };
+    let floods: [&dyn Fn() -> (TcpStream, Vec<u8>); 3] = [
+        &|| frames(encode_frame(PING, 0, 0, b"12345678")),
         // PRIORITY, which means nothing any more.
-        encode_frame(2, 0, 3, &[0, 0, 0, 1, 9]),
-    ] {
-        let chunk = frame.repeat(4000);
-        let served = AtomicBool::new(false);
+        &|| frames(encode_frame(2, 0, 3, &[0, 0, 0, 1, 9])),
+        &|| {
+            let socket = TcpStream::connect(client.host()).expect("it listens");
+            (socket, request.repeat(1000).into_bytes())
+        },
+    ];
+    for flood in floods {
+        let served = &AtomicBool::new(false);
         thread::scope(|scope| {
             for _ in 0..4 {
-                let raw = RawHttp2::open(client.host(), &[]);
-                let (mut reader, mut writer) = (raw.socket(), raw.socket());
-                let (chunk, served) = (&chunk, &served);
+                let (mut writer, chunk) = flood();
+                let mut reader = writer.try_clone().expect("descriptors are left");
                 scope.spawn(move || {
-                    while !served.load(Ordering::Relaxed) && writer.write_all(chunk).is_ok() {}
+                    while !served.load(Ordering::Relaxed) && writer.write_all(&chunk).is_ok() {}
                     let _closed_already = writer.shutdown(Shutdown::Both);
                 });
                 scope.spawn(move || {
