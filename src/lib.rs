@@ -22,6 +22,7 @@ pub mod directory;
 pub mod io;
 
 pub mod metrics;
+pub mod planted;
 pub mod types;
 pub mod usage;
 pub mod wire;

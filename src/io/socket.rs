@@ -83,6 +83,7 @@ impl VectoredSocket {
     }
 
     /// Lets others have their turn, if the reader has had its own.
+    #[expect(clippy::disallowed_methods, reason = "sockets are real, and so is their time")]
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.turn_bytes >= TURN_BYTES {
             self.turn_bytes = 0;

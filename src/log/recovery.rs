@@ -17,6 +17,7 @@ use super::segment::{LogFacts, Segment, Source, file_number};
 use super::segments::Segments;
 use super::writer::Chain;
 use crate::io::{BLOCK_BYTES, Disk, Extent, Io, IoError, LogFile};
+use crate::planted::{self, Bug};
 use crate::types::LogPos;
 
 /// Why a log cannot be opened.
@@ -279,7 +280,7 @@ async fn mend<I: Io>(io: &I, segment: &Segment<I::File>, end: &LogEnd) -> Result
     let start = u64::from(end.pos.offset_bytes);
     let torn_to = end.torn_to.map_or(start, u64::from);
     let mut at = start;
-    while at < torn_to {
+    while at < torn_to && !planted::has(Bug::TornTailKept) {
         let step = (1 << 20).min(torn_to - at);
         let mut zeros = io.alloc(usize::try_from(step).expect("1 MiB"));
         zeros.as_mut().fill(0);
@@ -295,6 +296,8 @@ async fn mend<I: Io>(io: &I, segment: &Segment<I::File>, end: &LogEnd) -> Result
         );
     }
     // What was read may so far be only in a cache of the device.
-    segment.file.sync().await?;
+    if !planted::has(Bug::MendNotSynced) {
+        segment.file.sync().await?;
+    }
     Ok(torn_to - start)
 }

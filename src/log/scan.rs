@@ -20,6 +20,7 @@ use super::format::{
 use super::segment::Segment;
 use super::writer::Chain;
 use crate::io::{BLOCK_BYTES, Disk, Extent, IoError, LogFile};
+use crate::planted::{self, Bug};
 use crate::types::{LogPos, StreamId};
 
 /// Bytes read at a time.
@@ -192,7 +193,7 @@ async fn next_frame<'w, F: LogFile>(
     let in_chain = header.epoch == pos.segment
         && header.frame_seq == chain.next_frame_seq
         && header.prev_crc == chain.prev_crc;
-    if !in_chain {
+    if !in_chain && !planted::has(Bug::OldFramesBelieved) {
         return Ok(Err(FormatError::Magic));
     }
     if at + header.frame_bytes() as u64 > window.segment.bytes {
@@ -224,7 +225,7 @@ async fn judge_end<D: Disk>(
                     } else {
                         end.torn_later = true;
                     }
-                    if header.durable_seq >= expected {
+                    if header.durable_seq >= expected && !planted::has(Bug::CutAtDamage) {
                         return Err(locate::<D>(segments, salt, end, reason).await?);
                     }
                 }

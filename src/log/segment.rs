@@ -13,6 +13,7 @@ use super::format::{SEGMENT_HEADER_BYTES, Salt, SegmentHeader};
 use super::quarantine::LostPlace;
 use crate::io::notify::Notify;
 use crate::io::{Disk, IoResult, LogFile};
+use crate::planted::{self, Bug};
 use crate::types::LogPos;
 
 /// Bytes zeroed by one write.
@@ -115,7 +116,9 @@ impl<F: LogFile> Segment<F> {
         header.encode(block.as_mut());
         file.write_at(Rc::new(block), 0).await?;
         file.sync().await?;
-        disk.sync_dir().await?;
+        if !planted::has(Bug::DirectoryNotSynced) {
+            disk.sync_dir().await?;
+        }
         let segment = Self::found(file, &header);
         segment.zeroed_to.set(zeroed_to);
         Ok(segment)

@@ -22,6 +22,7 @@ use super::segment::{LogFacts, Segment};
 use super::segments::Segments;
 use crate::io::notify::Notify;
 use crate::io::{BLOCK_BYTES, Buffer, Io, IoError, LogFile};
+use crate::planted::{self, Bug};
 use crate::types::{AppendInput, LogPos, StorageClass};
 
 /// How long the log is quiet before a marker is written, in microseconds.
@@ -229,7 +230,9 @@ impl<I: Io, N> Writer<I, N> {
     /// Goes on in the next segment. A marker may still be unsynced in this one, and no frame of
     /// the next may be durable before everything in this one is.
     async fn roll(&self, full: &Segment<I::File>) -> Result<(), IoError> {
-        full.file.sync().await?;
+        if !planted::has(Bug::RollBeforeSync) {
+            full.file.sync().await?;
+        }
         self.durable_frame_seq.set(self.chain.get().next_frame_seq - 1);
         self.segments.roll().await;
         Ok(())
@@ -323,7 +326,9 @@ impl<I: Io, N> Writer<I, N> {
         }
         let written_bytes = frames.iter().map(|f| f.buf.as_ref().as_ref().len() as u64).sum();
         let write = |f: &DurableFrame<I::Buf, N>| {
-            segment.file.write_at(Rc::clone(&f.buf), u64::from(f.pos.offset_bytes))
+            let buf =
+                if planted::has(Bug::BufferReused) { self.reused(f) } else { Rc::clone(&f.buf) };
+            segment.file.write_at(buf, u64::from(f.pos.offset_bytes))
         };
         let written_us = match &*frames {
             [only] if self.is_alone(only.notes.len() == 1) => {
@@ -334,7 +339,7 @@ impl<I: Io, N> Writer<I, N> {
             all => {
                 future::try_join_all(all.iter().map(write)).await?;
                 let written_us = self.io.now_us();
-                segment.file.sync().await?;
+                self.sync_group(&segment.file).await?;
                 written_us
             }
         };
@@ -365,10 +370,32 @@ impl<I: Io, N> Writer<I, N> {
         })
     }
 
+    async fn sync_group(&self, file: &I::File) -> Result<(), IoError> {
+        if planted::has(Bug::AckBeforeSync) {
+            return Ok(());
+        }
+        match file.sync().await {
+            Err(_) if planted::has(Bug::SyncTriedAgain) => file.sync().await,
+            synced => synced,
+        }
+    }
+
+    /// What the disk finds of a frame when its memory is taken for the next group too early; only
+    /// for [`Bug::BufferReused`].
+    fn reused(&self, frame: &DurableFrame<I::Buf, N>) -> Rc<I::Buf> {
+        let bytes = (*frame.buf).as_ref();
+        let mut other = self.io.alloc(bytes.len());
+        other.as_mut()[..FRAME_HEADER_BYTES].copy_from_slice(&bytes[..FRAME_HEADER_BYTES]);
+        Rc::new(other)
+    }
+
     /// Whether this core has most likely nothing to do while the device works: one batch at a time
     /// has come for a while, and the device is quick. A group of several batches means that more
     /// are arriving, and they are received and parsed meanwhile.
     fn is_alone(&self, lone_batch: bool) -> bool {
+        if planted::has(Bug::AckBeforeSync) || planted::has(Bug::BufferReused) {
+            return false; // planted in the other way to write
+        }
         let groups = if lone_batch { self.lone_groups.get().saturating_add(1) } else { 0 };
         self.lone_groups.set(groups);
         groups > LONE_GROUPS_MIN && self.sync_us.get() < ALONE_SYNC_US_MAX
@@ -398,7 +425,9 @@ impl<I: Io, N> Writer<I, N> {
         };
         // The memory was not zeroed when it was taken: nothing of an older frame, or of another
         // use of this memory, may reach the disk.
-        buf.as_mut()[end..frame_bytes].fill(0);
+        if !planted::has(Bug::PaddingNotZeroed) {
+            buf.as_mut()[end..frame_bytes].fill(0);
+        }
         let prev_crc = header.encode(buf.as_mut(), self.facts.salt());
         let memory_bytes = buf.as_ref().len();
         buf.truncate(frame_bytes);

@@ -22,6 +22,7 @@ use crate::log::checkpoint::{
     CheckpointBuilder, CheckpointFacts, CheckpointWriter, remove_unfinished,
 };
 use crate::log::entry::Kind;
+use crate::planted::{self, Bug};
 use crate::types::StreamId;
 use crate::usage::Saved;
 
@@ -191,7 +192,9 @@ impl<I: Io> Engine<I> {
         let first_epoch = written?;
         // The checkpoint before this one may still be needed, and what it needs with it.
         let previous = self.checkpoints.previous_first_epoch.replace(first_epoch);
-        let released = self.segments.release_before(previous.min(first_epoch));
+        let early = planted::has(Bug::ReleasedEarly);
+        let oldest_needed = if early { first_epoch } else { previous.min(first_epoch) };
+        let released = self.segments.release_before(oldest_needed);
         if released > 0 {
             tracing::info!(shard = self.config.log.shard, released, "segments given up");
         }
@@ -288,6 +291,9 @@ fn save_stream(stream: &Stream, draft: &mut Draft) {
     builder.push(Kind::Stream, &json(&stream.record()));
     builder.push(Kind::StreamState, &stream.encode_state());
     builder.push(Kind::Arrivals, &stream.encode_arrivals());
+    if planted::has(Bug::LivingGivenUp) {
+        return;
+    }
     facts.first_epoch = facts.first_epoch.min(stream.first_needed_epoch().unwrap_or(u64::MAX));
 }
 

@@ -22,6 +22,7 @@ use crate::log::segment::LogFacts;
 use crate::log::segments::Segments;
 use crate::log::writer::{Chain, Flushed, Writer};
 use crate::metrics::{GroupWritten, Metrics};
+use crate::planted::{self, Bug};
 use crate::stream::State;
 use crate::types::refusal::chain;
 use crate::types::{BasinName, LogPos, Refusal, StreamPosition};
@@ -136,7 +137,9 @@ impl<I: Io> Engine<I> {
         progress.finish();
         let mut catalog = replay.into_catalog();
         note_lost(&catalog, &recovered.quarantine);
-        catalog.raise_next_stream_id(recovered.next_stream_id);
+        if !planted::has(Bug::IdsUsedAgain) {
+            catalog.raise_next_stream_id(recovered.next_stream_id);
+        }
         let owns_basins = config.log.shard == 0;
         let registry = if owns_basins { Registry::of(&catalog) } else { Registry::default() };
         let segments = Rc::new(recovered.segments);
@@ -311,7 +314,8 @@ impl<I: Io> Engine<I> {
             write_us: flushed.write_us,
             sync_us: flushed.sync_us,
         });
-        self.durable.advance(flushed.durable_ticket);
+        let ahead = u64::from(planted::has(Bug::AckOneAhead));
+        self.durable.advance(flushed.durable_ticket + ahead);
         self.note_logged(flushed.written_bytes);
     }
 
@@ -348,7 +352,9 @@ impl<I: Io> Engine<I> {
 
     /// Waits until what the refusal reveals is durable.
     pub(super) async fn refuse<T>(&self, refused: Refused) -> Result<T, Refusal> {
-        self.settle(refused.ticket).await?;
+        if !planted::has(Bug::RefusalEarly) {
+            self.settle(refused.ticket).await?;
+        }
         Err(refused.refusal)
     }
 

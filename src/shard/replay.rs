@@ -22,6 +22,7 @@ use crate::log::entry::{Batch, Entry, Kind, Trimmed};
 use crate::log::format::{FormatError, FrameHeader};
 use crate::log::recovery::RecoveryError;
 use crate::log::scan::{ScanError, Visitor};
+use crate::planted::{self, Bug};
 use crate::stream::State;
 use crate::types::limits::BATCH_RECORDS_MAX;
 use crate::types::{
@@ -149,6 +150,7 @@ fn apply_command(
     const BAD: FormatError = FormatError::Entry("command record");
     let mut headers = record.headers();
     let command = match (headers.next(), headers.next()) {
+        (Some((b"", b"fence")), None) if planted::has(Bug::FenceForgotten) => return Ok(()),
         (Some((b"", b"fence")), None) => {
             let text = std::str::from_utf8(record.body).map_err(|_| BAD)?;
             Command::Fence(FencingToken::new(text).map_err(|_| BAD)?)

@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::planted::{self, Bug};
 use crate::types::{
     AppendInput, Command, FencingToken, Refusal, StreamConfig, StreamPosition, TimestampingMode,
 };
@@ -55,6 +56,7 @@ impl State {
     ) -> Result<Self, Refusal> {
         if let Some(token) = &batch.fencing_token
             && *token != self.fencing_token
+            && !(planted::has(Bug::FencePassed) && batch.match_seq_num.is_some())
         {
             return Err(Refusal::FencingTokenMismatch(self.fencing_token));
         }
@@ -108,7 +110,8 @@ impl State {
                 }
             };
             let capped = if timestamping.uncapped { base } else { base.min(now_ms) };
-            greatest = greatest.max(capped);
+            let floor = if planted::has(Bug::TimeStepsBack) { 0 } else { greatest };
+            greatest = floor.max(capped);
             timestamps.push(greatest);
         }
         Ok(greatest)

@@ -21,6 +21,7 @@ use crate::codec::{BatchEncoder, BatchForm};
 use crate::control::Stream;
 use crate::io::Io;
 use crate::log::entry::Record;
+use crate::planted::{self, Bug};
 use crate::types::limits::{BATCH_METERED_BYTES_MAX, BATCH_RECORDS_MAX};
 use crate::types::refusal::chain;
 use crate::types::{PartialStreamConfig, Refusal, StreamPosition};
@@ -83,6 +84,9 @@ impl<I: Io> Engine<I> {
             Err(refused) => return self.refuse(refused).await,
         };
         self.settle(stream.created_ticket).await?;
+        if planted::has(Bug::TailEarly) {
+            return Ok(stream.accepted.get().tail);
+        }
         Ok(stream.durable.get().tail)
     }
 

@@ -16,6 +16,7 @@ use super::{In, Out};
 use crate::control::Stream;
 use crate::io::Io;
 use crate::io::notify::Notify;
+use crate::planted::{self, Bug};
 use crate::shard::call::StreamPath;
 use crate::shard::engine::Engine;
 use crate::types::{Ack, PartialStreamConfig, Refusal};
@@ -112,7 +113,10 @@ impl<I: Io> Engine<I> {
                 }
                 Err(refused) => {
                     let outcome = Err(refused.refusal);
-                    return pending.push(Judged { ticket: refused.ticket, outcome });
+                    pending.push(Judged { ticket: refused.ticket, outcome });
+                    if !planted::has(Bug::SessionGoesOn) {
+                        return;
+                    }
                 }
             }
         }
