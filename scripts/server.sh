@@ -2,19 +2,21 @@
 # Starts and ends a server; for the scripts beside this one, which source it.
 #
 # They set $thalweg (the binary) and $work (a directory for its log). $server_pid is empty while no
-# server of theirs runs, $url is where the last one that was started serves.
+# server of theirs runs, $url is where the last one that was started serves, $listen where the next one
+# is to serve.
 
 server_pid=
 url=
+listen=127.0.0.1:0
 
-# start_server LIMIT DATA [ARGUMENT...]: starts a server on the data directory DATA and on a free port,
-# and waits until it serves, at most LIMIT seconds.
+# start_server LIMIT DATA [ARGUMENT...]: starts a server on the data directory DATA at $listen (a free
+# port, unless it was changed), and waits until it serves, at most LIMIT seconds.
 start_server() {
   local log=$work/server.log deadline=$((SECONDS + $1)) data=$2
   shift 2
   # The server's shell may come to open it only after the first look.
   : >"$log"
-  "$thalweg" serve --listen 127.0.0.1:0 --data-dir "$data" "$@" >"$log" 2>&1 &
+  "$thalweg" serve --listen "$listen" --data-dir "$data" "$@" >"$log" 2>&1 &
   server_pid=$!
   url=
   while [[ -z $url ]]; do

@@ -14,14 +14,18 @@
 //!                             horizon                  uncertain ones that begin before it
 //! ```
 //!
-//! Uncertain operations come last: they are only needed where no certain one fits. The search is
-//! bounded in time and memory. At a bound it gives up, which is no verdict.
+//! Uncertain operations come last: they are only needed where no certain one fits. Two things end a
+//! branch early, because a tail only grows and a content only gets longer: a certain operation that
+//! is not done yet and needs a tail below the one reached, and a content that is not the one that a
+//! read has seen at this tail. Neither excludes an order that explains the history.
+//!
+//! The search is bounded in time and memory. At a bound it gives up, which is no verdict.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 use crate::history::History;
-use crate::model::State;
+use crate::model::{Action, State};
 
 /// How long and how far to search.
 #[derive(Clone, Copy, Debug)]
@@ -63,10 +67,23 @@ pub struct Outcome {
     pub configurations: usize,
 }
 
+/// How long a refusal may take to be explained.
+const EXPLAIN_WITHIN: Duration = Duration::from_secs(2);
+
 /// Searches for an order.
+///
+/// A refusal is searched once more without ending branches early, for a short time: only so does it
+/// become plain where the history turns wrong.
 pub fn check(history: &History, bounds: Bounds) -> Outcome {
-    let mut search = Search::new(history);
-    let verdict = search.run(bounds);
+    let mut search = Search::new(history, true);
+    let mut verdict = search.run(bounds);
+    if matches!(verdict, Verdict::Refused(_)) {
+        let mut plain = Search::new(history, false);
+        let time = bounds.time.min(EXPLAIN_WITHIN);
+        let found = plain.run(Bounds { time, ..bounds });
+        assert!(!matches!(found, Verdict::Linearizable(_)), "a branch was ended wrongly");
+        verdict = Verdict::Refused(plain.furthest);
+    }
     Outcome { verdict, configurations: search.seen.len() }
 }
 
@@ -104,6 +121,9 @@ struct Frame {
 
 struct Search<'a> {
     history: &'a History,
+    /// Whether branches end early.
+    ends_early: bool,
+    furthest: Furthest,
     /// Entry 0 stands before the first and after the last.
     entries: Vec<Entry>,
     /// Both entries of a certain operation.
@@ -113,13 +133,17 @@ struct Search<'a> {
     /// One bit for each operation.
     done: Vec<u64>,
     certain_left: usize,
+    /// The tails that certain operations need which are not done, and how many need each.
+    needs: BTreeMap<u64, usize>,
+    /// What reads have seen: the content for each tail.
+    contents: BTreeMap<u64, u64>,
     state: State,
     seen: HashSet<(Box<[u64]>, State)>,
     stack: Vec<Frame>,
 }
 
 impl<'a> Search<'a> {
-    fn new(history: &'a History) -> Self {
+    fn new(history: &'a History, ends_early: bool) -> Self {
         let count = history.operations.len();
         let mut events = Vec::with_capacity(2 * count);
         let mut uncertain = Vec::new();
@@ -146,13 +170,28 @@ impl<'a> Search<'a> {
         }
         let last = entries.len() - 1;
         entries[END].before = last;
+        let mut needs = BTreeMap::new();
+        let mut contents = BTreeMap::new();
+        for operation in &history.operations {
+            if let Some(tail) = operation.action.tail_before() {
+                *needs.entry(tail).or_insert(0) += 1;
+            }
+            if let Action::Read { tail, hash } = operation.action {
+                // Of reads that contradict each other any will do: the other one comes to nothing.
+                contents.insert(tail, hash);
+            }
+        }
         Self {
             history,
+            ends_early,
+            furthest: Furthest { certain: 0, state: State::EMPTY, stuck: 0 },
             entries,
             places,
             certain_left: count - uncertain.len(),
             uncertain,
             done: vec![0; count.div_ceil(64)],
+            needs,
+            contents,
             state: State::EMPTY,
             seen: HashSet::new(),
             stack: Vec::new(),
@@ -164,7 +203,7 @@ impl<'a> Search<'a> {
         // Set of words, state, and what the table needs beside them.
         let configuration_bytes = self.done.len() * 8 + size_of::<(Box<[u64]>, State)>() * 2 + 16;
         let configurations_max = bounds.memory_bytes / configuration_bytes;
-        let mut furthest = self.here();
+        self.furthest = self.here();
         let mut cursor = self.first();
         let mut steps: u64 = 0;
         while self.certain_left > 0 {
@@ -174,10 +213,12 @@ impl<'a> Search<'a> {
             }
             let Some((operation, resume)) = self.candidate(cursor) else {
                 let here = self.here();
-                if here.certain > furthest.certain {
-                    furthest = here;
+                if here.certain > self.furthest.certain {
+                    self.furthest = here;
                 }
-                let Some(frame) = self.stack.pop() else { return Verdict::Refused(furthest) };
+                let Some(frame) = self.stack.pop() else {
+                    return Verdict::Refused(self.furthest.clone());
+                };
                 cursor = self.undo(&frame);
                 continue;
             };
@@ -224,6 +265,9 @@ impl<'a> Search<'a> {
         let Some(state) = self.history.operations[operation].action.apply(self.state) else {
             return false;
         };
+        if self.ends_early && !self.is_open(operation, state) {
+            return false;
+        }
         self.done[operation / 64] |= 1 << (operation % 64);
         if !self.seen.insert((self.done.clone().into_boxed_slice(), state)) {
             self.done[operation / 64] &= !(1 << (operation % 64));
@@ -233,6 +277,7 @@ impl<'a> Search<'a> {
             self.take_out(begin);
             self.take_out(end);
             self.certain_left -= 1;
+            self.count_need(operation, false);
         }
         self.stack.push(Frame { operation, state_before: self.state, resume });
         self.state = state;
@@ -245,9 +290,33 @@ impl<'a> Search<'a> {
             self.put_back(end);
             self.put_back(begin);
             self.certain_left += 1;
+            self.count_need(frame.operation, true);
         }
         self.state = frame.state_before;
         frame.resume
+    }
+
+    /// Whether an order can still come of `state`, which `operation` led to.
+    fn is_open(&self, operation: usize, state: State) -> bool {
+        let seen = self.contents.get(&state.tail).is_none_or(|hash| *hash == state.hash);
+        let own = self.history.operations[operation].action.tail_before();
+        let below = self.needs.range(..state.tail);
+        let left =
+            below.map(|(tail, count)| count - usize::from(own == Some(*tail))).sum::<usize>();
+        seen && left == 0
+    }
+
+    fn count_need(&mut self, operation: usize, more: bool) {
+        let Some(tail) = self.history.operations[operation].action.tail_before() else { return };
+        let count = self.needs.entry(tail).or_insert(0);
+        if more {
+            *count += 1
+        } else {
+            *count -= 1
+        }
+        if *count == 0 {
+            self.needs.remove(&tail);
+        }
     }
 
     fn is_done(&self, operation: usize) -> bool {

@@ -83,6 +83,15 @@ impl Action {
         }
     }
 
+    /// The only tail at which a certain action can take effect, if there is only one.
+    pub fn tail_before(&self) -> Option<u64> {
+        match self {
+            Self::Appended(batch, tail) => tail.checked_sub(batch.record_hashes.len() as u64),
+            Self::MayAppend(_) => None,
+            Self::Read { tail, .. } | Self::CheckTail { tail } => Some(*tail),
+        }
+    }
+
     /// Whether it must have taken effect by its end.
     pub fn is_certain(&self) -> bool {
         !matches!(self, Self::MayAppend(_))
