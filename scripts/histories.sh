@@ -26,7 +26,7 @@
 #   TEST_DIR           where test data goes; it must be on a disk that does direct I/O, which a
 #                      tmpfs may not (default: tmp/ in the target directory)
 #
-# Output: one line, "histories: linearizable=.. refused=.. undecided=.. kills=.. operations=.. ..".
+# Output: one line, "histories: linearizable=.. refused=.. undecided=.. with_kills=.. kills=.. ..".
 # Failing histories are kept under artifacts/histories/.
 # Exit: 0 all are linearizable, 1 one is not, or a step failed or took too long; 2 wrong usage;
 # 3 none was refused, but of some it is not decided.
@@ -111,7 +111,7 @@ collect() {
     >"$work/collect.log" 2>&1 &
   collect_pid=$!
   while ((left > 0)); do
-    sleep_ms $((100 + RANDOM % 300))
+    sleep_ms $((50 + RANDOM % 300))
     kill -0 "$collect_pid" 2>/dev/null || break
     restart
     if ((RANDOM % 3 == 0)); then
@@ -153,6 +153,7 @@ workloads=(regular match-seq-num fencing)
 forms=(unary session mixed)
 declare -A verdicts=([linearizable]=0 [refused]=0 [undecided]=0)
 kills=0
+killed=0
 operations=0
 appended=0
 unknown=0
@@ -176,20 +177,21 @@ for ((number = 1; number <= histories; number++)); do
   collect "$file"
   judge "$file"
   verdicts[$verdict]=$((verdicts[$verdict] + 1))
+  ((kills == before)) || killed=$((killed + 1))
   us=$(field us "$work/check.log")
   operations=$((operations + $(field operations "$work/collect.log")))
   appended=$((appended + $(field appended "$work/collect.log")))
   unknown=$((unknown + $(field unknown "$work/collect.log")))
   check_us=$((check_us + us))
   check_us_max=$((us > check_us_max ? us : check_us_max))
-  echo "histories: $number ($kind; $((kills - before)) kills): $(head --lines=1 "$work/check.log")" >&2
+  echo "histories: $number ($kind; $((kills - before)) kills): $(head -n 1 "$work/check.log")" >&2
   [[ $verdict == linearizable ]] || keep_failed "$file"
   ! $keep || cp "$file" "$artifacts/"
   rm --force -- "$file"
 done
 
 echo "histories: linearizable=${verdicts[linearizable]} refused=${verdicts[refused]}" \
-  "undecided=${verdicts[undecided]} kills=$kills operations=$operations appended=$appended" \
+  "undecided=${verdicts[undecided]} with_kills=$killed kills=$kills operations=$operations appended=$appended" \
   "unknown=$unknown check_ms=$((check_us / 1000)) check_ms_max=$((check_us_max / 1000)) seed=$seed"
 ((verdicts[refused] == 0)) || exit 1
 ((verdicts[undecided] == 0)) || exit 3

@@ -226,3 +226,78 @@ impl Reader {
         Ok(self.history)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start(asked: Start, client_id: u64, op_id: u64) -> Line {
+        Line { event: Event::Start(asked), client_id, op_id }
+    }
+
+    fn end(answer: Finish, client_id: u64, op_id: u64) -> Line {
+        Line { event: Event::Finish(answer), client_id, op_id }
+    }
+
+    fn append(num_records: u64, hashes: &[u64]) -> Start {
+        Start::Append(Append {
+            num_records,
+            record_hashes: hashes.to_vec(),
+            set_fencing_token: None,
+            fencing_token: None,
+            match_seq_num: None,
+        })
+    }
+
+    #[test]
+    fn what_no_collector_would_write_is_malformed() {
+        let told = Finish::CheckTailSuccess { tail: 0 };
+        let cases = [
+            vec![end(told.clone(), 1, 1)],
+            vec![start(Start::Read, 1, 1), start(Start::Read, 1, 2)],
+            vec![start(Start::Read, 1, 1), end(Finish::ReadFailure, 2, 1)],
+            vec![start(Start::Read, 1, 1), end(told.clone(), 1, 1)],
+            vec![start(Start::CheckTail, 1, 1), end(told.clone(), 1, 1), end(told.clone(), 1, 1)],
+            vec![start(Start::CheckTail, 1, 1), end(told, 1, 1), start(Start::CheckTail, 1, 1)],
+            vec![start(append(2, &[1]), 1, 1)],
+            vec![start(append(0, &[]), 1, 1)],
+        ];
+        for lines in cases {
+            let text = format!("{lines:?}");
+            assert!(matches!(History::of(lines), Err(Malformed::Order { .. })), "{text}");
+        }
+        let cases: [&[u8]; 3] =
+            [b"{}", b"{\"event\":{\"Start\":\"Trim\"},\"client_id\":1,\"op_id\":1}", b"["];
+        for text in cases {
+            assert!(matches!(History::read(text), Err(Malformed::Json { line: 1, .. })));
+        }
+        assert!(matches!(History::read(&b"\n\xff"[..]), Err(Malformed::Io { line: 2, .. })));
+    }
+
+    #[test]
+    fn operations_come_in_the_order_of_their_begin_and_unknown_ones_never_end() {
+        let lines = vec![
+            start(append(1, &[7]), 1, 10),
+            start(Start::Read, 2, 11),
+            start(append(1, &[8]), 3, 12),
+            end(Finish::ReadSuccess { tail: 0, stream_hash: 0 }, 2, 11),
+            start(append(1, &[9]), 4, 13),
+            end(Finish::AppendDefiniteFailure, 4, 13),
+            end(Finish::AppendIndefiniteFailure, 1, 10),
+        ];
+        let text: String =
+            lines.iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect();
+        let history = History::read(text.as_bytes()).unwrap();
+        let spans: Vec<_> =
+            history.operations.iter().map(|op| (op.op_id, op.start, op.end)).collect();
+        assert_eq!(spans, [(10, 1, usize::MAX), (11, 2, 4), (12, 3, usize::MAX)]);
+        assert_eq!((history.uncertain(), history.without_effect), (2, 1));
+    }
+
+    #[test]
+    fn no_token_and_the_empty_one_are_the_same() {
+        let mut reader = Reader::default();
+        let tokens = ["", "a", "b", "a"].map(|text| reader.token(text.into()));
+        assert_eq!(tokens, [Token::NONE, Token(1), Token(2), Token(1)]);
+    }
+}

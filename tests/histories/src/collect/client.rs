@@ -32,8 +32,9 @@ const USED_UP: u64 = u64::MAX;
 const OPERATIONS_BETWEEN_FENCES: u64 = 10;
 /// Between questions of a client whose server went away.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
-/// The longest rest between operations, in microseconds.
-const REST_US_MAX: u64 = 6_000;
+/// The longest rest between operations, in microseconds: long enough for a history to last until it
+/// is hit, short enough for operations to meet.
+const REST_US_MAX: u64 = 12_000;
 
 /// When clients end.
 #[derive(Clone)]
@@ -124,7 +125,7 @@ impl Client {
             };
             if !is_answered {
                 self.wait_for_answer(&until).await;
-            } else if self.rng.random_bool(0.5) {
+            } else {
                 sleep(Duration::from_micros(self.rng.random_range(0..REST_US_MAX))).await;
             }
         }
