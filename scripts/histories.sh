@@ -105,13 +105,19 @@ field() { sed --quiet "s/^.*[: ]$1=\([0-9]*\).*/\1/p;T;q" "$2"; }
 
 # collect FILE: a history, with kills.
 collect() {
-  local left=$((1 + RANDOM % 3))
+  local left=$((1 + RANDOM % 3)) deadline=$((SECONDS + 60))
+  : >"$work/collect.log"
   timeout --kill-after=10 180 "$tool" collect --url "$url" --stream "history-$number" --seed "$own" \
     --workload "${workloads[own % 3]}" --form "${forms[own / 3 % 3]}" --out "$1" \
     >"$work/collect.log" 2>&1 &
   collect_pid=$!
+  # From when the stream exists it is the clients that are hit, not what made it.
+  until grep --quiet "at work" "$work/collect.log"; do
+    kill -0 "$collect_pid" 2>/dev/null && ((SECONDS < deadline)) || fault "clients do not begin"
+    sleep 0.01
+  done
   while ((left > 0)); do
-    sleep_ms $((50 + RANDOM % 300))
+    sleep_ms $((20 + RANDOM % 300))
     kill -0 "$collect_pid" 2>/dev/null || break
     restart
     if ((RANDOM % 3 == 0)); then

@@ -97,9 +97,11 @@ const BASIN: &str = "histories";
 pub type Fault = Box<dyn std::error::Error>;
 
 /// Runs clients until they are through or `stop` is, then reads everything back. Returns the
-/// history and what it holds.
+/// history and what it holds. Calls `at_work` when the stream exists: from then on a server may go
+/// away.
 pub async fn collect(
     plan: &Plan,
+    at_work: impl FnOnce(),
     stop: impl Future<Output = ()> + 'static,
 ) -> Result<(Vec<Line>, Totals), Fault> {
     let basin: BasinName = BASIN.parse()?;
@@ -122,6 +124,7 @@ pub async fn collect(
         let rng = StdRng::seed_from_u64(plan.seed.wrapping_mul(1009).wrapping_add(number));
         clients.push(Client::new(stream, plan.workload, is_session, rng, Rc::clone(&recorder))?);
     }
+    at_work();
     let until = Until {
         operations: plan.operations,
         deadline: Instant::now() + Duration::from_millis(plan.duration_ms),

@@ -78,7 +78,7 @@ fn run_collect(plan: &Plan, out: &Path) -> Result<ExitCode, Fault> {
         let stop = async move {
             terminate.recv().await;
         };
-        collect(plan, stop).await
+        collect(plan, || println!("collect: at work"), stop).await
     })?;
     let mut file = BufWriter::new(File::create(out)?);
     for line in &lines {
