@@ -3,6 +3,7 @@
 //! * [`recorder`]: writes the events down, in the order in which this process saw them
 //! * [`outcome`]: what an error says about the effect of an append
 //! * [`read`]: reads and questions for the tail
+//! * [`found`]: appends of unknown outcome that the last read found
 //! * [`client`]: one client that chooses what to do from its seed
 //!
 //! All clients run on one thread, so the order of the events needs no lock and no clock: a begin is
@@ -11,6 +12,7 @@
 //! would hide that one append was sent twice.
 
 pub mod client;
+pub mod found;
 pub mod outcome;
 pub mod read;
 pub mod recorder;
@@ -93,17 +95,26 @@ const LAST_READ_WITHIN: Duration = Duration::from_secs(60);
 const IDENTITIES_MAX: u64 = 60;
 const BASIN: &str = "histories";
 
+/// What was collected.
+pub struct Collected {
+    /// The history.
+    pub lines: Vec<Line>,
+    /// The history with what the last read found out: see [`found`].
+    pub found: Vec<Line>,
+    /// What the history holds.
+    pub totals: Totals,
+}
+
 /// A fault of the collector or its surroundings: no history comes of it.
 pub type Fault = Box<dyn std::error::Error>;
 
-/// Runs clients until they are through or `stop` is, then reads everything back. Returns the
-/// history and what it holds. Calls `at_work` when the stream exists: from then on a server may go
+/// Runs clients until they are through or `stop` is, then reads everything back. Calls `at_work` when the stream exists: from then on a server may go
 /// away.
 pub async fn collect(
     plan: &Plan,
     at_work: impl FnOnce(),
     stop: impl Future<Output = ()> + 'static,
-) -> Result<(Vec<Line>, Totals), Fault> {
+) -> Result<Collected, Fault> {
     let basin: BasinName = BASIN.parse()?;
     let stream: StreamName = plan.stream.parse()?;
     let s2 = connect(plan)?;
@@ -132,8 +143,10 @@ pub async fn collect(
     };
     let local = LocalSet::new();
     local.run_until(run(clients, until, stop)).await?;
-    read_back(&basin.stream(stream), plan.form, &recorder).await?;
-    Ok(recorder.take())
+    let records = read_back(&basin.stream(stream), plan.form, &recorder).await?;
+    let (lines, totals) = recorder.take();
+    let found = found::resolve(&lines, &records);
+    Ok(Collected { lines, found, totals })
 }
 
 async fn run(
@@ -157,13 +170,13 @@ async fn run(
 
 /// What was acknowledged must still be there when everything is over: without an answer here, a
 /// server that lost everything and then stayed away would pass.
-async fn read_back(stream: &S2Stream, form: Form, recorder: &Recorder) -> Result<(), Fault> {
+async fn read_back(stream: &S2Stream, form: Form, recorder: &Recorder) -> Result<Vec<u64>, Fault> {
     let deadline = Instant::now() + LAST_READ_WITHIN;
     let is_session = form != Form::Unary;
     let reader = recorder.identity_of_reader();
     loop {
         let begun = recorder.begin(reader, Start::Read);
-        let answer = read_all(stream, is_session).await;
+        let (answer, records) = read_all(stream, is_session).await;
         let is_answered = matches!(answer, Finish::ReadSuccess { .. });
         recorder.end(begun, answer);
         let begun = recorder.begin(reader, Start::CheckTail);
@@ -171,7 +184,7 @@ async fn read_back(stream: &S2Stream, form: Form, recorder: &Recorder) -> Result
         let is_told = matches!(answer, Finish::CheckTailSuccess { .. });
         recorder.end(begun, answer);
         if is_answered && is_told {
-            return Ok(());
+            return Ok(records);
         }
         if Instant::now() > deadline {
             return Err("the stream cannot be read back".into());

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use histories::check::{Bounds, Furthest, Outcome, Verdict, check};
-use histories::collect::{Fault, Plan, collect};
+use histories::collect::{Collected, Fault, Plan, collect};
+use histories::event::Line;
 use histories::history::History;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -27,7 +28,8 @@ enum Command {
     Collect {
         #[command(flatten)]
         plan: Plan,
-        /// Where to write the history, in the format of s2-verification
+        /// Where to write the history, in the format of s2-verification; beside it one that ends
+        /// in `.found.jsonl`, in which appends that the last read found are successes
         #[arg(long)]
         out: PathBuf,
     },
@@ -73,19 +75,15 @@ fn main() -> ExitCode {
 
 fn run_collect(plan: &Plan, out: &Path) -> Result<ExitCode, Fault> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (lines, totals) = runtime.block_on(async {
+    let Collected { lines, found, totals } = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let stop = async move {
             terminate.recv().await;
         };
         collect(plan, || println!("collect: at work"), stop).await
     })?;
-    let mut file = BufWriter::new(File::create(out)?);
-    for line in &lines {
-        serde_json::to_writer(&mut file, line)?;
-        file.write_all(b"\n")?;
-    }
-    file.flush()?;
+    write(out, &lines)?;
+    write(&out.with_extension("found.jsonl"), &found)?;
     println!(
         "collect: operations={} appended={} refused={} unknown={} observed={} unanswered={}",
         totals.operations,
@@ -96,6 +94,15 @@ fn run_collect(plan: &Plan, out: &Path) -> Result<ExitCode, Fault> {
         totals.unanswered,
     );
     Ok(ExitCode::SUCCESS)
+}
+
+fn write(path: &Path, lines: &[Line]) -> Result<(), Fault> {
+    let mut file = BufWriter::new(File::create(path)?);
+    for line in lines {
+        serde_json::to_writer(&mut file, line)?;
+        file.write_all(b"\n")?;
+    }
+    Ok(file.flush()?)
 }
 
 fn run_check(path: &Path, bounds: Bounds) -> Result<ExitCode, Fault> {

@@ -22,6 +22,8 @@ use crate::event::{Append, Finish, Start, record_hash};
 /// The most batches that a session has under way.
 const DEPTH_MAX: usize = 4;
 const RECORDS_MAX: usize = 8;
+/// So long that no two bodies are the same by chance.
+const BODY_BYTES_MIN: usize = 16;
 const BODY_BYTES_MAX: usize = 256;
 /// One in so many batches holds a body that fills several blocks of a disk.
 const BATCHES_PER_LARGE_BODY: u32 = 20;
@@ -137,7 +139,7 @@ impl Client {
             return self.check_tail().await;
         }
         let begun = self.recorder.begin(self.identities[0], Start::Read);
-        let answer = read_all(&self.stream, self.is_session).await;
+        let (answer, _) = read_all(&self.stream, self.is_session).await;
         if let Finish::ReadSuccess { tail, .. } = answer {
             self.expected = tail;
         }
@@ -291,7 +293,7 @@ impl Client {
             .map(|number| {
                 let is_large = large && number == 0;
                 let max = if is_large { LARGE_BODY_BYTES_MAX } else { BODY_BYTES_MAX };
-                let mut body = vec![0; self.rng.random_range(1..=max)];
+                let mut body = vec![0; self.rng.random_range(BODY_BYTES_MIN..=max)];
                 self.rng.fill_bytes(&mut body);
                 body
             })

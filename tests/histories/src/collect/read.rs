@@ -16,14 +16,21 @@ use crate::event::{Finish, chain, record_hash};
 struct Contents {
     tail: u64,
     hash: u64,
+    /// The hash of each record.
+    records: Vec<u64>,
 }
+
+/// An answer to a read of everything, and the hash of each record that it held.
+pub type Read = (Finish, Vec<u64>);
 
 impl Contents {
     /// Takes the next records, or fails if they are not the next: a gap is no answer that the
     /// model could judge, so it is told as wrong content.
     fn add(&mut self, records: &[SequencedRecord]) {
         for record in records {
-            self.hash = chain(self.hash, record_hash(&record.body));
+            let hash = record_hash(&record.body);
+            self.records.push(hash);
+            self.hash = chain(self.hash, hash);
             if record.seq_num != self.tail {
                 // No stream has this hash but by chance of 1 in 2^64.
                 self.hash = chain(self.hash, record.seq_num);
@@ -32,8 +39,8 @@ impl Contents {
         }
     }
 
-    fn answer(&self) -> Finish {
-        Finish::ReadSuccess { tail: self.tail, stream_hash: self.hash }
+    fn answer(self) -> Read {
+        (Finish::ReadSuccess { tail: self.tail, stream_hash: self.hash }, self.records)
     }
 }
 
@@ -46,11 +53,11 @@ pub async fn check_tail(stream: &S2Stream) -> Finish {
 }
 
 /// Reads from the first record to the tail, in one session or page by page.
-pub async fn read_all(stream: &S2Stream, is_session: bool) -> Finish {
+pub async fn read_all(stream: &S2Stream, is_session: bool) -> Read {
     let deadline = Instant::now() + REQUEST_WITHIN;
     let answer =
         async { if is_session { read_session(stream).await } else { read_pages(stream).await } };
-    timeout_at(deadline, answer).await.ok().flatten().unwrap_or(Finish::ReadFailure)
+    timeout_at(deadline, answer).await.ok().flatten().unwrap_or((Finish::ReadFailure, Vec::new()))
 }
 
 fn from(seq_num: u64) -> ReadInput {
@@ -58,7 +65,7 @@ fn from(seq_num: u64) -> ReadInput {
 }
 
 /// A session with a bound ends at the tail instead of following it.
-async fn read_session(stream: &S2Stream) -> Option<Finish> {
+async fn read_session(stream: &S2Stream) -> Option<Read> {
     let input =
         from(0).with_stop(ReadStop::new().with_limits(ReadLimits::new().with_count(usize::MAX)));
     let mut contents = Contents::default();
@@ -77,7 +84,7 @@ async fn read_session(stream: &S2Stream) -> Option<Finish> {
 
 /// The read takes effect with its last page, which says that there is nothing more: everything
 /// before it is still what it was.
-async fn read_pages(stream: &S2Stream) -> Option<Finish> {
+async fn read_pages(stream: &S2Stream) -> Option<Read> {
     let mut contents = Contents::default();
     loop {
         match stream.read(from(contents.tail)).await {
@@ -88,12 +95,10 @@ async fn read_pages(stream: &S2Stream) -> Option<Finish> {
             // A tail below what was read, or a page of nothing, never explains itself: the model
             // is told the tail, and refuses it together with what was read.
             Err(ReadError::ReadUnwritten(tail)) => {
-                return Some(Finish::ReadSuccess {
-                    tail: tail.seq_num,
-                    stream_hash: contents.hash,
-                });
+                let told = Contents { tail: tail.seq_num, ..contents };
+                return Some(told.answer());
             }
-            Ok(_) => return Some(Finish::ReadSuccess { tail: u64::MAX, stream_hash: 0 }),
+            Ok(_) => return Some(Contents { tail: u64::MAX, ..contents }.answer()),
             Err(_) => return None,
         }
     }
