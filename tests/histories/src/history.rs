@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn operations_come_in_the_order_of_their_begin_and_unknown_ones_never_end() {
-        let lines = vec![
+        let lines = [
             start(append(1, &[7]), 1, 10),
             start(Start::Read, 2, 11),
             start(append(1, &[8]), 3, 12),

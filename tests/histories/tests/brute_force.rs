@@ -85,13 +85,14 @@ fn execute(rng: &mut StdRng, operations: u64, clients: u64, lost_percent: u32) -
                 }
                 let event = Event::Finish(Finish::AppendIndefiniteFailure);
                 lost.push(Line { event, client_id, op_id });
-                let name = names.iter_mut().find(|name| **name == client_id).unwrap();
+                let name = names.iter_mut().find(|name| **name == client_id);
+                let name = name.expect("only clients run");
                 *name = clients + op_id;
             } else if running[at].answer.is_none() {
                 running[at].answer = Some(answer(&mut stream, &running[at].asked));
             } else {
                 let Running { client_id, op_id, answer, .. } = running.swap_remove(at);
-                let event = Event::Finish(answer.unwrap());
+                let event = Event::Finish(answer.expect("it has taken effect"));
                 lines.push(Line { event, client_id, op_id });
             }
         }
