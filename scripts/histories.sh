@@ -108,7 +108,8 @@ field() { sed --quiet "s/^.*[: ]$1=\([0-9]*\).*/\1/p;T;q" "$2"; }
 collect() {
   local left=$((1 + RANDOM % 3)) deadline=$((SECONDS + 60))
   : >"$work/collect.log"
-  timeout --kill-after=10 180 "$tool" collect --url "$url" --stream "history-$number" --seed "$own" \
+  # Not under timeout, which would outlive a kill: it bounds itself to two minutes.
+  "$tool" collect --url "$url" --stream "history-$number" --seed "$own" \
     --workload "${workloads[own % 3]}" --form "${forms[own / 3 % 3]}" --out "$1" \
     >"$work/collect.log" 2>&1 &
   collect_pid=$!
