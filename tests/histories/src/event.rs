@@ -121,7 +121,8 @@ mod tests {
             (
                 Event::Start(Start::Append(append)),
                 concat!(
-                    r#"{"Start":{"Append":{"num_records":1,"record_hashes":[18446744073709551615],"#,
+                    r#"{"Start":{"Append":{"num_records":1,"#,
+                    r#""record_hashes":[18446744073709551615],"#,
                     r#""set_fencing_token":null,"fencing_token":"a","match_seq_num":2733}}}"#
                 ),
             ),

@@ -8,7 +8,8 @@
 //! * [`collect`]: clients of a running server that write a history
 //!
 //! Format, chained hash and the treatment of appends of unknown outcome are those of the public
-//! model of this API for the checker Porcupine: <https://github.com/s2-streamstore/s2-verification>,
+//! model of this API for the checker Porcupine:
+//! <https://github.com/s2-streamstore/s2-verification>,
 //! `golang/s2-porcupine/main.go` and `rust/s2-verification/src/history.rs` at 031aaf3. A history
 //! from here can be given to `s2-porcupine -file`, and one from its collector to `check`.
 
