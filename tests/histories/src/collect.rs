@@ -108,8 +108,8 @@ pub struct Collected {
 /// A fault of the collector or its surroundings: no history comes of it.
 pub type Fault = Box<dyn std::error::Error>;
 
-/// Runs clients until they are through or `stop` is, then reads everything back. Calls `at_work` when the stream exists: from then on a server may go
-/// away.
+/// Runs clients until they are through or `stop` is, then reads everything back. Calls `at_work`
+/// when the stream exists: from then on a server may go away.
 pub async fn collect(
     plan: &Plan,
     at_work: impl FnOnce(),
