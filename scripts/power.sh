@@ -22,7 +22,9 @@
 #
 #   * syncs fail (EIO): no append may be acknowledged any more, and all that were are there later;
 #   * the disk is full (ENOSPC) for a while: appends go on afterwards, without a restart;
-#   * writes and syncs take up to 20 and 60 ms.
+#   * writes and syncs take up to 20 and 60 ms;
+#   * the server is killed and started without a cut: it then reads what no sync has covered, and
+#     the cut comes when it has gone on from there.
 #
 # Twenty cuts or so hit one data directory; then all of it is read back, `thalweg verify` looks at
 # it, and the next disk is a new one, whose power goes first while the directory is being made.
@@ -249,7 +251,7 @@ verify() {
     cat "$work/verify.log" >&2
     kill -0 "$server_pid" 2>/dev/null || fault "the server ended by itself"
     # A stream that was created, and is not there, is a loss as well.
-    ! grep --quiet 'status 404' "$work/verify.log" || fault "a stream is gone"
+    ! grep --quiet '_not_found"' "$work/verify.log" || fault "a stream is gone"
     trouble "reading back ended with status $status: $verdict"
   fi
   acked_here=${BASH_REMATCH[1]}
@@ -257,7 +259,7 @@ verify() {
 }
 
 start_load() {
-  local class=standard
+  local class=standard bytes_max=1500
   local -a way
   ((round % 2)) || class=express
   case $((round % 3)) in
@@ -265,13 +267,14 @@ start_load() {
     1) way=(--protocol s2s --http 2 --depth 8) ;;
     2) way=(--protocol proto --http 2 --depth 4) ;;
   esac
+  ((RANDOM % 4)) || bytes_max=30000
   journal=$work/round.$round.journal
   load_log=$work/load.$round.log
   timeout 120 "$loadgen" append --url "http://127.0.0.1:$port" --journal "$journal" --run "$round" \
     --seed "$((round % 2))" --storage-class "$class" --rate max --duration "${round_ms}ms" \
     "${way[@]}" \
     --connections "$((1 + RANDOM % 32))" --streams "$((1 + RANDOM % 8))" \
-    --record-bytes "$((23 + RANDOM % 1500))" --records-per-batch "$((1 + RANDOM % 20))" \
+    --record-bytes "$((23 + RANDOM % bytes_max))" --records-per-batch "$((1 + RANDOM % 20))" \
     --connect-retry 60s --request-timeout 10s >"$load_log" 2>&1 &
   load_pid=$!
   # The journal begins when the streams exist: from then on it is the load that is hit.
@@ -316,8 +319,13 @@ full_disk() {
   sleep_ms $((300 + RANDOM % 300))
   kill -0 "$server_pid" 2>/dev/null || fault "the server ended because its disk was full"
   tell fault enospc off
-  probe
-  ((probed > 0)) || fault "no append is acknowledged after the disk was full"
+  # The server looks for room again every second.
+  probed=0
+  local deadline=$((SECONDS + 10))
+  while ((probed == 0)); do
+    ((SECONDS < deadline)) || fault "no append is acknowledged 10 s after the disk was full"
+    probe
+  done
   full_rounds=$((full_rounds + 1))
 }
 
@@ -349,13 +357,21 @@ run_round() {
       sleep_ms 200
       delay_rounds=$((delay_rounds + 1))
       ;;
+    3)
+      kill -KILL "$server_pid" 2>/dev/null || true
+      wait "$server_pid" 2>/dev/null || true
+      start_server
+      wait_ready
+      sleep_ms $((RANDOM % 200))
+      kill_rounds=$((kill_rounds + 1))
+      ;;
   esac
   cut_power
   tell fault eio off
   pace
   start_server
   if ((RANDOM % 4 == 0)); then
-    sleep_ms $((RANDOM % 80))
+    sleep_ms $((RANDOM % 200))
     cut_power
     start_server
   fi
@@ -397,6 +413,7 @@ not_begun=0
 eio_rounds=0
 full_rounds=0
 delay_rounds=0
+kill_rounds=0
 echo "power: seed=$seed cuts=$cuts_wanted round_ms=$round_ms ${again[*]}" >&2
 while ((cuts < cuts_wanted)); do
   journals=()
@@ -410,7 +427,7 @@ while ((cuts < cuts_wanted)); do
 done
 
 echo "power: cuts=$cuts acked=$acked lost=0 duplicated=0 torn=0 wrong=0 disks=$disks" \
-  "rounds=$round not_begun=$not_begun eio=$eio_rounds enospc=$full_rounds delay=$delay_rounds" \
+  "rounds=$round not_begun=$not_begun eio=$eio_rounds enospc=$full_rounds delay=$delay_rounds kill=$kill_rounds" \
   "writes=${total[writes]} syncs=${total[syncs]} refused_full=${total[refused_full]}" \
   "unsynced_kept=${total[kept]} unsynced_dropped=${total[dropped]}" \
   "unsynced_torn=${total[torn]} reordered=${total[reordered]}" \
