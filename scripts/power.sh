@@ -18,7 +18,9 @@
 # From that moment on the server gets no answer from its disk; a little later it is killed. (In one
 # of three cuts it is killed first, and then the power goes.) Start again; in one of four rounds
 # the power goes once more during recovery; the load goes on; then read back what this round and
-# the one before were told. Some rounds have a fault before the cut:
+# those before on the same streams were told. Every few rounds these streams are deleted and new
+# ones made, so that segments become free and are used again: what was deleted stays deleted. Some
+# rounds have a fault before the cut:
 #
 #   * syncs fail (EIO): no append may be acknowledged any more, and all that were are there later;
 #   * the disk is full (ENOSPC) for a while: appends go on afterwards, without a restart;
@@ -29,7 +31,7 @@
 # Twenty cuts or so hit one data directory; then all of it is read back, `thalweg verify` looks at
 # it, and the next disk is a new one, whose power goes first while the directory is being made.
 #
-# Needs /dev/fuse and the right to mount (root, or fusermount3). Listens on loopback.
+# Needs /dev/fuse and the right to mount (root, or fusermount3), and curl. Listens on loopback.
 #
 # Environment:
 #   THALWEG_BIN      server binary (default: release build of this tree)
@@ -76,11 +78,18 @@ while (($# > 0)); do
 done
 RANDOM=$((seed % 32768))
 readonly cuts_per_disk=20
+readonly rounds_per_streams=4
 
 if [[ ! -c /dev/fuse ]] || ! (: <>/dev/fuse) 2>/dev/null; then
   echo "power: /dev/fuse is missing or may not be opened" >&2
   exit 3
 fi
+for needed in "$thalweg" "$loadgen" curl; do
+  if ! command -v "$needed" >/dev/null; then
+    echo "power: cannot check: $needed is missing" >&2
+    exit 4
+  fi
+done
 if [[ -z $power_disk ]]; then
   timeout 600 cargo build --quiet --locked --manifest-path "$root/tests/power/Cargo.toml" \
     --target-dir "$target/power" || exit 4
@@ -164,7 +173,9 @@ tell() {
 start_disk() {
   disks=$((disks + 1))
   cuts_here=0
-  rounds_here=0
+  journals=()
+  probe_journals=()
+  deleted=()
   coproc disk { exec "$power_disk" --seed "$((seed + disks))" "$work/mnt"; }
   disk_pid=$!
   read -r -t 30 answer <&"${disk[0]}" || trouble "the disk does not start"
@@ -234,7 +245,7 @@ probe() {
   probed=0
   if [[ -s $journal ]]; then
     probed=$(grep --count '^A ' "$journal" || true)
-    journals+=("$journal")
+    probe_journals+=("$journal")
   fi
 }
 
@@ -261,7 +272,7 @@ verify() {
 start_load() {
   local class=standard bytes_max=1500
   local -a way
-  ((round % 2)) || class=express
+  ((streams % 2)) || class=express
   case $((round % 3)) in
     0) way=(--protocol json) ;;
     1) way=(--protocol s2s --http 2 --depth 8) ;;
@@ -271,7 +282,7 @@ start_load() {
   journal=$work/round.$round.journal
   load_log=$work/load.$round.log
   timeout 120 "$loadgen" append --url "http://127.0.0.1:$port" --journal "$journal" --run "$round" \
-    --seed "$((round % 2))" --storage-class "$class" --rate max --duration "${round_ms}ms" \
+    --seed "$streams" --storage-class "$class" --rate max --duration "${round_ms}ms" \
     "${way[@]}" \
     --connections "$((1 + RANDOM % 32))" --streams "$((1 + RANDOM % 8))" \
     --record-bytes "$((23 + RANDOM % bytes_max))" --records-per-batch "$((1 + RANDOM % 20))" \
@@ -345,7 +356,7 @@ first_start() {
 }
 
 run_round() {
-  local kind=$((RANDOM % 10)) before
+  local kind=$((RANDOM % 10))
   round=$((round + 1))
   start_load
   sleep_ms $((100 + RANDOM % (round_ms / 2)))
@@ -378,20 +389,47 @@ run_round() {
   wait_ready
   end_load
   journals+=("$journal")
-  rounds_here=$((rounds_here + 1))
-  before=$work/round.$((round - 2)).journal
-  if [[ -s $before ]] && ((rounds_here > 2)); then
-    verify "$before" "$journal"
-  else
-    verify "$journal"
-  fi
+  verify "${journals[@]}"
   echo "power: disk $disks round $round kind $kind: ${verdict#verify: }" >&2
+}
+
+# ask METHOD STREAM: leaves the answer's status in $status.
+ask() {
+  status=$(curl --silent --max-time 10 --output /dev/null --write-out '%{http_code}' \
+    --header 's2-basin: loadgen-basin' --request "$1" "http://127.0.0.1:$port/v1/streams/$2") ||
+    status=none
+}
+
+# Deletes the streams of the last rounds, which have just been read back; the next are new ones.
+delete_streams() {
+  local name names
+  acked=$((acked + acked_here))
+  # The most that any of the rounds has made: all names are in the headers.
+  names=$(head --quiet --lines=1 "${journals[@]}" | grep --only-matching 'loadgen-[0-9]*-[0-9]*')
+  for name in $(sort --unique <<<"$names"); do
+    ask DELETE "$name"
+    [[ $status == 20[0-9] ]] || fault "DELETE of stream $name was answered $status"
+    deleted+=("$name")
+  done
+  journals=()
+  streams=$((streams + 1))
+}
+
+# What was deleted, by an answer, must not come back.
+check_deleted() {
+  local name
+  for name in "${deleted[@]}"; do
+    ask GET "$name"
+    [[ $status == 404 || $status == 409 ]] || fault "stream $name was deleted; GET answers $status"
+  done
 }
 
 # Reads everything back that this disk was told, and has the server's own check look at it.
 end_disk() {
-  verify "${journals[@]}"
   acked=$((acked + acked_here))
+  verify "${probe_journals[@]}"
+  acked=$((acked + acked_here))
+  check_deleted
   kill -TERM "$server_pid"
   local deadline=$((SECONDS + 30)) word
   while kill -0 "$server_pid" 2>/dev/null && ((SECONDS < deadline)); do sleep 0.02; done
@@ -409,6 +447,7 @@ end_disk() {
 }
 
 probes=0
+streams=100
 not_begun=0
 eio_rounds=0
 full_rounds=0
@@ -416,11 +455,11 @@ delay_rounds=0
 kill_rounds=0
 echo "power: seed=$seed cuts=$cuts_wanted round_ms=$round_ms ${again[*]}" >&2
 while ((cuts < cuts_wanted)); do
-  journals=()
   start_disk
   first_start
   if $lying; then tell fault lie on; fi
   while ((cuts < cuts_wanted && cuts_here < cuts_per_disk)); do
+    ((${#journals[@]} < rounds_per_streams)) || delete_streams
     run_round
   done
   end_disk
