@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
 # Cuts the power of a server's disk, again and again, and checks that nothing acknowledged was lost.
 #
-# Usage: scripts/power.sh [--cuts N] [--seed N] [--round-ms N] [--lying-sync] [--expect-loss] [--keep]
+# Usage: scripts/power.sh [--cuts N] [--seed N] [--round-ms N] [--keep]
+#          [--expect-loss] [--lying-sync] [--lying-names]
 #
 #   --cuts N        cuts (default 200)
 #   --seed N        decides times, loads, faults, and what each cut takes (default: from the clock;
 #                   always printed). Timing still differs from run to run
 #   --round-ms N    length of each round's load in milliseconds (default 1500)
-#   --lying-sync    a disk that says "synced" and did nothing: the check must fail
-#   --expect-loss   turns the result round: 0 when an acknowledged append was lost, else 1
+#   --lying-sync    a disk that calls files synced and does nothing: the check must fail
+#   --lying-names   the same for directories
+#   --expect-loss   turns the result round: 0 when a fault was found, else 1. With a lying disk, or
+#                   with a server in THALWEG_BIN that is known to be bad, this tests the check
 #   --keep          keep the working directory also when all is well
 #
 # The shipped server runs on a file system of ours (tests/power, through FUSE), which keeps what was
@@ -59,7 +62,7 @@ cuts_wanted=200
 seed=$(($(date +%s) % 1000000))
 round_ms=1500
 keep=false
-lying=false
+lies=()
 expect_loss=false
 again=()
 while (($# > 0)); do
@@ -68,7 +71,8 @@ while (($# > 0)); do
     --seed) seed=${2:?} && shift 2 ;;
     --round-ms) round_ms=${2:?} && shift 2 ;;
     --keep) keep=true && shift ;;
-    --lying-sync) lying=true && again+=("$1") && shift ;;
+    --lying-sync) lies+=(lie) && again+=("$1") && shift ;;
+    --lying-names) lies+=(lie-names) && again+=("$1") && shift ;;
     --expect-loss) expect_loss=true && again+=("$1") && shift ;;
     *)
       sed --quiet '2,/^set/{s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2
@@ -457,7 +461,7 @@ echo "power: seed=$seed cuts=$cuts_wanted round_ms=$round_ms ${again[*]}" >&2
 while ((cuts < cuts_wanted)); do
   start_disk
   first_start
-  if $lying; then tell fault lie on; fi
+  for lie in "${lies[@]}"; do tell fault "$lie" on; done
   while ((cuts < cuts_wanted && cuts_here < cuts_per_disk)); do
     ((${#journals[@]} < rounds_per_streams)) || delete_streams
     run_round

@@ -13,6 +13,7 @@
 //! fault eio on|off            syncs fail; what they covered is in part lost for ever
 //! fault enospc on|off         nothing finds room that has none yet
 //! fault lie on|off            syncs of files succeed and do nothing
+//! fault lie-names on|off      syncs of directories do the same
 //! fault delay WRITE SYNC      longest time of a write and of a sync, in microseconds
 //! stats                       what was done and what cuts did, since the start
 //! quit                        unmounts; the end of the input does the same
@@ -128,6 +129,7 @@ fn command(power: &Power, words: &[&str]) -> Option<String> {
                     "eio" => state.faults.sync_fails = is_on,
                     "enospc" => state.disk.is_full = is_on,
                     "lie" => state.faults.sync_lies = is_on,
+                    "lie-names" => state.faults.names_lie = is_on,
                     _ => return None,
                 }
                 Some(())

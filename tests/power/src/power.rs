@@ -35,6 +35,8 @@ pub(crate) struct Faults {
     pub(crate) sync_fails: bool,
     /// Syncs of files succeed and make nothing durable.
     pub(crate) sync_lies: bool,
+    /// Syncs of directories do the same.
+    pub(crate) names_lie: bool,
     /// Longest time that a write takes, in microseconds.
     pub(crate) write_us_max: u64,
     /// Longest time that a sync takes, in microseconds.
@@ -105,7 +107,10 @@ impl State {
             self.work.syncs_failed += 1;
             return Err(Errno::EIO);
         }
-        self.disk.directory_mut(ino)?.sync(covered);
+        let directory = self.disk.directory_mut(ino)?;
+        if !self.faults.names_lie {
+            directory.sync(covered);
+        }
         self.disk.forget_unnamed();
         Ok(())
     }
