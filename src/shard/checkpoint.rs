@@ -103,14 +103,16 @@ pub(super) struct Draft {
 }
 
 impl<I: Io> Engine<I> {
-    /// Writes checkpoints as the log grows, for ever. A failed one is reported and tried again
-    /// after as much more log: it bounds a restart, it promises nothing.
+    /// Writes checkpoints as the log grows, for ever. A failed one is tried again after as much
+    /// more log: it bounds a restart, it promises nothing. Of failures in a row the first is
+    /// reported: on a full disk, and without room for a checkpoint, each group would bring one.
     ///
     /// On a full disk it is what gives room back: little can be logged, so whatever is logged
     /// (trims and deletions) is followed by a checkpoint, and by the second one that it takes
     /// before a segment may go.
     pub async fn run_checkpoints(self: Rc<Self>) {
         let state = &self.checkpoints;
+        let mut is_failing = false;
         loop {
             while state.logged_bytes.get() < self.checkpoint_due_bytes() {
                 state.due.notified().await;
@@ -122,8 +124,15 @@ impl<I: Io> Engine<I> {
             if written.is_ok() && releases && at_once {
                 written = self.checkpoint().await;
             }
-            if let Err(error) = written {
-                tracing::error!(shard = self.config.log.shard, %error, "checkpoint failed");
+            let was_failing = std::mem::replace(&mut is_failing, written.is_err());
+            let shard = self.config.log.shard;
+            match written {
+                Err(error) if !was_failing => {
+                    tracing::error!(shard, %error, "checkpoint failed");
+                }
+                Err(error) => tracing::debug!(shard, %error, "checkpoint failed again"),
+                Ok(()) if was_failing => tracing::info!(shard, "checkpoints are written again"),
+                Ok(()) => {}
             }
         }
     }

@@ -154,3 +154,53 @@ fn a_basin_is_deleted_on_a_full_disk_by_what_frees_room_first() {
         assert_eq!(shard.catalog.borrow().stream_count(), 0);
     });
 }
+
+/// What is logged at `info` and above while `act` runs.
+fn logged(act: impl FnOnce()) -> String {
+    let (sender, lines) = std::sync::mpsc::channel();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false);
+    let subscriber = subscriber.with_writer(move || Lines(sender.clone())).finish();
+    // As long as there is only one subscriber, the first thread that comes to an event decides for
+    // all threads whether anybody wants it; in other threads that is nobody.
+    let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
+    tracing::subscriber::with_default(subscriber, act);
+    lines.iter().collect()
+}
+
+struct Lines(std::sync::mpsc::Sender<String>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let sent = self.0.send(String::from_utf8_lossy(bytes).into_owned());
+        sent.map(|()| bytes.len()).map_err(std::io::Error::other)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// While a segment of which half is left takes appends, each group is followed by an attempt.
+#[test]
+fn checkpoints_that_find_no_room_are_reported_once() {
+    let lines = logged(|| {
+        live_on_a_small_disk(24, async |shard| {
+            let io = Rc::clone(&shard.io);
+            let faults = io.faults();
+            let used: u64 = io.list().expect("lists").iter().map(|(_, bytes)| bytes).sum();
+            io.set_faults(crate::io::sim::Faults { capacity_bytes: used, ..faults });
+            let taken = fill(&shard, "s").await;
+            assert!(taken > 10, "{taken}");
+            assert_full(&shard).await;
+            io.set_faults(faults);
+            sleep(&shard, 5 * SECOND_US).await;
+            append_to(&shard, "small", batch(1, 10)).await.expect("there is room again");
+            shard.release_soon();
+            sleep(&shard, SECOND_US).await;
+        });
+    });
+    let count = |what| lines.matches(what).count();
+    assert_eq!(count("checkpoint failed"), 1, "{lines}");
+    assert_eq!(count("no room for a new segment"), 1, "{lines}");
+    assert_eq!(count("checkpoints are written again"), 1, "{lines}");
+}
