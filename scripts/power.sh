@@ -22,8 +22,9 @@
 # of three cuts it is killed first, and then the power goes.) Start again; in one of four rounds
 # the power goes once more during recovery; the load goes on; then read back what this round and
 # those before on the same streams were told. Every few rounds these streams are deleted and new
-# ones made, so that segments become free and are used again: what was deleted stays deleted. Some
-# rounds have a fault before the cut:
+# ones made, so that segments become free and are used again: what was deleted stays deleted. The
+# tails that the server told just before a cut do not step back: readers may have seen what is below
+# them. Some rounds have a fault before the cut:
 #
 #   * syncs fail (EIO): no append may be acknowledged any more, and all that were are there later;
 #   * the disk is full (ENOSPC) for a while: appends go on afterwards, without a restart;
@@ -187,8 +188,15 @@ start_disk() {
   pace
 }
 
-# Writes and syncs take a little time, as on a disk: there is more to lose.
-pace() { tell fault delay "$((RANDOM % 500))" "$((100 + RANDOM % 4000))"; }
+# Writes and syncs take a little time, as on a disk: there is more to lose. Sometimes they are
+# quick: then the server may write and sync with plain system calls.
+pace() {
+  if ((RANDOM % 4)); then
+    tell fault delay "$((RANDOM % 500))" "$((100 + RANDOM % 4000))"
+  else
+    tell fault delay 20 100
+  fi
+}
 
 kill_disk() {
   local out=${disk[1]:-} pid=$disk_pid deadline=$((SECONDS + 10))
@@ -237,8 +245,8 @@ cut_power() {
   tell on
 }
 
-# A short load on streams of its own, while the other one goes on. $probed is how many of its appends
-# were acknowledged.
+# A short load on streams of its own, while the other one goes on. $probed is how many of its
+# appends were acknowledged.
 probe() {
   local number=$((10000 + ++probes)) status=0
   local journal=$work/probe.$number.journal
@@ -251,6 +259,35 @@ probe() {
     probed=$(grep --count '^A ' "$journal" || true)
     probe_journals+=("$journal")
   fi
+}
+
+# The tails of the streams in use, a line each: a number, or nothing where there is no such stream.
+tails() {
+  local -a urls=()
+  local number
+  for number in {0..7}; do
+    urls+=("http://127.0.0.1:$port/v1/streams/loadgen-$streams-$number/records/tail")
+  done
+  curl --silent --max-time 10 --write-out '\n' --header 's2-basin: loadgen-basin' "${urls[@]}" |
+    sed 's/^{"tail":{"seq_num":\([0-9]*\).*/\1/; t; s/.*//'
+}
+
+# Leaves in $tails_told what the server tells of its tails now.
+note_tails() { mapfile -t tails_told < <(tails); }
+
+# No tail is lower than it was told last.
+check_tails() {
+  local -a now
+  local number
+  mapfile -t now < <(tails)
+  for number in "${!tails_told[@]}"; do
+    [[ -n ${tails_told[number]} ]] || continue
+    tails_checked=$((tails_checked + 1))
+    if [[ -z ${now[number]:-} ]] || ((now[number] < tails_told[number])); then
+      fault "the tail of stream $number was ${tails_told[number]}, now it is ${now[number]:-gone}"
+    fi
+  done
+  tails_told=()
 }
 
 # Reads journals back; leaves the verdict's line in $verdict.
@@ -274,7 +311,7 @@ verify() {
 }
 
 start_load() {
-  local class=standard bytes_max=1500
+  local class=standard bytes_max=1500 connections=$((1 + RANDOM % 32))
   local -a way
   ((streams % 2)) || class=express
   case $((round % 3)) in
@@ -283,12 +320,14 @@ start_load() {
     2) way=(--protocol proto --http 2 --depth 4) ;;
   esac
   ((RANDOM % 4)) || bytes_max=30000
+  # One append at a time.
+  ((RANDOM % 4)) || { connections=1 && way=(--protocol json); }
   journal=$work/round.$round.journal
   load_log=$work/load.$round.log
   timeout 120 "$loadgen" append --url "http://127.0.0.1:$port" --journal "$journal" --run "$round" \
     --seed "$streams" --storage-class "$class" --rate max --duration "${round_ms}ms" \
     "${way[@]}" \
-    --connections "$((1 + RANDOM % 32))" --streams "$((1 + RANDOM % 8))" \
+    --connections "$connections" --streams "$((1 + RANDOM % 8))" \
     --record-bytes "$((23 + RANDOM % bytes_max))" --records-per-batch "$((1 + RANDOM % 20))" \
     --connect-retry 60s --request-timeout 10s >"$load_log" 2>&1 &
   load_pid=$!
@@ -309,8 +348,8 @@ end_load() {
     tail --lines=3 "$load_log" >&2
     kill -0 "$server_pid" 2>/dev/null || fault "the server ended by itself"
     # The power may go before the load has opened all its connections: then there was no load.
-    if grep --quiet --extended-regexp '^loadgen: (opening an append session|connecting|no append was)' "$load_log"
-    then
+    local -r reasons='opening an append session|connecting|no append was'
+    if grep --quiet --extended-regexp "^loadgen: ($reasons)" "$load_log"; then
       not_begun=$((not_begun + 1))
     else
       trouble "the load ended with status $status"
@@ -377,10 +416,11 @@ run_round() {
       wait "$server_pid" 2>/dev/null || true
       start_server
       wait_ready
-      sleep_ms $((RANDOM % 200))
+      ((RANDOM % 2)) || sleep_ms $((RANDOM % 200))
       kill_rounds=$((kill_rounds + 1))
       ;;
   esac
+  note_tails
   cut_power
   tell fault eio off
   pace
@@ -391,6 +431,7 @@ run_round() {
     start_server
   fi
   wait_ready
+  check_tails
   end_load
   journals+=("$journal")
   verify "${journals[@]}"
@@ -452,6 +493,8 @@ end_disk() {
 
 probes=0
 streams=100
+tails_told=()
+tails_checked=0
 not_begun=0
 eio_rounds=0
 full_rounds=0
@@ -470,7 +513,8 @@ while ((cuts < cuts_wanted)); do
 done
 
 echo "power: cuts=$cuts acked=$acked lost=0 duplicated=0 torn=0 wrong=0 disks=$disks" \
-  "rounds=$round not_begun=$not_begun eio=$eio_rounds enospc=$full_rounds delay=$delay_rounds kill=$kill_rounds" \
+  "rounds=$round not_begun=$not_begun tails=$tails_checked" \
+  "eio=$eio_rounds enospc=$full_rounds delay=$delay_rounds kill=$kill_rounds" \
   "writes=${total[writes]} syncs=${total[syncs]} refused_full=${total[refused_full]}" \
   "unsynced_kept=${total[kept]} unsynced_dropped=${total[dropped]}" \
   "unsynced_torn=${total[torn]} reordered=${total[reordered]}" \
