@@ -123,12 +123,13 @@ cleanup() {
     kill -KILL "$pid" 2>/dev/null || true
   done
   # Who waits for the disk ends only when it has an answer.
-  [[ -z ${disk[1]:-} ]] || echo off >&"${disk[1]}" || true
+  [[ -z ${disk[1]:-} ]] || echo off 2>/dev/null >&"${disk[1]}" || true
   for pid in $load_pid $server_pid; do
     wait "$pid" 2>/dev/null || true
   done
   [[ -z $disk_pid ]] || kill_disk
-  if mountpoint --quiet "$work/mnt"; then
+  # The file system may have been ended by a signal, and its mount then answers nothing.
+  if grep --quiet --fixed-strings " $work/mnt fuse" /proc/mounts; then
     umount --lazy "$work/mnt" 2>/dev/null || fusermount3 -u -z "$work/mnt" || true
   fi
   if ((status == 0)) && ! $keep; then
@@ -139,6 +140,7 @@ cleanup() {
   exit "$status"
 }
 trap cleanup EXIT
+trap 'exit 4' INT TERM
 
 sleep_ms() { sleep "$(printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)))"; }
 
