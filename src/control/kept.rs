@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::record::{Creation, StreamRecord};
-use crate::types::{Cipher, StreamConfig, StreamId};
+use crate::stream::Timestamping;
+use crate::types::{Cipher, StorageClass, StreamConfig, StreamId};
 
 /// Values that a basin remembers to share.
 const ALIKE_MAX: usize = 16;
@@ -24,7 +25,18 @@ pub(super) struct Kept {
 pub(super) struct Alike {
     pub(super) basin: String,
     pub(super) config: StreamConfig,
+    /// What `config` says, for every append.
+    pub(super) class: StorageClass,
+    pub(super) timestamping: Timestamping,
     cipher: Option<Cipher>,
+}
+
+impl Alike {
+    fn new(basin: String, config: StreamConfig, cipher: Option<Cipher>) -> Self {
+        let class = StorageClass::of(&config.storage_class);
+        let timestamping = Timestamping::from(&config);
+        Self { basin, config, class, timestamping, cipher }
+    }
 }
 
 /// What few streams have; see [`StreamRecord`].
@@ -61,14 +73,14 @@ impl Kept {
         let seldom = Seldom { deleted_us, creation, delete_on_empty_since_us, hidden_before_ms };
         Self {
             created_us,
-            alike: Rc::new(Alike { basin, config, cipher }),
+            alike: Rc::new(Alike::new(basin, config, cipher)),
             seldom: (seldom != *NEVER).then(|| Box::new(seldom)),
         }
     }
 
     /// The whole record again.
     pub(super) fn record(&self, id: StreamId, name: &str) -> StreamRecord {
-        let Alike { basin, config, cipher } = &*self.alike;
+        let Alike { basin, config, cipher, class: _, timestamping: _ } = &*self.alike;
         let Seldom { deleted_us, creation, delete_on_empty_since_us, hidden_before_ms } =
             self.seldom();
         StreamRecord {

@@ -132,13 +132,13 @@ impl Stream {
     /// How long its acks may take.
     #[must_use]
     pub fn class(&self) -> StorageClass {
-        StorageClass::of(&self.kept.borrow().alike.config.storage_class)
+        self.kept.borrow().alike.class
     }
 
     /// How its records get their timestamps.
     #[must_use]
     pub fn timestamping(&self) -> Timestamping {
-        Timestamping::from(&self.kept.borrow().alike.config)
+        self.kept.borrow().alike.timestamping
     }
 
     /// Takes note that a batch is durable.
