@@ -11,6 +11,7 @@ pub mod record;
 pub mod registry;
 pub mod state;
 pub mod stream;
+pub mod trail;
 
 pub use catalog::Catalog;
 pub use record::{BasinRecord, Creation, Gone, StreamRecord};

@@ -9,6 +9,7 @@ use super::expiry::Expiry;
 use super::kept::{Kept, Newest};
 use super::record::StreamRecord;
 use super::state::StateCell;
+use super::trail::{Trail, TrailCell};
 use crate::io::notify::Notify;
 use crate::log::format::{FormatError, u32_at, u64_at};
 use crate::log::index::{Index, IndexEntry, MovedBatch};
@@ -58,6 +59,7 @@ pub struct Stream {
     lost: OnceCell<Box<RefCell<Vec<Range<u64>>>>>,
     /// Its durable tail moved, or it is being deleted.
     pub changed: Notify,
+    trail: TrailCell,
     pub(super) counted: Counted,
     pub(super) expiry: Expiry,
 }
@@ -82,6 +84,7 @@ impl Stream {
             gone: Cell::default(),
             lost: OnceCell::new(),
             changed: Notify::default(),
+            trail: TrailCell::default(),
             counted: Counted::default(),
             expiry,
         }
@@ -154,10 +157,23 @@ impl Stream {
         index.push(IndexEntry { seq_num, timestamp, arrival_ms, pos });
         index.trim(after.trim_point);
         drop(index);
+        self.trail.note(seq_num, after.tail.seq_num, pos);
         self.durable.set(after);
         self.last_arrival_ms.set(arrival_ms);
         self.expiry.arrived(arrival_ms);
         self.changed.notify();
+    }
+
+    /// Where its newest batches lie, if somebody follows it.
+    #[must_use]
+    pub fn trail(&self) -> Option<Rc<Trail>> {
+        self.trail.get()
+    }
+
+    /// The same, from now on, for as long as someone holds the result.
+    #[must_use]
+    pub fn begin_trail(&self) -> Rc<Trail> {
+        self.trail.get().unwrap_or_else(|| self.trail.begin())
     }
 
     /// Takes note that the trim point that retention decided on at `at_ms`, milliseconds since the

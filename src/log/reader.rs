@@ -87,6 +87,7 @@ pub struct Reader<D: Disk> {
     window_bytes: Cell<usize>,
     window_bytes_max: usize,
     durable_end: Cell<LogPos>,
+    frames_handed: Cell<u64>,
     loads: Loads<D>,
 }
 
@@ -126,6 +127,7 @@ impl<D: Disk + Clock> Reader<D> {
             window_bytes: Cell::default(),
             window_bytes_max: memory.window_bytes_max,
             durable_end: durable_end.into(),
+            frames_handed: Cell::default(),
         }
     }
 
@@ -191,7 +193,38 @@ impl<D: Disk + Clock> Reader<D> {
             pos.offset_bytes += u32::try_from(len).expect("bounded by the format");
             frames.push(frame);
         }
+        self.hand(frames.len());
         Ok(frames)
+    }
+
+    /// The frame at `pos`, if it is among the recent ones that were written by this process.
+    ///
+    /// * Cost: one look-up; nothing is read or copied.
+    pub fn recent(&self, pos: LogPos) -> Option<ReadFrame> {
+        let window = self.window.borrow();
+        let (buf, _) = window.get(&pos)?;
+        let (header, _) = FrameHeader::decode((**buf).as_ref(), self.facts.salt()).ok()?;
+        debug_assert_eq!(header.epoch, pos.segment);
+        let payload_bytes = header.payload_bytes as usize;
+        let frame = ReadFrame { pos, bytes: Rc::clone(buf) as _, start: 0, payload_bytes };
+        drop(window);
+        self.hand(1);
+        Some(frame)
+    }
+
+    /// Whether the frame at `pos` is too old to be among the recent ones.
+    pub fn is_old(&self, pos: LogPos) -> bool {
+        self.window.borrow().first_key_value().is_none_or(|(oldest, _)| pos < *oldest)
+    }
+
+    /// Frames handed out since the start, to be gone through by who asked: what a read costs when
+    /// all is in memory.
+    pub fn frames_handed(&self) -> u64 {
+        self.frames_handed.get()
+    }
+
+    fn hand(&self, frames: usize) {
+        self.frames_handed.set(self.frames_handed.get() + frames as u64);
     }
 
     /// The chunk in memory with the place before `pos`, so that whoever reads there may have come

@@ -27,12 +27,14 @@ use crate::stream::State;
 use crate::types::refusal::chain;
 use crate::types::{BasinName, LogPos, Refusal, StreamPosition};
 
+use super::aside::Aside;
 use super::call::{Answer, Call, CallResult};
 use super::checkpoint::{CheckpointPace, Checkpoints};
 use super::cleaner::Cleaner;
 use super::door::Progress;
 use super::drain::Drain;
 use super::durable::Durable;
+use super::read::Followed;
 use super::replay::Replay;
 use super::scrub::{Findings, ScrubPolicy, note_lost};
 
@@ -112,6 +114,8 @@ pub struct Engine<I: Io> {
     /// Where the durable log ends.
     pub(super) durable_end: Cell<(LogPos, Chain)>,
     pub(super) checkpoints: Checkpoints,
+    pub(super) followed: Followed,
+    pub(super) aside: Aside,
 }
 
 impl<I: Io> Engine<I> {
@@ -181,6 +185,8 @@ impl<I: Io> Engine<I> {
             findings: Findings::default(),
             durable_end: (end, recovered.chain).into(),
             checkpoints: Checkpoints::default(),
+            followed: Followed::default(),
+            aside: Aside::default(),
         })
     }
 

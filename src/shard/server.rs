@@ -21,7 +21,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use futures_util::future;
+use futures_util::future::{self, LocalBoxFuture};
 use glommio::channels::shared_channel::{
     self, ConnectedReceiver, ConnectedSender, SharedReceiver, SharedSender,
 };
@@ -236,6 +236,7 @@ async fn start_core(plan: &Plan, ends: Ends) -> Result<Rc<Core<GlommioIo>>, Stri
     drop(glommio::spawn_local(feel(Arc::clone(&plan.pulse))).detach());
     let requests = queue(Shares::Static(1000), Latency::NotImportant, "requests");
     let log = queue(Shares::Static(1000), Latency::NotImportant, "log");
+    let old_reads = queue(Shares::Static(200), Latency::NotImportant, "old reads");
     let background = queue(Shares::Static(50), Latency::NotImportant, "background");
 
     let mut engines = BTreeMap::new();
@@ -249,6 +250,7 @@ async fn start_core(plan: &Plan, ends: Ends) -> Result<Rc<Core<GlommioIo>>, Stri
         let engine =
             Engine::open_watched(io, config, progress).await.map_err(|e| failure(shard, &e))?;
         let engine = Rc::new(engine);
+        engine.run_aside_by(Box::new(move |work| start_aside(work, old_reads)));
         spawn(Rc::clone(&engine).run_writer(), log);
         spawn(Rc::clone(&engine).run_segments(), background);
         spawn(Rc::clone(&engine).run_checkpoints(), background);
@@ -274,6 +276,20 @@ async fn start_core(plan: &Plan, ends: Ends) -> Result<Rc<Core<GlommioIo>>, Stri
         spawn(Rc::clone(&core).receive(link, from), requests);
     }
     Ok(core)
+}
+
+/// Starts a read of old data in its queue.
+fn start_aside(
+    work: LocalBoxFuture<'static, ()>,
+    queue: TaskQueueHandle,
+) -> LocalBoxFuture<'static, ()> {
+    match glommio::spawn_local_into(work, queue) {
+        Ok(task) => Box::pin(task),
+        Err(error) => {
+            tracing::error!(%error, "a task could not be started");
+            Box::pin(future::ready(()))
+        }
+    }
 }
 
 fn failure(shard: u16, error: &dyn std::error::Error) -> String {

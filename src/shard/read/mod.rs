@@ -2,10 +2,12 @@
 //! sections 5.2 to 5.4).
 //!
 //! * Here: the unary read, and `deliver`, which both it and read sessions take batches from.
-//! * `start` resolves where a read begins, `scan` walks through the log.
+//! * `start` resolves where a read begins, `scan` walks through the log, `live` knows the newest
+//!   frames of streams that are followed.
 //!
 //! Only durable records are looked at. Records are spelled straight from the frame they lie in.
 
+mod live;
 mod scan;
 mod start;
 
@@ -26,6 +28,7 @@ use crate::types::limits::{BATCH_METERED_BYTES_MAX, BATCH_RECORDS_MAX};
 use crate::types::refusal::chain;
 use crate::types::{PartialStreamConfig, Refusal, StreamPosition};
 
+pub(super) use live::Followed;
 pub(super) use start::start_of;
 
 /// Where delivery starts.
@@ -33,6 +36,13 @@ pub(super) use start::start_of;
 pub(super) enum From {
     SeqNum(u64),
     Timestamp(u64),
+}
+
+/// A part of a stream: from where, and up to which number.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    start: From,
+    end: u64,
 }
 
 /// What of a read is still to be delivered.
@@ -105,18 +115,19 @@ impl<I: Io> Engine<I> {
         self.settle(stream.created_ticket).await?;
         self.count_read(&stream, false);
         let limits = query.unary_limits();
-        let mut budget =
-            Budget { count: limits.count as u64, bytes: limits.bytes, until: query.until };
+        let budget = Budget { count: limits.count as u64, bytes: limits.bytes, until: query.until };
         if budget.is_spent() {
             return Ok(empty(form));
         }
         let tail = stream.durable.get().tail;
         if let Some(start) = start_of(query, tail, limits.follows())? {
-            let mut body = Vec::new();
-            let mut encoder = form.encoder(&mut body);
             let end = tail.seq_num;
-            let each = spell_into(&mut encoder);
-            let delivered = self.deliver(&stream, start, end, &mut budget, each).await?;
+            let (engine, of) = (Rc::clone(self), Rc::clone(&stream));
+            let work =
+                async move { engine.spell(&of, Part { start, end }, budget, form, None).await };
+            let is_old = self.is_old(&stream, start);
+            let spelled = if is_old { self.aside(work).await? } else { work.await };
+            let (delivered, body) = spelled?;
             if delivered.records > 0 || delivered.bounded || !limits.follows() {
                 // Nothing is retained from there on: by timestamp that is a start at the tail.
                 if matches!(start, From::Timestamp(_))
@@ -125,7 +136,6 @@ impl<I: Io> Engine<I> {
                 {
                     return Err(Refusal::Unsatisfiable(tail));
                 }
-                encoder.finish(None);
                 return Ok(body);
             }
         }
@@ -137,10 +147,11 @@ impl<I: Io> Engine<I> {
         &self,
         stream: &Rc<Stream>,
         seq_num: u64,
-        mut budget: Budget,
+        budget: Budget,
         limits: UnaryLimits,
         form: BatchForm,
     ) -> Result<Vec<u8>, Refusal> {
+        let _trail = self.follow_closely(stream);
         let timeout = self.io.sleep_us(u64::from(limits.wait_secs) * 1_000_000);
         let mut timeout = std::pin::pin!(timeout);
         let tail = loop {
@@ -161,13 +172,26 @@ impl<I: Io> Engine<I> {
                 _ => return Ok(empty(form)),
             }
         };
+        let part = Part { start: From::SeqNum(seq_num), end: tail.seq_num };
+        let (_, body) = self.spell(stream, part, budget, form, Some(tail)).await?;
+        Ok(body)
+    }
+
+    /// One batch as the body of a unary answer, with this tail if it holds any record.
+    async fn spell(
+        &self,
+        stream: &Stream,
+        part: Part,
+        mut budget: Budget,
+        form: BatchForm,
+        tail: Option<StreamPosition>,
+    ) -> Result<(Delivered, Vec<u8>), Refusal> {
         let mut body = Vec::new();
         let mut encoder = form.encoder(&mut body);
-        let start = From::SeqNum(seq_num);
         let each = spell_into(&mut encoder);
-        let delivered = self.deliver(stream, start, tail.seq_num, &mut budget, each).await?;
-        encoder.finish((delivered.records > 0).then_some(tail));
-        Ok(body)
+        let delivered = self.deliver(stream, part.start, part.end, &mut budget, each).await?;
+        encoder.finish(tail.filter(|_| delivered.records > 0));
+        Ok((delivered, body))
     }
 
     /// Hands one batch of durable records from `start` up to `end_seq_num` to `spell`, as far as
@@ -232,3 +256,6 @@ fn empty(form: BatchForm) -> Vec<u8> {
     form.encoder(&mut body).finish(None);
     body
 }
+
+#[cfg(test)]
+mod tests;

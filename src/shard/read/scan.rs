@@ -1,8 +1,8 @@
 //! Walking through a stream's durable records in the log.
 //!
 //! Records are handed out straight from the frame they lie in. Batches follow each other without a
-//! gap, wherever the cleaner has put them: each time the index says where the next one lies. What
-//! was trimmed or is past its retention is passed over, and a gap that nothing excuses is damage.
+//! gap, wherever the cleaner has put them: each time the stream's trail says which frame holds the
+//! next one, or the index where it lies. What was trimmed or is past its retention is passed over, and a gap that nothing excuses is damage.
 
 use std::ops::ControlFlow;
 
@@ -35,6 +35,7 @@ impl<I: Io> Engine<I> {
         if let From::SeqNum(seq_num) = start {
             next.seq_num = next.seq_num.max(seq_num);
         }
+        let mut turn = None;
         loop {
             next.hidden_before_ms = self.hide_expired(stream);
             next.seq_num = next.seq_num.max(stream.hidden_to());
@@ -42,10 +43,21 @@ impl<I: Io> Engine<I> {
             if next.seq_num >= end_seq_num {
                 return Ok(()); // the rest was trimmed, and may be gone from the disk
             }
+            if let Some(frame) = self.live_frame(stream, next.seq_num) {
+                let before = next.seq_num;
+                let frame = std::slice::from_ref(&frame);
+                if visit(frame, stream, &mut next, &mut each)?.is_break() {
+                    return Ok(());
+                }
+                if next.seq_num > before {
+                    continue;
+                }
+            }
             let run = stream.index.borrow().at_seq_num(next.seq_num);
             let Some(run) = run else { return Ok(()) };
             let missing = match self.reader.span(run).await {
                 Ok(frames) => {
+                    turn = Some(self.next_turn(turn.take()).await);
                     let before = next.seq_num;
                     next.hidden_before_ms = self.hide_expired(stream);
                     if visit(&frames, stream, &mut next, &mut each)?.is_break() {

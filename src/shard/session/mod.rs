@@ -191,7 +191,7 @@ fn start<I: Io>(engine: &Rc<Engine<I>>, open: Open, pipe: &Rc<Pipe>, core: &Rc<C
 }
 
 impl<I: Io> Engine<I> {
-    pub(super) async fn run_session(self: Rc<Self>, open: Open, pipe: &Pipe) {
+    pub(super) async fn run_session(self: Rc<Self>, open: Open, pipe: &Rc<Pipe>) {
         let ended = match open {
             Open::Append { path, auto_create } => {
                 self.append_session(&path, &auto_create, pipe).await

@@ -23,6 +23,7 @@ use crate::api::query::ReadQuery;
 use crate::codec::Feed;
 use crate::codec::feed::{FeedEncoder, Stamp};
 use crate::control::Stream;
+use crate::control::trail::Trail;
 use crate::io::Io;
 use crate::log::entry::Record;
 use crate::shard::call::StreamPath;
@@ -39,10 +40,10 @@ const HEARTBEAT_US_MAX: u64 = 14_500_000;
 const LENGTHY_BYTES: u64 = 64 * 1024;
 
 /// A read session under way.
-struct Reading<'a, I: Io> {
-    engine: &'a Engine<I>,
+struct Reading<I: Io> {
+    engine: Rc<Engine<I>>,
     stream: Rc<Stream>,
-    pipe: &'a Pipe,
+    pipe: Rc<Pipe>,
     encoder: FeedEncoder,
     budget: Budget,
     from: From,
@@ -56,6 +57,8 @@ struct Reading<'a, I: Io> {
     advised: bool,
     /// Record bytes of the last delivery.
     last_bytes: u64,
+    /// Held once it was at the tail: from then on, its batches are known by their frames.
+    trail: Option<Rc<Trail>>,
 }
 
 /// How a delivery left the read.
@@ -78,7 +81,7 @@ impl<I: Io> Engine<I> {
         query: &ReadQuery,
         feed: Feed,
         auto_create: &PartialStreamConfig,
-        pipe: &Pipe,
+        pipe: &Rc<Pipe>,
     ) -> Result<(), Refusal> {
         let stream = match self.stream_for_read(path, auto_create) {
             Ok(stream) => stream,
@@ -88,9 +91,9 @@ impl<I: Io> Engine<I> {
         self.count_read(&stream, true);
         let limits = query.streaming_limits();
         let mut reading = Reading {
-            engine: self,
+            engine: Rc::clone(self),
             stream,
-            pipe,
+            pipe: Rc::clone(pipe),
             encoder: FeedEncoder::new(feed),
             budget: Budget { count: limits.count, bytes: limits.bytes, until: query.until },
             from: From::SeqNum(0),
@@ -99,6 +102,7 @@ impl<I: Io> Engine<I> {
             heartbeat_at_us: 0,
             advised: false,
             last_bytes: 0,
+            trail: None,
         };
         if reading.budget.is_spent() {
             pipe.push_out(Out::Opened);
@@ -111,11 +115,11 @@ impl<I: Io> Engine<I> {
     }
 }
 
-impl<I: Io> Reading<'_, I> {
-    async fn run(&mut self, may_start_at_tail: bool) -> Result<(), Refusal> {
+impl<I: Io> Reading<I> {
+    async fn run(mut self, may_start_at_tail: bool) -> Result<(), Refusal> {
         let by_timestamp = matches!(self.from, From::Timestamp(_));
-        let mut first = Vec::new();
-        let mut step = self.deliver(&mut first).await?;
+        let (mut step, first);
+        (self, step, first) = self.deliver_where_it_belongs().await?;
         // No record that is left has such a timestamp: the read starts at the tail.
         let at_tail = by_timestamp && first.is_empty() && !matches!(step, Step::Ended);
         if at_tail && !may_start_at_tail {
@@ -131,8 +135,8 @@ impl<I: Io> Reading<'_, I> {
                         return Ok(());
                     }
                     self.let_others_go_first().await;
-                    let mut batch = Vec::new();
-                    let step = self.deliver(&mut batch).await?;
+                    let (step, batch);
+                    (self, step, batch) = self.deliver_where_it_belongs().await?;
                     self.push(batch);
                     step
                 }
@@ -142,6 +146,19 @@ impl<I: Io> Reading<'_, I> {
                 },
             };
         }
+    }
+
+    /// Spells the next batch: here while it follows, aside while it catches up.
+    async fn deliver_where_it_belongs(mut self) -> Result<(Self, Step, Vec<u8>), Refusal> {
+        let tail = self.stream.durable.get().tail;
+        let is_old = self.from != From::SeqNum(tail.seq_num)
+            && !self.engine.is_live(&self.stream, self.from);
+        let engine = Rc::clone(&self.engine);
+        let work = async move {
+            let mut batch = Vec::new();
+            self.deliver(&mut batch).await.map(|step| (self, step, batch))
+        };
+        if is_old { engine.aside(work).await? } else { work.await }
     }
 
     /// Spells the next batch into `out`, which stays empty when there is none.
@@ -251,9 +268,11 @@ impl<I: Io> Reading<'_, I> {
         if self.wait_us == Some(0) {
             return Ok(false);
         }
-        let io = &self.engine.io;
+        if self.trail.is_none() {
+            self.trail = Some(self.engine.follow_closely(&self.stream));
+        }
         if self.heartbeat_at_us == 0 {
-            let now_us = io.now_us();
+            let now_us = self.engine.io.now_us();
             self.wait_until_us = self.wait_us.map_or(u64::MAX, |wait_us| now_us + wait_us);
             self.send_heartbeat(tail);
         }
@@ -267,7 +286,7 @@ impl<I: Io> Reading<'_, I> {
                 return Ok(true);
             }
             let draining = self.engine.drain.is_begun();
-            let now_us = io.now_us();
+            let now_us = self.engine.io.now_us();
             if now_us >= self.wait_until_us {
                 return Ok(false);
             }
@@ -275,7 +294,7 @@ impl<I: Io> Reading<'_, I> {
                 self.send_heartbeat(tail);
             }
             let wake_at_us = self.heartbeat_at_us.min(self.wait_until_us);
-            let timer = pin!(io.sleep_us(wake_at_us.saturating_sub(now_us)));
+            let timer = pin!(self.engine.io.sleep_us(wake_at_us.saturating_sub(now_us)));
             let changed = pin!(self.stream.changed.notified());
             let closed = pin!(self.pipe.changed());
             let next = if draining { Stage::Ending } else { Stage::Draining };

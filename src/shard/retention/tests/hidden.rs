@@ -206,7 +206,7 @@ fn a_session_under_way_passes_over_what_was_hidden_meanwhile() {
         let old_ms = last_arrival_ms(&shard);
         sleep(&shard, 3 * SECOND_US).await;
         append(&shard, 10).await;
-        let pipe = Pipe::default();
+        let pipe = Rc::new(Pipe::default());
         let open = Open::Read {
             path: path("s"),
             query: query(SeqNum(0), Some(0)),
