@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Append(Box<AppendArgs>),
     /// Append, and measure how long records take to reach readers that follow the streams.
     Tail(Box<TailArgs>),
+    /// Go through whole streams of an earlier run, again and again, beside other load or alone.
+    Scan(ScanArgs),
     /// Read back everything that earlier runs journalled, and compare.
     Verify(VerifyArgs),
     /// Measure direct write + sync of the bare disk: the yardstick for an acknowledgement.
@@ -161,6 +163,30 @@ pub(crate) struct TailArgs {
     /// are dealt over the streams in turn.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) readers: u32,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ScanArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// Basin.
+    #[arg(long, default_value = "loadgen-basin")]
+    pub(crate) basin: String,
+    /// Seed of the run that made the streams.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Streams, `loadgen-<seed>-<i>`; readers are dealt over them in turn.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) streams: u32,
+    /// Readers, each an S2S read session on a connection of its own.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) readers: u32,
+    /// How long they read.
+    #[arg(long, default_value = "10s", value_parser = parse_duration, value_name = "D")]
+    pub(crate) duration: Duration,
+    /// Write `scan.json` into this directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]

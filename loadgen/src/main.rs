@@ -4,6 +4,7 @@
 //!   reports throughput, errors and latency counted from the *intended* send time.
 //! * `loadgen tail` does the same while readers follow the streams, and reports how long records
 //!   take to reach them; it checks that they get every record once, in order.
+//! * `loadgen scan` reads whole streams again and again: a load of old data, for beside appends.
 //! * `loadgen verify` reads back what earlier runs journalled and compares numbers, order, bytes.
 //! * `loadgen disk` measures direct write + sync of the bare disk, for comparison.
 //!
@@ -45,6 +46,7 @@ mod request;
 mod routes;
 mod run;
 mod s2s;
+mod scan;
 mod schedule;
 mod session;
 mod setup;
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Append(args) => run::load(&args, 0),
         Command::Tail(args) => run::load(&args.load, args.readers),
+        Command::Scan(args) => scan::run(&args).map(|()| Exit::Good),
         Command::Verify(args) => readback::verify_journals(&args),
         Command::Disk(args) => disk::run(&args).map(|()| Exit::Good),
     };
