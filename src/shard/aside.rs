@@ -3,8 +3,11 @@
 //! * They run in a queue of their own, with fewer shares than requests and the log's writer. Which
 //!   one it is says whoever runs the shard (`server`); on a simulated disk they run where they are.
 //! * What is read from memory never waits, and a core looks at what its disk has finished only
-//!   when nobody can run. So of all that read old data on a shard, one at a time goes through a
-//!   span of the log, and before the next one the core has looked at its disk and sockets.
+//!   when nobody can run. So a read stops after each span of the log, and of all that read old data
+//!   on a shard, one at a time goes through a span: before the next one, the core has looked at its
+//!   disk and sockets.
+//! * Few at a time hold a span in memory: while the disk reads it, and until its turn. The others
+//!   wait without.
 
 use std::cell::{Cell, OnceCell};
 use std::fmt;
@@ -16,7 +19,23 @@ use futures_util::future::LocalBoxFuture;
 use super::engine::Engine;
 use crate::io::Io;
 use crate::io::permits::{Permit, Permits};
-use crate::types::Refusal;
+use crate::log::loads::LOADS_MAX;
+use crate::types::{LogPos, Refusal};
+
+/// Most spans of old data that are read from the disk, or wait for their turn, at a time.
+const HELD_MAX: usize = 2 * LOADS_MAX;
+
+/// While there are appends, old data rests for so many times as long as a span took: what was
+/// spelled has yet to be sent, which costs a core more than spelling it.
+const RESTS: u64 = 7;
+/// Longest such rest, in microseconds: who reads old data gets on, however slow the core is.
+const REST_US_MAX: u64 = 5_000;
+
+/// A turn to go through a span of old data.
+pub(super) struct Turn {
+    _permit: Permit,
+    began_us: u64,
+}
 
 /// Starts a task; the result is its end, and dropping that ends the task.
 pub(super) type Start = Box<dyn Fn(LocalBoxFuture<'static, ()>) -> LocalBoxFuture<'static, ()>>;
@@ -24,12 +43,13 @@ pub(super) type Start = Box<dyn Fn(LocalBoxFuture<'static, ()>) -> LocalBoxFutur
 /// Where reads of old data run, and whose turn it is.
 pub(super) struct Aside {
     start: OnceCell<Start>,
+    room: Rc<Permits>,
     turn: Rc<Permits>,
 }
 
 impl Default for Aside {
     fn default() -> Self {
-        Self { start: OnceCell::new(), turn: Permits::new(1) }
+        Self { start: OnceCell::new(), room: Permits::new(HELD_MAX), turn: Permits::new(1) }
     }
 }
 
@@ -60,13 +80,28 @@ impl<I: Io> Engine<I> {
         result.take().ok_or_else(|| Refusal::Other("this core is stopping".to_owned()))
     }
 
-    /// Waits for the turn to go through a span of old data; `last` is the caller's turn before.
-    pub(super) async fn next_turn(&self, last: Option<Permit>) -> Permit {
-        if last.is_some() {
-            // Held meanwhile: nobody else uses up what is given way to.
-            self.io.sleep_us(1).await;
-        }
-        drop(last);
-        self.aside.turn.acquire().await
+    /// Waits for room to hold a span of the log at `pos`, if that is old.
+    pub(super) async fn room(&self, pos: LogPos) -> Option<Permit> {
+        if self.reader.is_old(pos) { Some(self.aside.room.acquire().await) } else { None }
+    }
+
+    /// Waits for the turn to go through a span that there was room for.
+    pub(super) async fn turn(&self, room: Option<&Permit>) -> Option<Turn> {
+        room?;
+        let permit = self.aside.turn.acquire().await;
+        Some(Turn { _permit: permit, began_us: self.io.now_us() })
+    }
+
+    /// Lets everything else go first, after a span and before the next one. The turn is kept
+    /// meanwhile: nobody takes what it gives way to.
+    pub(super) async fn give_way(&self, turn: Option<Turn>) {
+        // Not just behind whoever can run: the core looks at its disk when nobody can.
+        let appends = self.inflight_bytes.get() > 0;
+        let rest_us = turn.as_ref().filter(|_| appends).map_or(0, |turn| {
+            let took_us = self.io.now_us() - turn.began_us;
+            (RESTS * took_us).min(REST_US_MAX)
+        });
+        self.io.sleep_us(rest_us.max(1)).await;
+        drop(turn);
     }
 }

@@ -170,6 +170,53 @@ fn acknowledged_batches_survive_a_crash() {
     }
 }
 
+/// A thousand sockets' worth of followers: half over connections of their own, half as streams of
+/// two connections. What they follow was just written, so the disk is not read for any of them.
+#[test]
+fn a_thousand_followers_of_one_stream_get_everything_without_a_read_of_the_disk() {
+    const FOLLOWERS: usize = 1000;
+    const STREAMS_PER_CONNECTION: usize = 250;
+    const BATCHES: u64 = 40;
+    let Some(server) = Server::start() else { return };
+    let mut client = fresh_basin_on(&server, &json!(null));
+    client.create_stream("s");
+    let request = client.scoped(read_request("s", "seq_num=0"));
+    let mut conns = Vec::new();
+    let mut followers = Vec::new();
+    for at in 0..FOLLOWERS {
+        let exchange = if at < FOLLOWERS / 2 {
+            Exchange::start(&client, Protocol::Http1, read_request("s", "seq_num=0"))
+        } else {
+            if at % STREAMS_PER_CONNECTION == 0 {
+                conns.push(Http2::open(client.host()));
+            }
+            Exchange::of_stream(conns.last().expect("just opened").start(&request))
+        };
+        followers.push(Session::open(exchange));
+    }
+    followers.iter_mut().for_each(|follower| follower.heartbeat(0));
+    let reads_before = client.metric("thalweg_log_reads_total");
+    let read_before = client.metric("thalweg_read_records_total");
+    let mut writer = Session::append(&client, Protocol::Http2, "s");
+    for at in 0..BATCHES {
+        writer.push(&AppendInput::one(format!("{at}")));
+    }
+    for (number, follower) in followers.iter_mut().enumerate() {
+        let mut next = 0;
+        while next < BATCHES {
+            for record in follower.batch().records {
+                assert_eq!(record.seq_num, next, "follower {number}");
+                assert_eq!(record.body, next.to_string().into_bytes(), "follower {number}");
+                next += 1;
+            }
+        }
+    }
+    writer.acks(0, BATCHES);
+    let delivered = client.metric("thalweg_read_records_total") - read_before;
+    assert_eq!(delivered, FOLLOWERS as u64 * BATCHES);
+    assert_eq!(client.metric("thalweg_log_reads_total"), reads_before, "reads of the disk");
+}
+
 /// Followers that leave, in every way that there is, leave nothing behind.
 #[test]
 fn sessions_that_are_abandoned_are_given_up() {

@@ -2,7 +2,8 @@
 //!
 //! Records are handed out straight from the frame they lie in. Batches follow each other without a
 //! gap, wherever the cleaner has put them: each time the stream's trail says which frame holds the
-//! next one, or the index where it lies. What was trimmed or is past its retention is passed over, and a gap that nothing excuses is damage.
+//! next one, or the index where it lies. What was trimmed or is past its retention is passed over,
+//! and a gap that nothing excuses is damage.
 
 use std::ops::ControlFlow;
 
@@ -35,7 +36,6 @@ impl<I: Io> Engine<I> {
         if let From::SeqNum(seq_num) = start {
             next.seq_num = next.seq_num.max(seq_num);
         }
-        let mut turn = None;
         loop {
             next.hidden_before_ms = self.hide_expired(stream);
             next.seq_num = next.seq_num.max(stream.hidden_to());
@@ -55,15 +55,20 @@ impl<I: Io> Engine<I> {
             }
             let run = stream.index.borrow().at_seq_num(next.seq_num);
             let Some(run) = run else { return Ok(()) };
+            let room = self.room(run.pos).await;
             let missing = match self.reader.span(run).await {
                 Ok(frames) => {
-                    turn = Some(self.next_turn(turn.take()).await);
+                    let turn = self.turn(room.as_ref()).await;
                     let before = next.seq_num;
                     next.hidden_before_ms = self.hide_expired(stream);
                     if visit(&frames, stream, &mut next, &mut each)?.is_break() {
                         return Ok(());
                     }
+                    drop((frames, room));
                     if next.seq_num > before {
+                        if next.seq_num < end_seq_num {
+                            self.give_way(turn).await;
+                        }
                         continue;
                     }
                     if let Some(end) = stream.lost_to(before) {
