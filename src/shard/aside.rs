@@ -14,7 +14,8 @@ use std::fmt;
 use std::future::Future;
 use std::rc::Rc;
 
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{self, LocalBoxFuture};
+use glommio::TaskQueueHandle;
 
 use super::engine::Engine;
 use crate::io::Io;
@@ -39,6 +40,17 @@ pub(super) struct Turn {
 
 /// Starts a task; the result is its end, and dropping that ends the task.
 pub(super) type Start = Box<dyn Fn(LocalBoxFuture<'static, ()>) -> LocalBoxFuture<'static, ()>>;
+
+/// Starts tasks in this queue of the executor.
+pub(super) fn in_queue(queue: TaskQueueHandle) -> Start {
+    Box::new(move |work| match glommio::spawn_local_into(work, queue) {
+        Ok(task) => Box::pin(task),
+        Err(error) => {
+            tracing::error!(%error, "a task could not be started");
+            Box::pin(future::ready(()))
+        }
+    })
+}
 
 /// Where reads of old data run, and whose turn it is.
 pub(super) struct Aside {

@@ -21,13 +21,14 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use futures_util::future::{self, LocalBoxFuture};
+use futures_util::future;
 use glommio::channels::shared_channel::{
     self, ConnectedReceiver, ConnectedSender, SharedReceiver, SharedSender,
 };
 use glommio::net::TcpListener;
 use glommio::{Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
 
+use super::aside::in_queue;
 pub use super::connection::ConnectionSettings;
 use super::connection::serve;
 use super::core::{Core, Links, Message, spawn};
@@ -250,7 +251,7 @@ async fn start_core(plan: &Plan, ends: Ends) -> Result<Rc<Core<GlommioIo>>, Stri
         let engine =
             Engine::open_watched(io, config, progress).await.map_err(|e| failure(shard, &e))?;
         let engine = Rc::new(engine);
-        engine.run_aside_by(Box::new(move |work| start_aside(work, old_reads)));
+        engine.run_aside_by(in_queue(old_reads));
         spawn(Rc::clone(&engine).run_writer(), log);
         spawn(Rc::clone(&engine).run_segments(), background);
         spawn(Rc::clone(&engine).run_checkpoints(), background);
@@ -276,20 +277,6 @@ async fn start_core(plan: &Plan, ends: Ends) -> Result<Rc<Core<GlommioIo>>, Stri
         spawn(Rc::clone(&core).receive(link, from), requests);
     }
     Ok(core)
-}
-
-/// Starts a read of old data in its queue.
-fn start_aside(
-    work: LocalBoxFuture<'static, ()>,
-    queue: TaskQueueHandle,
-) -> LocalBoxFuture<'static, ()> {
-    match glommio::spawn_local_into(work, queue) {
-        Ok(task) => Box::pin(task),
-        Err(error) => {
-            tracing::error!(%error, "a task could not be started");
-            Box::pin(future::ready(()))
-        }
-    }
 }
 
 fn failure(shard: u16, error: &dyn std::error::Error) -> String {
