@@ -11,7 +11,7 @@ use super::record::StreamRecord;
 use super::state::StateCell;
 use super::trail::{Trail, TrailCell};
 use crate::io::notify::Notify;
-use crate::log::format::{FormatError, u32_at, u64_at};
+use crate::log::format::{FormatError, is_frame_place, u32_at, u64_at};
 use crate::log::index::{Index, IndexEntry, MovedBatch};
 use crate::stream::{State, Timestamping};
 use crate::types::{FencingToken, LogPos, Retention, StorageClass, StreamId, StreamPosition};
@@ -342,6 +342,9 @@ impl SavedState {
             }
             let pos = LogPos { segment: u64_at(entry, 16), offset_bytes: u32_at(entry, 24) };
             let (seq_num, timestamp) = (u64_at(entry, 0), u64_at(entry, 8));
+            if !is_frame_place(pos) || seq_num >= state.tail.seq_num {
+                return Err(FormatError::Entry("stream index points beyond the log"));
+            }
             // Said by another entry. Without it, nothing of it expires early.
             Ok(IndexEntry { seq_num, timestamp, arrival_ms: u64::MAX, pos })
         });
@@ -350,5 +353,37 @@ impl SavedState {
             return Err(FormatError::Entry("stream index out of order"));
         }
         Ok(Self { id: StreamId(u64_at(bytes, 0)), state, index })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A state with two runs, changed by `edit`.
+    fn parsed(edit: impl FnOnce(&mut [u8])) -> Result<SavedState, FormatError> {
+        let mut bytes = Vec::new();
+        for number in [1_u64, 5, 0, 0] {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        bytes.extend_from_slice(&0_u32.to_le_bytes());
+        for (seq_num, offset_bytes) in [(0_u64, 4096_u32), (4, 8192)] {
+            bytes.extend_from_slice(&seq_num.to_le_bytes());
+            bytes.extend_from_slice(&[0; 8]);
+            bytes.extend_from_slice(&1_u64.to_le_bytes());
+            bytes.extend_from_slice(&offset_bytes.to_le_bytes());
+        }
+        edit(&mut bytes);
+        SavedState::parse(&bytes)
+    }
+
+    #[test]
+    fn an_index_that_points_where_no_record_can_be_is_refused() {
+        assert_eq!(parsed(|_| ()).map(|saved| saved.index.len()), Ok(2));
+        let beyond = Err(FormatError::Entry("stream index points beyond the log"));
+        // The tail falls; the second run's number, segment and offset.
+        for (at, byte) in [(8, 4), (64, 5), (87, 0xFF), (88, 1), (89, 0)] {
+            assert_eq!(parsed(|bytes| bytes[at] = byte), beyond, "{at}");
+        }
     }
 }

@@ -103,9 +103,6 @@ impl<'a> Checker<'a> {
         if count == 0 || count > BATCH_RECORDS_MAX {
             self.note(pos, bad("a batch holds 1 to 1000 records"));
         }
-        if first.seq_num.checked_add(count as u64).is_none() {
-            return self.note(pos, bad("sequence numbers beyond 64 bits"));
-        }
         self.meet_run(pos, stream, first);
         let mut seen = self.streams.remove(&stream).unwrap_or_default();
         if let Some(tail) = self.ahead.begins_at(stream, &seen, first) {

@@ -98,8 +98,7 @@ impl<'a, W: Write> Counter<'a, W> {
     fn batch(&mut self, batch: &Batch<'_>) -> Result<(), FormatError> {
         self.appended_bytes += u64::from(batch.metered_bytes);
         let stream = self.streams.entry(batch.place.stream.0).or_default();
-        let next = batch.place.first_seq_num.checked_add(batch.record_count.into());
-        stream.tail = Some(next.ok_or(FormatError::Entry("sequence numbers beyond 64 bits"))?);
+        stream.tail = Some(batch.end_seq_num());
         for record in batch.records() {
             let record = record?;
             let Ok(Some(command)) = command_of(&record) else { continue };

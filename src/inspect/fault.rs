@@ -5,7 +5,7 @@ use std::fmt;
 use crate::log::format::FormatError;
 
 /// Problems kept to be shown; more are counted.
-const SHOWN_MAX: usize = 100;
+pub(super) const SHOWN_MAX: usize = 100;
 
 /// One thing that is wrong. `stream` is a stream's id in its shard.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::fault::{Fault, Problems};
+use super::fault::{Fault, Problems, SHOWN_MAX};
 use super::saved::Newest;
 use crate::io::{BLOCK_BYTES, Disk, Extent, IoError, LogFile};
 use crate::log::format::{FrameHeader, SEGMENT_HEADER_BYTES, Salt};
@@ -49,7 +49,10 @@ pub(super) async fn oldest<D: Disk>(
         }
         _ => {
             let missing = (first_needed..=last_needed).filter(|e| !found.segments.contains_key(e));
-            missing.for_each(|e| problems.push("the shard", 0, Fault::SegmentMissing(e)));
+            // A checkpoint may name any epoch; more than are shown are not worth counting.
+            missing
+                .take(SHOWN_MAX)
+                .for_each(|e| problems.push("the shard", 0, Fault::SegmentMissing(e)));
         }
     }
     let Some((&epoch, segment)) = found.segments.range(first_needed..).next() else {

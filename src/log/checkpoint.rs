@@ -26,7 +26,10 @@
 mod write;
 
 use super::entry::{Entry, Kind, metadata_bytes, put_metadata};
-use super::format::{FORMAT_VERSION, FormatError, FrameHeader, payload_of, u16_at, u32_at, u64_at};
+use super::format::{
+    FORMAT_VERSION, FormatError, FrameHeader, NUMBER_MAX, is_frame_place, payload_of, u16_at,
+    u32_at, u64_at,
+};
 use super::scan::Visitor;
 use super::segment::LogFacts;
 use super::writer::Chain;
@@ -168,6 +171,11 @@ fn decode(block: &[u8], log: LogFacts) -> Result<(CheckpointFacts, u32), FormatE
         next_stream_id: u64_at(block, 56),
         end_frame_seq: u64_at(block, 68).max(u64_at(block, 48)),
     };
+    let greatest = facts.chain.next_frame_seq.max(facts.next_stream_id);
+    if !is_frame_place(facts.pos) || facts.first_epoch > facts.pos.segment || greatest > NUMBER_MAX
+    {
+        return Err(FormatError::Number);
+    }
     Ok((facts, u32_at(block, 64)))
 }
 
@@ -283,6 +291,34 @@ mod tests {
             assert_eq!(u64_at(&block, 68), on_disk);
             assert_eq!(decode(&block, log), Ok((facts, 6)));
         }
+    }
+
+    #[test]
+    fn a_header_that_names_a_place_where_no_log_can_be_is_refused() {
+        let log = LogFacts { directory_id: 7, shard: 3, segment_bytes: 1 << 20 };
+        let sound = CheckpointFacts {
+            pos: LogPos { segment: 2, offset_bytes: 8192 },
+            chain: Chain { next_frame_seq: 40, prev_crc: 9 },
+            first_epoch: 2,
+            next_stream_id: 5,
+            end_frame_seq: 40,
+        };
+        let chain = Chain { next_frame_seq: u64::MAX, ..sound.chain };
+        let facts = [
+            CheckpointFacts { pos: LogPos { offset_bytes: 8193, ..sound.pos }, ..sound },
+            CheckpointFacts { pos: LogPos { offset_bytes: 0, ..sound.pos }, ..sound },
+            CheckpointFacts { pos: LogPos { segment: u64::MAX, ..sound.pos }, ..sound },
+            CheckpointFacts { first_epoch: 3, ..sound },
+            CheckpointFacts { next_stream_id: u64::MAX, ..sound },
+            CheckpointFacts { chain, end_frame_seq: u64::MAX, ..sound },
+        ];
+        let mut block = [0; BLOCK_BYTES];
+        for facts in facts {
+            encode(&mut block, log, facts, 6);
+            assert_eq!(decode(&block, log), Err(FormatError::Number), "{facts:?}");
+        }
+        encode(&mut block, log, sound, 6);
+        assert_eq!(decode(&block, log), Ok((sound, 6)));
     }
 
     #[test]

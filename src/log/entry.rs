@@ -273,18 +273,23 @@ pub struct Batch<'a> {
 impl<'a> Batch<'a> {
     /// Reads the fixed part of a batch entry.
     ///
-    /// * Errors: [`FormatError::Entry`] when it is another kind of entry or too short.
+    /// * Errors: [`FormatError::Entry`] when it is another kind of entry or too short, or when its
+    ///   records have no numbers.
     pub fn of(entry: &Entry<'a>) -> Result<Self, FormatError> {
         let bytes = entry.bytes;
         let is_batch = matches!(entry.kind, Kind::Batch | Kind::Moved);
         if !is_batch || bytes.len() < BATCH_HEADER_BYTES {
             return Err(FormatError::Entry("not a batch"));
         }
+        let (record_count, first_seq_num) = (u16_at(bytes, 6), u64_at(bytes, 16));
+        if first_seq_num.checked_add(record_count.into()).is_none() {
+            return Err(FormatError::Entry("sequence numbers beyond 64 bits"));
+        }
         Ok(Self {
-            record_count: u16_at(bytes, 6),
+            record_count,
             place: BatchPlace {
                 stream: StreamId(u64_at(bytes, 8)),
-                first_seq_num: u64_at(bytes, 16),
+                first_seq_num,
                 arrival_ms: u64_at(bytes, 32),
             },
             first_timestamp: u64_at(bytes, 24),

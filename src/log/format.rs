@@ -39,6 +39,7 @@
 //! torn tail from damage inside acknowledged data.
 
 use crate::io::BLOCK_BYTES;
+use crate::types::LogPos;
 
 /// Version of everything in this file.
 pub const FORMAT_VERSION: u16 = 1;
@@ -48,6 +49,10 @@ pub const FRAME_HEADER_BYTES: usize = 64;
 pub const SEGMENT_HEADER_BYTES: usize = BLOCK_BYTES;
 /// Largest payload of a frame, in bytes: a maximal batch and its overhead, with room.
 pub const PAYLOAD_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Greatest epoch, number of a frame and id of a stream that is believed. They go up one by one
+/// from 1, so none comes near it, and what follows one of them is always a number too.
+pub const NUMBER_MAX: u64 = u64::MAX / 2;
 
 const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"TWF1");
 const SEGMENT_MAGIC: u32 = u32::from_le_bytes(*b"TWS1");
@@ -74,6 +79,9 @@ pub enum FormatError {
     /// A length beyond what the format allows.
     #[error("length out of bounds")]
     Length,
+    /// A number or an offset that no log comes to.
+    #[error("number out of bounds")]
+    Number,
     /// An entry that cannot be parsed although its frame's checksum matches.
     #[error("entry cannot be parsed: {0}")]
     Entry(&'static str),
@@ -139,7 +147,8 @@ impl FrameHeader {
     /// Reads and checks the header at the start of `block`; returns it with its checksum.
     ///
     /// * Errors: [`FormatError::Magic`], [`HeaderChecksum`](FormatError::HeaderChecksum),
-    ///   [`Version`](FormatError::Version) or [`Length`](FormatError::Length), in this order.
+    ///   [`Version`](FormatError::Version), [`Length`](FormatError::Length) or
+    ///   [`Number`](FormatError::Number), in this order.
     pub fn decode(block: &[u8], salt: Salt) -> Result<(Self, u32), FormatError> {
         let bytes = block.get(..FRAME_HEADER_BYTES).ok_or(FormatError::Length)?;
         if u32_at(bytes, 0) != FRAME_MAGIC {
@@ -167,6 +176,9 @@ impl FrameHeader {
         if header.payload_bytes as usize > PAYLOAD_BYTES_MAX {
             return Err(FormatError::Length);
         }
+        if header.epoch > NUMBER_MAX || header.frame_seq > NUMBER_MAX {
+            return Err(FormatError::Number);
+        }
         Ok((header, crc))
     }
 
@@ -175,6 +187,15 @@ impl FrameHeader {
     pub fn frame_bytes(&self) -> usize {
         frame_bytes(self.payload_bytes as usize)
     }
+}
+
+/// Whether a frame can begin at `pos`.
+#[must_use]
+pub fn is_frame_place(pos: LogPos) -> bool {
+    let offset_bytes = pos.offset_bytes as usize;
+    pos.segment <= NUMBER_MAX
+        && offset_bytes >= SEGMENT_HEADER_BYTES
+        && offset_bytes.is_multiple_of(BLOCK_BYTES)
 }
 
 /// Bytes on disk of a frame with `payload_bytes` of entries.
@@ -240,12 +261,13 @@ impl SegmentHeader {
             return Err(FormatError::Version(version));
         }
         let id: [u8; 16] = bytes[8..24].try_into().expect("16 bytes by the range");
-        Ok(Self {
+        let header = Self {
             shard: u16_at(bytes, 6),
             directory_id: u128::from_le_bytes(id),
             epoch: u64_at(bytes, 24),
             segment_bytes: u64_at(bytes, 32),
-        })
+        };
+        if header.epoch > NUMBER_MAX { Err(FormatError::Number) } else { Ok(header) }
     }
 }
 
@@ -321,6 +343,33 @@ mod tests {
             let mut bad = block;
             bad[bit / 8] ^= 1 << (bit % 8);
             assert!(SegmentHeader::decode(&bad).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_no_log_comes_to_are_refused() {
+        for (epoch, frame_seq, is_sound) in
+            [(NUMBER_MAX, NUMBER_MAX, true), (NUMBER_MAX + 1, 1, false), (1, u64::MAX, false)]
+        {
+            let frame = FrameHeader { epoch, frame_seq, ..header() };
+            let mut block = [0; BLOCK_BYTES];
+            let crc = frame.encode(&mut block, SALT);
+            let expected = if is_sound { Ok((frame, crc)) } else { Err(FormatError::Number) };
+            assert_eq!(FrameHeader::decode(&block, SALT), expected);
+            let segment =
+                SegmentHeader { directory_id: 1, shard: 1, epoch, segment_bytes: 8 << 20 };
+            segment.encode(&mut block);
+            let expected = if epoch > NUMBER_MAX { Err(FormatError::Number) } else { Ok(segment) };
+            assert_eq!(SegmentHeader::decode(&block), expected);
+        }
+        for (segment, offset_bytes, is_place) in [
+            (1, 4096, true),
+            (NUMBER_MAX, u32::MAX - 4095, true),
+            (NUMBER_MAX + 1, 4096, false),
+            (1, 0, false),
+            (1, 4097, false),
+        ] {
+            assert_eq!(is_frame_place(LogPos { segment, offset_bytes }), is_place);
         }
     }
 

@@ -18,10 +18,10 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use super::format::FormatError;
+use super::format::{FormatError, NUMBER_MAX, is_frame_place};
 use super::writer::Chain;
 use crate::io::{BLOCK_BYTES, Disk, Extent, IoError, IoResult, LogFile};
-use crate::types::json;
+use crate::types::{LogPos, json};
 
 /// Name of the file in a shard's directory.
 pub const FILE: &str = "quarantine";
@@ -59,6 +59,15 @@ pub struct LostPlace {
 }
 
 impl LostPlace {
+    /// Whether it can be a place in a log, between two frames.
+    fn is_sound(&self) -> bool {
+        let place = |offset_bytes| LogPos { segment: self.epoch, offset_bytes };
+        is_frame_place(place(self.offset))
+            && is_frame_place(place(self.end_offset))
+            && self.offset < self.end_offset
+            && self.next_frame_seq <= NUMBER_MAX
+    }
+
     /// What the frame after it must say.
     #[must_use]
     pub fn next(&self) -> Chain {
@@ -118,7 +127,9 @@ impl Quarantine {
         if crc != Some(crc32c::crc32c(text)) {
             return Err(FormatError::PayloadChecksum);
         }
-        json::from_slice(text).map_err(|_| FormatError::Entry("quarantine"))
+        let parsed: Self = json::from_slice(text).map_err(|_| FormatError::Entry("quarantine"))?;
+        let is_sound = parsed.places.iter().all(LostPlace::is_sound);
+        if is_sound { Ok(parsed) } else { Err(FormatError::Number) }
     }
 
     /// Replaces the file in `disk`'s directory.
@@ -220,6 +231,29 @@ mod tests {
             // The case of a hexadecimal digit says nothing.
             let read = Quarantine::parse(&bytes);
             assert!(read.is_err() || bytes.eq_ignore_ascii_case(&whole), "bit {bit}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn places_where_no_frame_can_be_are_refused() {
+        let io = SimIo::new(1);
+        let place = &sample(1).places[0];
+        let changed = [
+            LostPlace { offset: 4097, ..place.clone() },
+            LostPlace { offset: 0, ..place.clone() },
+            LostPlace { end_offset: 8191, ..place.clone() },
+            LostPlace { end_offset: 4096, ..place.clone() },
+            LostPlace { epoch: u64::MAX, ..place.clone() },
+            LostPlace { next_frame_seq: u64::MAX, ..place.clone() },
+        ];
+        for place in changed {
+            let bad = Quarantine { places: vec![place], records: Vec::new() };
+            let read = SimRuntime::new(&io).block_on(async {
+                bad.write(&io).await.unwrap();
+                Quarantine::read(&io).await
+            });
+            let is_refused = matches!(read, Err(QuarantineError::Damaged(FormatError::Number)));
+            assert!(is_refused, "{bad:?}");
         }
     }
 

@@ -114,7 +114,10 @@ pub async fn find<D: Disk>(disk: &D, log: LogFacts) -> Result<Found<D>, Recovery
                     return Err(refuse(FormatError::Entry("two segments of one epoch")));
                 }
             }
-            Err(reason @ FormatError::Version(_)) => return Err(refuse(reason)),
+            // Its checksum is right: it is no header whose write was interrupted.
+            Err(reason @ (FormatError::Version(_) | FormatError::Number)) => {
+                return Err(refuse(reason));
+            }
             Err(reason) if holds_frames(&file, len_bytes, log).await? => {
                 return Err(refuse(reason));
             }
@@ -124,9 +127,11 @@ pub async fn find<D: Disk>(disk: &D, log: LogFacts) -> Result<Found<D>, Recovery
     Ok(found)
 }
 
-/// Whether a segment can have this length: whole blocks, every offset a `u32`.
+/// Whether a segment can have this length: whole blocks, its header and more, every offset a `u32`.
 fn is_sane(segment_bytes: u64) -> bool {
-    segment_bytes.is_multiple_of(BLOCK_BYTES as u64) && u32::try_from(segment_bytes).is_ok()
+    segment_bytes.is_multiple_of(BLOCK_BYTES as u64)
+        && segment_bytes >= 2 * SEGMENT_HEADER_BYTES as u64
+        && u32::try_from(segment_bytes).is_ok()
 }
 
 /// Whether any frame of this directory lies in a file whose header cannot be read.
@@ -175,6 +180,10 @@ pub async fn replay<D: Disk>(
     let missing = |epoch: &u64| !found.segments.contains_key(epoch);
     if let Some(epoch) = (first_needed..=last_needed).find(missing) {
         return Err(RecoveryError::SegmentMissing(epoch));
+    }
+    let begin = LogEnd { pos, chain, torn_to: None, torn_later: false };
+    if found.segments.get(&pos.segment).is_some_and(|s| u64::from(pos.offset_bytes) > s.bytes) {
+        return Err(cut_short(found, &begin).into());
     }
     let end = scan::<D>(&found.segments, log.salt(), pos, chain, visitor).await?;
     match facts {

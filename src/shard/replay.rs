@@ -19,7 +19,7 @@ use super::door::Progress;
 use crate::control::{BasinRecord, Catalog, Gone, Stream, StreamRecord};
 use crate::log::checkpoint::CheckpointFacts;
 use crate::log::entry::{Batch, Entry, Kind, Trimmed};
-use crate::log::format::{FormatError, FrameHeader};
+use crate::log::format::{FormatError, FrameHeader, NUMBER_MAX};
 use crate::log::recovery::RecoveryError;
 use crate::log::scan::{ScanError, Visitor};
 use crate::planted::{self, Bug};
@@ -72,6 +72,9 @@ impl Replay {
             return Ok(());
         }
         let (basin, name) = names(&record).ok_or(FormatError::Entry("stream name"))?;
+        if record.id > NUMBER_MAX {
+            return Err(FormatError::Number);
+        }
         if self.catalog.stream(&basin, &name).is_some() {
             return Err(FormatError::Entry("two streams of one name"));
         }
@@ -81,6 +84,7 @@ impl Replay {
     }
 
     fn batch(&self, pos: LogPos, batch: &Batch<'_>) -> Result<(), FormatError> {
+        check_count(batch)?;
         // A batch may follow its stream's deletion in the log: it was sequenced before.
         let Some(stream) = self.catalog.stream_by_id(batch.place.stream) else { return Ok(()) };
         let mut state = stream.durable.get();
@@ -91,9 +95,6 @@ impl Replay {
         }
         if batch.place.first_seq_num != state.tail.seq_num {
             return Err(FormatError::Entry("batch out of sequence"));
-        }
-        if usize::from(batch.record_count) > BATCH_RECORDS_MAX {
-            return Err(FormatError::Entry("too many records"));
         }
         for record in batch.records() {
             let record = record?;
@@ -110,6 +111,7 @@ impl Replay {
     }
 
     fn moved(&self, pos: LogPos, batch: &Batch<'_>) -> Result<(), FormatError> {
+        check_count(batch)?;
         let Some(stream) = self.catalog.stream_by_id(batch.place.stream) else { return Ok(()) };
         if batch.end_seq_num() > stream.durable.get().tail.seq_num {
             return Err(FormatError::Entry("moved batch beyond the tail"));
@@ -140,6 +142,12 @@ impl Replay {
         }
         self.catalog.usage.apply(&saved).map_err(bad)
     }
+}
+
+/// An index of batches that hold nothing would have two runs of one number.
+fn check_count(batch: &Batch<'_>) -> Result<(), FormatError> {
+    let is_legal = (1..=BATCH_RECORDS_MAX).contains(&batch.record_count.into());
+    if is_legal { Ok(()) } else { Err(FormatError::Entry("a batch holds 1 to 1000 records")) }
 }
 
 fn apply_command(

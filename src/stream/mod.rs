@@ -70,7 +70,7 @@ impl State {
         let timestamp = self.assign_timestamps(batch, timestamping, now_ms, timestamps)?;
 
         let mut after = Self { tail: StreamPosition { seq_num: end, timestamp }, ..*self };
-        for (seq_num, record) in (self.tail.seq_num..).zip(&batch.records) {
+        for (record, seq_num) in batch.records.iter().zip(self.tail.seq_num..) {
             if let Some(command) = record.command {
                 after.apply(command, seq_num);
             }
