@@ -355,7 +355,7 @@ fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 fn all_sources() -> Vec<Source> {
-    ["src", "tests", "benches", "loadgen"].into_iter().flat_map(sources).collect()
+    ["src", "tests", "benches", "fuzz", "loadgen"].into_iter().flat_map(sources).collect()
 }
 
 /// The Rust files below a directory of the project, sorted.
