@@ -4,11 +4,12 @@
 //!   draws from a random stream of its own, so that a new draw does not shift old ones.
 //! * The disk keeps what was *written* apart from what is *durable* (`sim::disk` says how), so
 //!   that [`SimIo::crash`] can leave behind whatever a power cut might have left.
-//! * Faults are asked for one by one and happen only when asked for.
-//!
-//! Not simulated yet: misdirected writes, a wall clock that steps back.
+//! * Faults (`sim::faults`) are asked for one by one and happen only when asked for; those that
+//!   need luck each draw it from a stream of their own. What happened is counted.
 
 mod disk;
+mod faults;
+mod file;
 mod random;
 mod runtime;
 
@@ -20,11 +21,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use disk::{DiskState, FileId};
-pub use disk::{SimBuf, SimFile};
+use faults::FaultDice;
+pub use faults::{FaultCounts, FaultKind, Faults, Mishap};
+pub use file::{SimBuf, SimFile};
 pub use random::Stream;
 pub use runtime::{SimRuntime, SimTask};
 
-use super::{Clock, Disk, Extent, IoError, IoResult, Rng};
+use super::{Clock, Disk, IoError, IoResult, Rng};
 
 /// Wall clock at the first start of a simulation, microseconds since the Unix epoch.
 const WALL_START_US: u64 = 1_700_000_000_000_000;
@@ -48,6 +51,10 @@ pub(crate) struct World {
     seed: u64,
     now_us: Cell<u64>,
     wall_start_us: u64,
+    /// How far the wall clock was set back in this life.
+    wall_back_us: Cell<u64>,
+    /// The latest that it showed before it was set back.
+    wall_high_us: Cell<u64>,
     timers: RefCell<BTreeMap<(u64, u64), Waker>>,
     timers_made: Cell<u64>,
     trace: RefCell<Vec<Event>>,
@@ -60,6 +67,8 @@ impl World {
             seed,
             now_us: 0.into(),
             wall_start_us,
+            wall_back_us: 0.into(),
+            wall_high_us: wall_start_us.into(),
             timers: RefCell::default(),
             timers_made: 0.into(),
             trace: RefCell::default(),
@@ -117,28 +126,6 @@ impl Drop for Sleep {
     }
 }
 
-/// What the disk does wrong, and how slow it is. Everything is off at first.
-#[derive(Debug, Clone, Copy)]
-pub struct Faults {
-    /// The n-th write from now fails (0 is the next one), with this kind of error.
-    pub fail_write: Option<(u64, std::io::ErrorKind)>,
-    /// The n-th sync of a file from now fails (0 is the next one).
-    pub fail_sync: Option<u64>,
-    /// Bytes of every file that cannot be read: where they start, and how many.
-    pub unreadable: Option<(u64, u64)>,
-    /// Bytes that all files together may take; a file that would need more is not created.
-    pub capacity_bytes: u64,
-    /// Longest that an operation takes, in microseconds; each takes a random part of it.
-    pub latency_us_max: u64,
-}
-
-impl Default for Faults {
-    fn default() -> Self {
-        let (fail_write, fail_sync, unreadable) = (None, None, None);
-        Self { fail_write, fail_sync, unreadable, capacity_bytes: u64::MAX, latency_us_max: 200 }
-    }
-}
-
 /// What a crash takes with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Loss {
@@ -155,19 +142,31 @@ pub struct SimIo {
     disk: Rc<RefCell<DiskState>>,
     faults: Rc<Cell<Faults>>,
     latency: Rc<RefCell<Stream>>,
+    dice: Rc<RefCell<FaultDice>>,
+    /// Shared by all that came out of the first one, crashes included.
+    counts: Rc<RefCell<FaultCounts>>,
+    mishaps: Rc<RefCell<Vec<Mishap>>>,
 }
 
 impl SimIo {
     /// An empty directory; everything that happens follows from `seed`.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self::over(World::new(seed, WALL_START_US), DiskState::default())
+        Self::over(World::new(seed, WALL_START_US), DiskState::default(), Rc::default())
     }
 
-    fn over(world: Rc<World>, disk: DiskState) -> Self {
+    /// The next life over what this one leaves.
+    fn next(&self, seed: u64, disk: DiskState) -> Self {
+        let world = World::new(seed, self.wall_us());
+        world.wall_high_us.set(self.wall_high_us());
+        Self::over(world, disk, Rc::clone(&self.counts))
+    }
+
+    fn over(world: Rc<World>, disk: DiskState, counts: Rc<RefCell<FaultCounts>>) -> Self {
         let latency = Rc::new(RefCell::new(Stream::new(world.seed, "latency")));
-        let faults = Rc::new(Cell::new(Faults::default()));
-        Self { world, disk: Rc::new(RefCell::new(disk)), faults, latency }
+        let dice = Rc::new(RefCell::new(FaultDice::new(world.seed)));
+        let (faults, disk) = (Rc::new(Cell::new(Faults::default())), Rc::new(RefCell::new(disk)));
+        Self { world, disk, faults, latency, dice, counts, mishaps: Rc::default() }
     }
 
     /// The directory as one possible power cut now would leave it, with a clock of its own.
@@ -188,8 +187,9 @@ impl SimIo {
     }
 
     fn after(&self, seed: u64, loss: Loss) -> Self {
-        let image = self.disk.borrow().image(&mut Stream::new(seed, "crash"), loss);
-        Self::over(World::new(seed, self.wall_us()), image)
+        let mut dice = Stream::new(seed, "crash");
+        let image = self.disk.borrow().image(&mut dice, loss, &mut self.counts.borrow_mut());
+        self.next(seed, image)
     }
 
     /// A copy of the directory as it reads now, everything in it durable, after `keep` has chosen
@@ -198,7 +198,33 @@ impl SimIo {
     #[must_use]
     pub fn crash_keeping(&self, seed: u64, keep: impl FnMut(usize) -> bool) -> Self {
         let image = self.disk.borrow().image_keeping(keep);
-        Self::over(World::new(seed, self.wall_us()), image)
+        self.next(seed, image)
+    }
+
+    /// What a power cut now leaves open: for each sector that makes a difference, in the order in
+    /// which they were written, the number of its write; and how many changes of names.
+    #[must_use]
+    pub fn open_questions(&self) -> (Vec<u64>, usize) {
+        self.disk.borrow().open_questions()
+    }
+
+    /// The directory as the power cut leaves it that keeps, of what is open, what these say; as
+    /// [`crash_keeping`](Self::crash_keeping).
+    #[must_use]
+    pub fn crash_choosing(
+        &self,
+        seed: u64,
+        keep_sector: impl FnMut(usize) -> bool,
+        keep_name: impl FnMut(usize) -> bool,
+    ) -> Self {
+        let image = self.disk.borrow().image_of(keep_sector, keep_name);
+        self.next(seed, image)
+    }
+
+    /// What tells one state of the disk from another, all that a power cut leaves open included.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        self.disk.borrow().fingerprint()
     }
 
     /// How many sectors were written that no sync covers.
@@ -235,36 +261,6 @@ impl SimIo {
         self.world.trace.borrow().clone()
     }
 
-    async fn take_time(&self) {
-        let us = self.latency.borrow_mut().below(self.faults.get().latency_us_max + 1);
-        self.world.sleep_us(us).await;
-    }
-
-    /// Whether this write is the one that fails.
-    fn write_fault(&self) -> Option<std::io::ErrorKind> {
-        let mut faults = self.faults.get();
-        let (left, kind) = faults.fail_write?;
-        faults.fail_write = left.checked_sub(1).map(|left| (left, kind));
-        self.faults.set(faults);
-        if left == 0 { Some(kind) } else { None }
-    }
-
-    /// Whether this sync is the one that fails.
-    fn sync_fault(&self) -> bool {
-        let mut faults = self.faults.get();
-        let Some(left) = faults.fail_sync else { return false };
-        faults.fail_sync = left.checked_sub(1);
-        self.faults.set(faults);
-        left == 0
-    }
-
-    /// Whether any of these bytes cannot be read.
-    fn is_unreadable(&self, extent: Extent) -> bool {
-        let end = extent.offset_bytes + extent.len_bytes as u64;
-        let bad = |(start, len): (u64, u64)| start < end && extent.offset_bytes < start + len;
-        self.faults.get().unreadable.is_some_and(bad)
-    }
-
     fn file(&self, name: &str, id: FileId) -> SimFile {
         SimFile::new(self.clone(), name.to_owned(), id)
     }
@@ -287,6 +283,9 @@ impl Disk for SimIo {
         self.take_time().await;
         let capacity_bytes = self.faults.get().capacity_bytes;
         let made = self.disk.borrow_mut().create(name, len_bytes, capacity_bytes);
+        if made == Err(std::io::ErrorKind::StorageFull) {
+            self.count(FaultKind::NoSpace);
+        }
         made.map(|id| self.file(name, id)).map_err(|kind| error("create", name, kind))
     }
 
@@ -327,7 +326,8 @@ impl Clock for SimIo {
     }
 
     fn wall_us(&self) -> u64 {
-        self.world.wall_start_us + self.world.now_us.get()
+        let us = self.world.wall_start_us + self.world.now_us.get();
+        us - self.world.wall_back_us.get()
     }
 
     async fn sleep_us(&self, us: u64) {

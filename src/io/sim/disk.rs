@@ -7,47 +7,17 @@
 //! * In a power cut every sector of every remembered write is kept or lost by itself; kept ones
 //!   land in the order of the writes. Changes of names are kept or lost each by itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::ErrorKind;
 use std::rc::Rc;
 
-use super::{Loss, SimIo, Stream};
-use crate::io::{BLOCK_BYTES, Buffer, Extent, IoError, IoResult, LogFile};
+use super::faults::{FaultCounts, FaultKind};
+use super::file::SimBuf;
+use super::{Loss, Stream};
 
 /// What a disk writes whole or not at all, in bytes.
-const SECTOR_BYTES: usize = 512;
-/// What fresh memory holds, so that whoever trusts it to be zero is found out.
-const FRESH: u8 = 0xA5;
-
-/// Memory of the simulated disk.
-#[derive(Debug)]
-pub struct SimBuf(Vec<u8>);
-
-impl SimBuf {
-    pub(super) fn new(len_bytes: usize) -> Self {
-        assert!(len_bytes > 0 && len_bytes.is_multiple_of(BLOCK_BYTES));
-        Self(vec![FRESH; len_bytes])
-    }
-}
-
-impl AsRef<[u8]> for SimBuf {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl AsMut<[u8]> for SimBuf {
-    fn as_mut(&mut self) -> &mut [u8] {
-        &mut self.0
-    }
-}
-
-impl Buffer for SimBuf {
-    fn truncate(&mut self, len_bytes: usize) {
-        self.0.truncate(len_bytes);
-    }
-}
-
+pub(super) const SECTOR_BYTES: usize = 512;
 /// A file, whatever its name is now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct FileId(u64);
@@ -58,7 +28,15 @@ struct Pending {
     number: u64,
     offset: usize,
     buf: Rc<SimBuf>,
+    /// How much of it is written, from its beginning.
+    len: usize,
     completed: bool,
+}
+
+impl Pending {
+    fn bytes(&self) -> &[u8] {
+        &self.buf.as_ref().as_ref()[..self.len]
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -66,18 +44,22 @@ struct FileState {
     written: Vec<u8>,
     durable: Vec<u8>,
     pending: Vec<Pending>,
+    /// Sectors, by number, that cannot be read until they are written again.
+    unreadable: BTreeSet<usize>,
 }
 
 impl FileState {
     fn new(bytes: Vec<u8>) -> Self {
-        Self { durable: bytes.clone(), written: bytes, pending: Vec::new() }
+        Self { durable: bytes.clone(), written: bytes, ..Self::default() }
     }
 
     fn complete(&mut self, number: u64) {
         let pending = self.pending.iter_mut().find(|p| p.number == number);
         let pending = pending.expect("no sync covers a write under way");
         pending.completed = true;
-        put(&mut self.written, pending.offset, &pending.buf.0);
+        let sectors = sectors(pending.offset, pending.bytes().len());
+        self.unreadable.retain(|sector| !sectors.contains(sector));
+        put(&mut self.written, pending.offset, pending.bytes());
     }
 
     /// Makes durable the writes in `covered`, and the file's length.
@@ -87,25 +69,62 @@ impl FileState {
         self.pending = rest;
         let now_durable: Vec<Pending> = now_durable;
         for write in now_durable {
-            put(&mut self.durable, write.offset, &write.buf.0);
+            put(&mut self.durable, write.offset, write.bytes());
         }
     }
 
     /// The file after a crash; `keep` is asked about every sector in question.
-    fn image(&self, keep_length: bool, mut keep: impl FnMut() -> bool) -> Vec<u8> {
+    fn image(
+        &self,
+        keep_length: bool,
+        counts: &mut FaultCounts,
+        mut keep: impl FnMut(Question) -> bool,
+    ) -> Self {
         let mut bytes = self.durable.clone();
         if keep_length && bytes.len() < self.written.len() {
             bytes.resize(self.written.len(), 0);
         }
+        let mut earlier_lost = false;
         for write in &self.pending {
-            for (index, sector) in write.buf.0.chunks(SECTOR_BYTES).enumerate() {
-                if keep() {
-                    put(&mut bytes, write.offset + index * SECTOR_BYTES, sector);
+            let (mut kept, mut lost) = (0, 0);
+            for (index, sector) in write.bytes().chunks(SECTOR_BYTES).enumerate() {
+                let at = write.offset + index * SECTOR_BYTES;
+                let before = bytes.get(at..at + SECTOR_BYTES);
+                let changes = before.is_none_or(|before| before != sector);
+                if keep(Question { changes, write: write.number }) {
+                    put(&mut bytes, at, sector);
+                    kept += u64::from(changes);
+                } else {
+                    lost += u64::from(changes);
                 }
             }
+            match (kept, lost) {
+                (0, 0) => {}
+                (0, _) => counts.add(FaultKind::LostUnsynced),
+                (_, 0) => {}
+                _ => counts.add(FaultKind::TornWrite),
+            }
+            if kept > 0 && earlier_lost {
+                counts.add(FaultKind::Reordered);
+            }
+            earlier_lost |= kept == 0 && lost > 0;
         }
-        bytes
+        Self { unreadable: self.unreadable.clone(), ..Self::new(bytes) }
     }
+}
+
+/// A sector of a write that no sync covers, when it is asked whether a crash keeps it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Question {
+    /// Whether it makes a difference to what is there without it.
+    pub(super) changes: bool,
+    /// Which write it is of.
+    pub(super) write: u64,
+}
+
+/// Numbers of the sectors that these bytes lie in.
+fn sectors(offset: usize, len: usize) -> std::ops::Range<usize> {
+    offset / SECTOR_BYTES..(offset + len).div_ceil(SECTOR_BYTES)
 }
 
 fn put(bytes: &mut Vec<u8>, offset: usize, new: &[u8]) {
@@ -243,17 +262,22 @@ impl DiskState {
         }
     }
 
-    pub(super) fn image(&self, dice: &mut Stream, loss: Loss) -> Self {
+    pub(super) fn image(&self, dice: &mut Stream, loss: Loss, counts: &mut FaultCounts) -> Self {
         if loss == Loss::Process {
             return self.after_process(dice);
         }
         let mut names = self.durable_names.clone();
-        self.changes.iter().filter(|_| dice.coin()).for_each(|change| change.apply(&mut names));
+        for change in &self.changes {
+            if dice.coin() {
+                change.apply(&mut names);
+            } else {
+                counts.add(FaultKind::LostName);
+            }
+        }
         let mut image = Self { files_made: self.files_made, ..Self::default() };
         for (id, file) in &self.files {
             let keep_length = dice.coin();
-            let bytes = file.image(keep_length, || dice.coin());
-            image.files.insert(*id, FileState::new(bytes));
+            image.files.insert(*id, file.image(keep_length, counts, |_| dice.coin()));
         }
         image.named(names)
     }
@@ -271,17 +295,63 @@ impl DiskState {
         image
     }
 
+    /// As [`super::SimIo::crash_keeping`].
     pub(super) fn image_keeping(&self, mut keep: impl FnMut(usize) -> bool) -> Self {
-        let mut image = Self { files_made: self.files_made, ..Self::default() };
         let mut sector = 0;
+        self.image_choosing(self.names.clone(), |_| {
+            sector += 1;
+            keep(sector - 1)
+        })
+    }
+
+    /// What a crash leaves that keeps these names, and the sectors that `keep` says.
+    fn image_choosing(&self, names: Names, mut keep: impl FnMut(Question) -> bool) -> Self {
+        let mut image = Self { files_made: self.files_made, ..Self::default() };
         for (id, file) in &self.files {
-            let bytes = file.image(true, || {
-                sector += 1;
-                keep(sector - 1)
-            });
-            image.files.insert(*id, FileState::new(bytes));
+            let file = file.image(true, &mut FaultCounts::default(), &mut keep);
+            image.files.insert(*id, file);
         }
-        image.named(self.names.clone())
+        image.named(names)
+    }
+
+    /// What is open if the power goes now: sectors that make a difference when all before them are
+    /// kept, each with its write, then changes of names.
+    pub(super) fn open_questions(&self) -> (Vec<u64>, usize) {
+        let mut sectors = Vec::new();
+        self.image_choosing(self.names.clone(), |question| {
+            if question.changes {
+                sectors.push(question.write);
+            }
+            true
+        });
+        (sectors, self.changes.len())
+    }
+
+    /// The directory after a crash that keeps, of what is open, what these say.
+    pub(super) fn image_of(
+        &self,
+        mut keep_sector: impl FnMut(usize) -> bool,
+        mut keep_name: impl FnMut(usize) -> bool,
+    ) -> Self {
+        let mut changing = BTreeSet::new();
+        let mut asked = 0;
+        self.image_choosing(self.names.clone(), |question| {
+            asked += 1;
+            if question.changes {
+                changing.insert(asked);
+            }
+            true
+        });
+        let mut names = self.durable_names.clone();
+        let changes = self.changes.iter().enumerate();
+        changes.filter(|(at, _)| keep_name(*at)).for_each(|(_, change)| change.apply(&mut names));
+        let (mut asked, mut ordinal) = (0, 0);
+        self.image_choosing(names, |_| {
+            asked += 1;
+            let counts = changing.contains(&asked);
+            ordinal += usize::from(counts);
+            !counts || keep_sector(ordinal - 1)
+        })
     }
 
     fn named(mut self, names: Names) -> Self {
@@ -292,102 +362,104 @@ impl DiskState {
     }
 
     pub(super) fn unsynced_sectors(&self) -> usize {
-        let sectors = |p: &Pending| p.buf.0.len() / SECTOR_BYTES;
+        let sectors = |p: &Pending| p.len / SECTOR_BYTES;
         self.files.values().flat_map(|f| &f.pending).map(sectors).sum()
     }
 
     fn file(&mut self, id: FileId) -> &mut FileState {
         self.files.get_mut(&id).expect("files are never dropped, only their names")
     }
-}
 
-/// An open file of the simulated disk.
-#[derive(Debug)]
-pub struct SimFile {
-    io: SimIo,
-    name: String,
-    id: FileId,
-}
-
-impl SimFile {
-    pub(super) fn new(io: SimIo, name: String, id: FileId) -> Self {
-        Self { io, name, id }
+    /// Begins to write the first `len` bytes of `buf`; returns the write's number.
+    pub(super) fn begin(&mut self, id: FileId, offset: usize, buf: Rc<SimBuf>, len: usize) -> u64 {
+        self.writes_made += 1;
+        let number = self.writes_made;
+        let write = Pending { number, offset, buf, len, completed: false };
+        self.file(id).pending.push(write);
+        number
     }
 
-    fn fail(&self, operation: &'static str, extent: Extent, kind: ErrorKind) -> IoError {
-        let Extent { offset_bytes, len_bytes } = extent;
-        let (file, len_bytes) = (self.name.clone(), len_bytes as u64);
-        IoError { operation, file, offset_bytes, len_bytes, source: kind.into() }
-    }
-}
-
-fn offset_of(extent: Extent) -> usize {
-    assert!(extent.offset_bytes.is_multiple_of(BLOCK_BYTES as u64), "aligned offsets only");
-    assert!(extent.len_bytes > 0 && extent.len_bytes.is_multiple_of(BLOCK_BYTES), "whole blocks");
-    usize::try_from(extent.offset_bytes).expect("fits memory")
-}
-
-impl LogFile for SimFile {
-    type Buf = SimBuf;
-    type Read = SimBuf;
-
-    fn name(&self) -> &str {
-        &self.name
+    /// A write has happened.
+    pub(super) fn complete(&mut self, id: FileId, number: u64) {
+        self.file(id).complete(number);
     }
 
-    async fn write_at(&self, buf: Rc<SimBuf>, offset_bytes: u64) -> IoResult<()> {
-        let extent = Extent { offset_bytes, len_bytes: buf.0.len() };
-        let offset = offset_of(extent);
-        self.io.world.note("write", &self.name, offset_bytes);
-        let fault = self.io.write_fault();
-        let capacity_bytes = self.io.faults.get().capacity_bytes;
-        if self.io.disk.borrow().is_full_for(self.id, offset + buf.0.len(), capacity_bytes) {
-            self.io.take_time().await;
-            return Err(self.fail("write", extent, ErrorKind::StorageFull));
+    /// The writes that a sync which begins now covers.
+    pub(super) fn completed(&mut self, id: FileId) -> Vec<u64> {
+        let pending = self.file(id).pending.iter();
+        pending.filter(|p| p.completed).map(|p| p.number).collect()
+    }
+
+    /// Makes durable the writes in `covered`, and the file's length.
+    pub(super) fn sync(&mut self, id: FileId, covered: &[u64]) {
+        self.file(id).sync(covered);
+    }
+
+    /// Bytes of a file as they read now; `None` beyond its end.
+    pub(super) fn read(&self, id: FileId, offset: usize, len: usize) -> Option<&[u8]> {
+        self.files[&id].written.get(offset..offset + len)
+    }
+
+    /// Whether any of these bytes lies in a sector that cannot be read.
+    pub(super) fn is_unreadable(&self, id: FileId, offset: usize, len: usize) -> bool {
+        self.files[&id].unreadable.range(sectors(offset, len)).next().is_some()
+    }
+
+    /// Has the sector with this byte be unreadable until it is written again.
+    pub(super) fn spoil(&mut self, id: FileId, offset: usize) {
+        self.file(id).unreadable.insert(offset / SECTOR_BYTES);
+    }
+
+    /// Flips a bit where it lies, durably.
+    pub(super) fn flip(&mut self, id: FileId, offset: usize, bit: u8) {
+        let file = self.file(id);
+        for bytes in [&mut file.written, &mut file.durable] {
+            if let Some(byte) = bytes.get_mut(offset) {
+                *byte ^= 1 << bit;
+            }
         }
-        let number = {
-            let mut disk = self.io.disk.borrow_mut();
-            disk.writes_made += 1;
-            let number = disk.writes_made;
-            let write = Pending { number, offset, buf, completed: false };
-            disk.file(self.id).pending.push(write);
-            number
+    }
+
+    /// Some place at which `len` bytes fit, in any file that has a name, other than the one given.
+    pub(super) fn elsewhere(
+        &self,
+        not: (FileId, usize),
+        len: usize,
+        dice: &mut Stream,
+    ) -> Option<(FileId, usize)> {
+        const BLOCK: usize = crate::io::BLOCK_BYTES;
+        let blocks = |id: FileId| {
+            let end = self.files[&id].written.len();
+            let last = end.checked_sub(len).map_or(0, |last| last / BLOCK + 1);
+            (0..last).map(move |block| (id, block * BLOCK))
         };
-        self.io.take_time().await;
-        if let Some(kind) = fault {
-            return Err(self.fail("write", extent, kind));
-        }
-        self.io.disk.borrow_mut().file(self.id).complete(number);
-        Ok(())
+        // Mostly in the same file: that is where a wrong address most likely points.
+        let same: Vec<_> = blocks(not.0).filter(|place| *place != not).collect();
+        let any: Vec<_> =
+            self.names.values().copied().flat_map(blocks).filter(|p| *p != not).collect();
+        let places = if dice.below(4) > 0 && !same.is_empty() { same } else { any };
+        (!places.is_empty()).then(|| places[dice.index(places.len())])
     }
 
-    async fn read_at(&self, extent: Extent) -> IoResult<SimBuf> {
-        let offset = offset_of(extent);
-        self.io.world.note("read", &self.name, extent.offset_bytes);
-        self.io.take_time().await;
-        if self.io.is_unreadable(extent) {
-            return Err(self.fail("read", extent, ErrorKind::Other));
+    /// What tells one state of the disk from another, open questions included.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for (id, file) in &self.files {
+            (id.0, &file.durable, file.written.len(), &file.unreadable).hash(&mut hasher);
+            for write in &file.pending {
+                (write.offset, write.bytes()).hash(&mut hasher);
+            }
         }
-        let mut disk = self.io.disk.borrow_mut();
-        let bytes = disk.file(self.id).written.get(offset..offset + extent.len_bytes);
-        let bytes = bytes.ok_or_else(|| self.fail("read", extent, ErrorKind::UnexpectedEof))?;
-        Ok(SimBuf(bytes.to_vec()))
+        let names = [&self.names, &self.durable_names];
+        for (name, id) in names.into_iter().flatten() {
+            (name, id.0).hash(&mut hasher);
+        }
+        self.changes.len().hash(&mut hasher);
+        hasher.finish()
     }
 
-    async fn sync(&self) -> IoResult<()> {
-        self.io.world.note("sync", &self.name, 0);
-        let fault = self.io.sync_fault();
-        let covered: Vec<u64> = {
-            let mut disk = self.io.disk.borrow_mut();
-            let pending = disk.file(self.id).pending.iter();
-            pending.filter(|p| p.completed).map(|p| p.number).collect()
-        };
-        self.io.take_time().await;
-        if fault {
-            let nowhere = Extent { offset_bytes: 0, len_bytes: 0 };
-            return Err(self.fail("sync", nowhere, ErrorKind::Other));
-        }
-        self.io.disk.borrow_mut().file(self.id).sync(&covered);
-        Ok(())
+    pub(super) fn name_of(&self, id: FileId) -> String {
+        let name = self.names.iter().find(|(_, named)| **named == id);
+        name.map_or_else(String::new, |(name, _)| name.clone())
     }
 }

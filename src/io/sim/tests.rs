@@ -197,3 +197,5 @@ fn faults_happen_when_asked_for_and_once() {
         assert!(file.read_at(beyond).await.is_err());
     });
 }
+
+mod faults;
