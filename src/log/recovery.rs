@@ -254,6 +254,11 @@ pub async fn recover<I: Io>(
         Some(segment) => mend(io, segment, &end).await?,
         None => 0,
     };
+    if let Some(spare) = &spare {
+        // Its header may have been read out of a cache alone, if the process that made it died
+        // before its sync. Lost while a later segment's is there, it would be missed.
+        spare.file.sync().await?;
+    }
     let dead = reusable(io, log, &found.segments)?;
     let mut next_file_number = found.next_file_number;
     let active = if let Some(segment) = active {
