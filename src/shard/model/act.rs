@@ -10,6 +10,7 @@ use crate::shard::call::{Answer, Call, Page};
 use crate::shard::testkit::{Shard, basin, patch, path};
 use crate::types::append::{AppendBuilder, HeaderSpan, Span};
 use crate::types::config::Change;
+use crate::types::refusal::chain;
 use crate::types::{
     Ack, AppendInput, FencingToken, PartialStreamConfig, Refusal, Retention, StreamConfigPatch,
     StreamPosition,
@@ -25,7 +26,7 @@ pub(super) struct Shown {
 }
 
 /// What a client learnt.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Outcome {
     /// Nothing: it, or the shard, was gone before the answer.
     Unknown,
@@ -36,27 +37,41 @@ pub(super) enum Outcome {
     Listed(Vec<(String, Option<u64>)>),
     /// Done, and nothing more to say.
     Done,
+    /// The shard's own work failed, and promised nothing; told when the test fails.
+    #[expect(dead_code, reason = "shown by Debug alone")]
+    Unfinished(String),
 }
 
 /// An operation, when it was under way (milliseconds since the Unix epoch), and how it ended.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Attempt {
     pub(super) op: Op,
     pub(super) from_ms: u64,
     pub(super) to_ms: u64,
+    /// The same on the monotonic clock of that life, in microseconds; `None` if it never ended.
+    pub(super) began_us: u64,
+    pub(super) to_us: Option<u64>,
     pub(super) outcome: Outcome,
 }
 
 impl Upkeep {
-    /// Does it. Whatever it is, streams read the same afterwards: the step that holds it is
-    /// compared with the model like any other.
-    async fn run(self, shard: &Shard) {
+    /// Does it. Whatever it is, and whatever comes of it, streams read the same afterwards: the
+    /// step that holds it is compared with the model like any other.
+    async fn run(self, shard: &Shard) -> Outcome {
+        let text = |error: &dyn std::error::Error| Outcome::Unfinished(chain(error));
         match self {
-            Self::Checkpoint => shard.checkpoint().await.expect("the disk is whole"),
+            Self::Checkpoint => match shard.checkpoint().await {
+                Ok(()) => Outcome::Done,
+                Err(error) => text(&error),
+            },
             Self::Clean => {
                 let epoch = shard.first_needed_epoch().await;
-                if epoch < shard.segments.active().epoch {
-                    shard.clean(epoch).await.expect("the disk is whole");
+                if epoch >= shard.segments.active().epoch {
+                    return Outcome::Done;
+                }
+                match shard.clean(epoch).await {
+                    Ok(_) => Outcome::Done,
+                    Err(error) => text(&error),
                 }
             }
         }
@@ -67,22 +82,25 @@ pub(super) fn wall_ms(shard: &Shard) -> u64 {
     shard.io.wall_us() / 1000
 }
 
+/// The latest that the wall clock ever showed: no arrival is later, wherever it was set back to.
+pub(super) fn high_ms(shard: &Shard) -> u64 {
+    shard.io.wall_high_us() / 1000
+}
+
 /// Does one operation as a client would.
 pub(super) async fn act(shard: &Shard, op: &Op) -> Outcome {
     let call = match op {
-        Op::Upkeep(upkeep) => {
-            upkeep.run(shard).await;
-            return Outcome::Done;
-        }
+        Op::Upkeep(upkeep) => return upkeep.run(shard).await,
         Op::Sleep { us } => {
             shard.io.sleep_us(*us).await;
             return Outcome::Done;
         }
-        Op::Create { name, age_secs, standard } => Call::CreateStream {
+        Op::Create { name, age_secs, standard, empty_secs } => Call::CreateStream {
             path: path(name),
             config: PartialStreamConfig {
                 retention: Some(retention(*age_secs)),
                 storage_class: standard.then(|| "standard".to_owned()),
+                delete_on_empty_min_age_secs: Some(*empty_secs),
                 ..PartialStreamConfig::default()
             },
             creation: None,
@@ -140,7 +158,7 @@ fn read(name: &str, query: ReadQuery) -> Call {
     Call::Read { path: path(name), query, form, auto_create }
 }
 
-fn list() -> Call {
+pub(super) fn list() -> Call {
     let page = Page { prefix: String::new(), start_after: String::new(), limit: 1000 };
     Call::ListStreams(basin(), page)
 }
@@ -187,8 +205,10 @@ pub(super) struct Seen {
     pub(super) token: FencingToken,
     /// All that can be read, without a gap up to the tail.
     pub(super) records: Vec<Shown>,
-    /// When the look began and ended, milliseconds since the Unix epoch.
+    /// When the look began, milliseconds since the Unix epoch.
     pub(super) from_ms: u64,
+    /// The latest that the clock had shown when it began, and when it ended.
+    pub(super) high_from_ms: u64,
     pub(super) to_ms: u64,
 }
 
@@ -199,37 +219,47 @@ impl Seen {
     }
 }
 
-/// Looks at a stream; `None` when there is none of this name.
+/// Looks at a stream; `None` when there is none of this name, or it goes while we look.
 pub(super) async fn look(shard: &Shard, name: &'static str) -> Option<Seen> {
-    let from_ms = wall_ms(shard);
+    let (from_ms, high_from_ms) = (wall_ms(shard), high_ms(shard));
+    let is_gone = |refusal: &Refusal| {
+        matches!(refusal, Refusal::StreamNotFound(_) | Refusal::StreamDeletionPending(_))
+    };
     let tail = match shard.handle(Call::CheckTail(path(name))).await {
         Ok(Answer::Tail(tail)) => tail,
-        Err(Refusal::StreamNotFound(_)) => return None,
+        Err(refusal) if is_gone(&refusal) => return None,
         other => panic!("the tail of {name}: {other:?}"),
     };
     let age_secs = match shard.handle(Call::GetStream(path(name))).await {
         Ok(Answer::StreamConfig(config)) => age_secs(config.retention),
+        Err(refusal) if is_gone(&refusal) => return None,
         other => panic!("the configuration of {name}: {other:?}"),
     };
-    let token = probe_token(shard, name).await;
-    let records = read_all(shard, name, tail.seq_num).await;
-    Some(Seen { tail, age_secs, token, records, from_ms, to_ms: wall_ms(shard) })
+    let token = match probe_token(shard, name).await {
+        Refusal::FencingTokenMismatch(token) => token,
+        refusal if is_gone(&refusal) => return None,
+        other => panic!("the token of {name}: {other:?}"),
+    };
+    let records = match read_all(shard, name, tail.seq_num).await {
+        Ok(records) => records,
+        Err(refusal) if is_gone(&refusal) => return None,
+        Err(refusal) => panic!("{name}: {refusal:?}"),
+    };
+    let to_ms = high_ms(shard);
+    Some(Seen { tail, age_secs, token, records, from_ms, high_from_ms, to_ms })
 }
 
 /// Asks for the fencing token by an append that is refused for having another.
-async fn probe_token(shard: &Shard, name: &str) -> FencingToken {
+async fn probe_token(shard: &Shard, name: &str) -> Refusal {
     let body = b"never to be seen".to_vec();
     let record = super::plan::Sent { client_ms: None, headers: Vec::new(), body, command: None };
     let token = Some(FencingToken::new("of the one who looks").expect("short"));
     let batch = Batch { records: vec![record], match_seq_num: None, token };
-    match shard.handle(append(name, input(&batch))).await {
-        Err(Refusal::FencingTokenMismatch(token)) => token,
-        other => panic!("the token of {name}: {other:?}"),
-    }
+    shard.handle(append(name, input(&batch))).await.expect_err("nobody's token")
 }
 
 /// Reads everything up to `tail`.
-async fn read_all(shard: &Shard, name: &str, tail: u64) -> Vec<Shown> {
+pub(super) async fn read_all(shard: &Shard, name: &str, tail: u64) -> Result<Vec<Shown>, Refusal> {
     let mut records: Vec<Shown> = Vec::new();
     let (mut next, mut begun) = (0, 1);
     while next < tail {
@@ -244,6 +274,7 @@ async fn read_all(shard: &Shard, name: &str, tail: u64) -> Vec<Shown> {
         };
         let part = match shard.handle(read(name, query)).await {
             Ok(Answer::Body(body)) => parse(&body),
+            Err(refusal) => return Err(refusal),
             other => panic!("{name} from {next}: {other:?}"),
         };
         let follows = part.first().is_some_and(|record| record.seq_num == next);
@@ -259,7 +290,7 @@ async fn read_all(shard: &Shard, name: &str, tail: u64) -> Vec<Shown> {
         records.extend(part);
     }
     assert!(records.is_sorted_by(|a, b| a.seq_num + 1 == b.seq_num), "{name} has a gap");
-    records
+    Ok(records)
 }
 
 /// The streams of the basin, as listed.

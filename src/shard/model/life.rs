@@ -5,17 +5,24 @@ use std::rc::Rc;
 
 use futures_util::future::{self, Either};
 
-use super::act::{Attempt, Outcome, act, list_all, look, wall_ms};
+use super::act::{Attempt, Outcome, act, high_ms, list_all, look, wall_ms};
 use super::plan::{Op, Step, Upkeep};
-use super::{LOG_FILES_RESERVE, NAMES, OVERDUE_MS, Run, one_in, truth};
+use super::trouble::{self, Trouble};
+use super::truth::Known;
+use super::{LOG_FILES_RESERVE, NAMES, OVERDUE_MS, Run, empty, one_in, truth};
 use crate::io::sim::{SimIo, SimRuntime};
 use crate::io::{Clock, Disk};
+use crate::log::recovery::RecoveryError;
 use crate::shard::engine::{Engine, EngineConfig};
 use crate::shard::testkit::{Shard, assert_whole, create_basin};
+use crate::types::Refusal;
+
+/// Which operation of a step ended, when (as [`Attempt::to_ms`] and `to_us`), and how.
+type Ended = (usize, (u64, u64), Outcome);
 
 /// How a life ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     /// Shut down in order.
     Closed,
     /// The process dies; what it had written is there.
@@ -25,22 +32,34 @@ enum End {
 }
 
 /// How long everything that was begun takes to be written when nothing new comes, in microseconds.
-const SETTLED_US: u64 = 20_000;
+pub(super) const SETTLED_US: u64 = 20_000;
+/// Longest that a step may take, whatever the trouble, in microseconds.
+const STEP_US_MAX: u64 = 60_000_000;
 
 /// Opens the shard and starts what a server has running beside it.
-async fn open(runtime: &SimRuntime, io: &SimIo, config: EngineConfig) -> Shard {
-    let shard = Rc::new(Engine::open(Rc::new(io.clone()), config).await.expect("opens"));
+pub(super) async fn open(runtime: &SimRuntime, io: &SimIo, config: EngineConfig) -> Shard {
+    try_open(runtime, io, config).await.expect("opens")
+}
+
+/// The same, where damage may be met.
+pub(super) async fn try_open(
+    runtime: &SimRuntime,
+    io: &SimIo,
+    config: EngineConfig,
+) -> Result<Shard, RecoveryError> {
+    let shard = Rc::new(Engine::open(Rc::new(io.clone()), config).await?);
     runtime.spawn(Rc::clone(&shard).run_writer());
     runtime.spawn(Rc::clone(&shard).run_segments());
     runtime.spawn(Rc::clone(&shard).run_checkpoints());
     runtime.spawn(Rc::clone(&shard).run_usage());
     runtime.spawn(Rc::clone(&shard).run_retention());
     runtime.spawn(Rc::clone(&shard).run_cleaner());
+    runtime.spawn(Rc::clone(&shard).run_scrub());
     let (_, streams) = shard.unfinished_deletions();
     for stream in streams {
         shard.delete(&stream).await.expect("goes on");
     }
-    shard
+    Ok(shard)
 }
 
 impl Run {
@@ -60,12 +79,17 @@ impl Run {
         let runtime = SimRuntime::new(&io);
         let end = runtime.block_on(async {
             let shard = open(&runtime, &io, self.config).await;
+            self.witnesses.begin_life();
             let left = std::mem::take(&mut self.left);
             self.learn(&shard, &left, &NAMES).await;
             for _ in 0..2 + self.dice().below(20) {
-                let now_ms = wall_ms(&shard);
-                let step = self.planner.step(|name| self.streams.get(name), now_ms);
-                self.step(&runtime, &shard, step, None).await;
+                let trouble = self.troubles.passing();
+                let step = match trouble {
+                    Some(Trouble::NoSpace { .. }) => self.fill(&shard),
+                    _ => self.next_step(&shard),
+                };
+                self.step(&runtime, &shard, step, None, trouble).await;
+                self.damage_a_copy(&shard).await;
             }
             let end = match self.dice().below(4) {
                 0 => End::Closed,
@@ -76,14 +100,33 @@ impl Run {
                 shard.close().await.expect("the disk is whole");
             } else {
                 let cut_us = self.dice().below(1_500);
-                let now_ms = wall_ms(&shard);
-                let step = self.planner.step(|name| self.streams.get(name), now_ms);
-                self.step(&runtime, &shard, step, Some(cut_us)).await;
+                let step = self.next_step(&shard);
+                let trouble = self.troubles.last();
+                let cut_us = trouble.is_none_or(|t| !t.is_final()).then_some(cut_us);
+                self.step(&runtime, &shard, step, cut_us, trouble).await;
             }
             end
         });
         drop(runtime);
         self.pass_on(end);
+        self.lives += 1;
+        if let Some(us) = self.troubles.clock_between_lives() {
+            self.tale.lines.push(format!("the wall clock is set back by {us} us"));
+            self.io.set_wall_back(us);
+            self.streams.values_mut().for_each(Known::unfade);
+        }
+    }
+
+    fn next_step(&mut self, shard: &Shard) -> Step {
+        let now_ms = wall_ms(shard);
+        self.planner.step(|name| self.streams.get(name), now_ms)
+    }
+
+    /// More at once than a segment holds.
+    fn fill(&mut self, shard: &Shard) -> Step {
+        let now_ms = wall_ms(shard);
+        let mut flood = || self.planner.flood(|name| self.streams.get(name), now_ms).ops;
+        Step { ops: [flood(), flood(), flood()].into_iter().flatten().collect() }
     }
 
     /// The last life: everything is as it should be, then it is trimmed and then deleted, and its
@@ -93,16 +136,17 @@ impl Run {
         let runtime = SimRuntime::new(&io);
         runtime.block_on(async {
             let shard = open(&runtime, &io, self.config).await;
+            self.witnesses.begin_life();
             let left = std::mem::take(&mut self.left);
             self.learn(&shard, &left, &NAMES).await;
             let trim = self.planner.trim_all(&self.streams);
-            self.step(&runtime, &shard, trim, None).await;
+            self.step(&runtime, &shard, trim, None, None).await;
             // What they have left may lie in two segments.
             self.check_space(&runtime, &shard, LOG_FILES_RESERVE + 1).await;
             self.reached.segments_given_up += shard.segments.oldest_epoch() - 1;
             let delete = |name: &&'static str| (Op::Delete { name }, None);
             let step = Step { ops: self.streams.keys().map(delete).collect() };
-            self.step(&runtime, &shard, step, None).await;
+            self.step(&runtime, &shard, step, None, None).await;
             self.check_space(&runtime, &shard, LOG_FILES_RESERVE).await;
         });
         drop(runtime);
@@ -117,7 +161,7 @@ impl Run {
     async fn check_space(&mut self, runtime: &SimRuntime, shard: &Shard, files_max: usize) {
         for _ in 0..3 {
             let step = Step { ops: vec![(Op::Upkeep(Upkeep::Checkpoint), None)] };
-            self.step(runtime, shard, step, None).await;
+            self.step(runtime, shard, step, None, None).await;
         }
         shard.io.sleep_us(SETTLED_US).await;
         let files = shard.segments.file_count();
@@ -129,6 +173,8 @@ impl Run {
         while one_in(self.dice(), 4) {
             let cut_us = self.dice().below(4_000);
             let io = self.io.clone();
+            let trouble = self.troubles.opening();
+            trouble.iter().for_each(|trouble| trouble.begin_on(&io));
             let runtime = SimRuntime::new(&io);
             let opened = runtime.block_on(async {
                 let opening = std::pin::pin!(Engine::open(Rc::new(io.clone()), self.config));
@@ -138,7 +184,11 @@ impl Run {
                     Either::Right(_) => Ok(()),
                 }
             });
-            opened.expect("opens");
+            if let Err(error) = opened {
+                let is_trouble = trouble.is_some() && matches!(error, RecoveryError::Io(_));
+                assert!(is_trouble, "{error:?}, {trouble:?}");
+                self.reached.failed_starts += 1;
+            }
             drop(runtime);
             let end = if self.dice().coin() { End::PowerCut } else { End::Killed };
             self.pass_on(end);
@@ -146,26 +196,47 @@ impl Run {
     }
 
     /// What a life leaves to the next one.
-    fn pass_on(&mut self, end: End) {
+    pub(super) fn pass_on(&mut self, end: End) {
         self.tale.lines.push(format!("{end:?}"));
         let seed = self.dice().next_u64();
         self.io = match end {
             End::PowerCut => self.io.crash(seed),
             End::Closed | End::Killed => self.io.kill(seed),
         };
+        if self.io.wall_us() < self.io.wall_high_us() {
+            self.streams.values_mut().for_each(Known::unfade);
+        }
         if one_in(self.dice(), 3) {
             assert_whole(&self.io, self.config.log);
         }
     }
 
     /// Does a step and learns what came of it. When it is cut short, after `cut_us`, it is what
-    /// the next life learns of first.
-    async fn step(&mut self, runtime: &SimRuntime, shard: &Shard, step: Step, cut_us: Option<u64>) {
-        self.tale.lines.push(format!("{} {:?}, cut: {cut_us:?}", wall_ms(shard), Brief(&step)));
-        let (attempts, is_cut) = self.attempt(runtime, shard, step, cut_us).await;
+    /// the next life learns of first; so it is when the log fails.
+    pub(super) async fn step(
+        &mut self,
+        runtime: &SimRuntime,
+        shard: &Shard,
+        step: Step,
+        cut_us: Option<u64>,
+        trouble: Option<Trouble>,
+    ) {
+        let brief = Brief(&step);
+        let line = format!("{} {brief:?}, cut: {cut_us:?}, {trouble:?}", wall_ms(shard));
+        self.tale.lines.push(line);
+        let (mut attempts, is_cut) = self.attempt(runtime, shard, step, cut_us, trouble).await;
         if is_cut {
             self.left = attempts;
             return;
+        }
+        if let Some(trouble) = trouble {
+            trouble.end(shard).await;
+            if trouble.is_final() && shard.durable.failure().is_some() {
+                self.reached.failed_logs += 1;
+                attempts.extend(self.go_on_without_log(runtime, shard, trouble).await);
+                self.left = attempts;
+                return;
+            }
         }
         if attempts.iter().any(|attempt| matches!(attempt.outcome, Outcome::Unknown)) {
             shard.io.sleep_us(SETTLED_US).await;
@@ -175,23 +246,58 @@ impl Run {
         let names = NAMES.into_iter().filter(|name| is_for_all || touched(name));
         let names: Vec<&'static str> = names.collect();
         self.learn(shard, &attempts, &names).await;
-        if attempts.iter().any(|a| matches!(a.op, Op::Sleep { us } if us / 1000 > OVERDUE_MS)) {
+        let slept = attempts.iter().find_map(|attempt| match attempt.op {
+            Op::Sleep { us } => Some(us / 1000),
+            _ => None,
+        });
+        if let Some(slept_ms) = slept.filter(|ms| *ms > OVERDUE_MS) {
             let now_ms = wall_ms(shard);
-            self.streams.iter().for_each(|(name, known)| known.check_overdue(name, now_ms));
+            let streams = self.streams.iter();
+            streams.for_each(|(name, known)| known.check_overdue(name, now_ms, slept_ms));
         }
+        let damaged = shard.damaged_places();
+        assert!(damaged.is_empty(), "nothing is damaged: {damaged:?}");
+    }
+
+    /// Appends and reads when the log has failed: no append is taken, and what is read is durable,
+    /// which the next life will see.
+    async fn go_on_without_log(
+        &mut self,
+        runtime: &SimRuntime,
+        shard: &Shard,
+        trouble: Trouble,
+    ) -> Vec<Attempt> {
+        let now_ms = wall_ms(shard);
+        let step = self.planner.without_log(|name| self.streams.get(name), now_ms);
+        let refused = |attempt: &Attempt| match (&attempt.op, &attempt.outcome) {
+            // It may be gone, or about to.
+            (_, Outcome::Refused(Refusal::StreamNotFound(_))) => true,
+            (Op::Append { .. }, outcome) => matches!(outcome, Outcome::Unknown),
+            _ => true,
+        };
+        let (attempts, _) = self.attempt(runtime, shard, step, None, Some(trouble)).await;
+        let taken: Vec<&Attempt> = attempts.iter().filter(|attempt| !refused(attempt)).collect();
+        assert!(taken.is_empty(), "taken by a log that failed: {taken:?}");
+        attempts
     }
 
     /// Does the operations of a step, all at once; says also whether it was cut short.
-    async fn attempt(
+    pub(super) async fn attempt(
         &mut self,
         runtime: &SimRuntime,
         shard: &Shard,
         step: Step,
         cut_us: Option<u64>,
+        trouble: Option<Trouble>,
     ) -> (Vec<Attempt>, bool) {
-        let from_ms = wall_ms(shard);
+        let back_ms = trouble.map_or(0, Trouble::back_ms);
+        let from_ms = wall_ms(shard) - back_ms;
+        let began_us = shard.io.now_us();
+        if let Some(trouble) = trouble {
+            trouble.begin(runtime, shard);
+        }
         let mut attempts: Vec<Attempt> = Vec::new();
-        let ended: Rc<RefCell<Vec<(usize, u64, Outcome)>>> = Rc::default();
+        let ended: Rc<RefCell<Vec<Ended>>> = Rc::default();
         let mut tasks = Vec::new();
         for (index, (op, impatient_us)) in step.ops.into_iter().enumerate() {
             let (shard, ended, doing) = (Rc::clone(shard), Rc::clone(&ended), op.clone());
@@ -199,35 +305,57 @@ impl Run {
                 let acting = std::pin::pin!(act(&shard, &doing));
                 let patience = std::pin::pin!(shard.io.sleep_us(impatient_us.unwrap_or(u64::MAX)));
                 if let Either::Left((outcome, _)) = future::select(acting, patience).await {
-                    ended.borrow_mut().push((index, wall_ms(&shard), outcome));
+                    let when = (high_ms(&shard), shard.io.now_us());
+                    ended.borrow_mut().push((index, when, outcome));
                 }
             }));
-            attempts.push(Attempt { op, from_ms, to_ms: from_ms, outcome: Outcome::Unknown });
+            let (outcome, to_us) = (Outcome::Unknown, None);
+            attempts.push(Attempt { op, from_ms, to_ms: from_ms, began_us, to_us, outcome });
         }
+        self.operations += attempts.len() as u64;
         let all = future::join_all(tasks);
-        let cut = std::pin::pin!(shard.io.sleep_us(cut_us.unwrap_or(u64::MAX)));
-        let is_cut = matches!(future::select(all, cut).await, Either::Right(_));
-        for (index, to_ms, outcome) in ended.take() {
+        let cut = std::pin::pin!(shard.io.sleep_us(cut_us.unwrap_or(STEP_US_MAX)));
+        let is_over = matches!(future::select(all, cut).await, Either::Right(_));
+        assert!(!is_over || cut_us.is_some(), "the step does not end");
+        for (index, (to_ms, to_us), outcome) in ended.take() {
             self.tale.lines.push(format!("  {index}: {:.300}", format!("{outcome:?}")));
-            (attempts[index].to_ms, attempts[index].outcome) = (to_ms, outcome);
+            let attempt = &mut attempts[index];
+            (attempt.to_ms, attempt.to_us, attempt.outcome) = (to_ms, Some(to_us), outcome);
+            self.reached.refused_for_room += trouble::excuse(attempt, trouble, shard);
         }
-        (attempts, is_cut)
+        (attempts, is_over)
     }
 
     /// Looks at these streams, and at the listing, and learns what the attempts did.
-    async fn learn(&mut self, shard: &Shard, attempts: &[Attempt], names: &[&'static str]) {
+    pub(super) async fn learn(
+        &mut self,
+        shard: &Shard,
+        attempts: &[Attempt],
+        names: &[&'static str],
+    ) {
         let were: Vec<(String, Option<u64>)> = self.listing();
         for name in names {
             let about = |attempt: &&Attempt| attempt.op.name() == Some(name);
             let about: Vec<&Attempt> = attempts.iter().filter(about).collect();
             let seen = look(shard, name).await;
             let before = self.streams.remove(name);
-            let known =
-                truth::learn(name, before.as_ref(), &about, seen.as_ref(), &mut self.reached);
+            let (before, seen, now_ms) = (before.as_ref(), seen.as_ref(), high_ms(shard));
+            let known = truth::learn(name, before, &about, seen, now_ms, &mut self.reached);
             self.streams.extend(known.map(|known| (*name, known)));
         }
+        self.witnesses.note(attempts, shard.io.now_us());
+        let listed = list_all(shard).await;
+        // Streams that stay empty may go at any time.
+        let now_ms = high_ms(shard);
+        self.streams.retain(|name, known| {
+            let is_listed = listed.iter().any(|(listed, _)| listed == name);
+            if !is_listed {
+                empty::check_went(name, known, &[], now_ms);
+            }
+            is_listed
+        });
         let are = self.listing();
-        assert_eq!(list_all(shard).await, are, "the listing");
+        assert_eq!(listed, are, "the listing");
         for attempt in attempts {
             if let Outcome::Listed(listed) = &attempt.outcome {
                 check_listed(listed, &were, &are);

@@ -11,18 +11,28 @@
 //! * `order` finds in which order things happened that went on at once, and holds a batch whose
 //!   answer never came to be there whole or not at all, and to stay so; `reads` judges reads.
 //!
-//! `THALWEG_CASES` says how many seeds are tried, `THALWEG_SEED` repeats one.
+//! * `trouble` is what a disk and a clock do that must be survived, `damage` what must be told,
+//!   `empty` and `basin` judge what goes by itself and with its basin, and `small` goes through
+//!   all power cuts of one short history.
+//!
+//! `THALWEG_CASES` says how many seeds are tried, `THALWEG_SEED` repeats one, and `THALWEG_LINES`
+//! says how many lines of its tale are told when it fails.
 
 mod act;
+mod basin;
+mod damage;
+mod empty;
 mod life;
 mod order;
 mod plan;
 mod reads;
+mod small;
+mod trouble;
 mod truth;
 
 use std::collections::BTreeMap;
 
-use crate::io::sim::{SimIo, Stream as Dice};
+use crate::io::sim::{FaultCounts, SimIo, Stream as Dice};
 use crate::log::group::Policy;
 use crate::log::reader::ReadMemory;
 use crate::log::segment::LogFacts;
@@ -31,7 +41,9 @@ use crate::shard::engine::EngineConfig;
 use crate::shard::scrub::ScrubPolicy;
 
 use act::Attempt;
+use damage::{Told, Witnesses};
 use plan::Planner;
+use trouble::Troubles;
 use truth::{Known, Reached};
 
 /// The streams that there may be. Few, so that much happens to each.
@@ -57,6 +69,13 @@ struct Run {
     /// The step under way when the last life ended.
     left: Vec<Attempt>,
     reached: Reached,
+    troubles: Troubles,
+    /// What no later group bears witness of.
+    witnesses: Witnesses,
+    damage_dice: Dice,
+    told: Told,
+    lives: u64,
+    operations: u64,
     tale: Tale,
 }
 
@@ -75,7 +94,7 @@ impl Run {
             // Streams are few, and things are to happen between them.
             checkpoint_pace: CheckpointPace { streams: 1, pause_us: dice.below(1_000) },
             usage_flush_us: 1_000_000,
-            scrub: ScrubPolicy { bytes_per_sec: 0, interval_us: 0 },
+            scrub: ScrubPolicy { bytes_per_sec: 64 << 20, interval_us: 1_000_000 },
         };
         Self {
             io: SimIo::new(seed),
@@ -84,7 +103,27 @@ impl Run {
             streams: BTreeMap::new(),
             left: Vec::new(),
             reached: Reached::default(),
+            troubles: Troubles::new(seed),
+            witnesses: Witnesses::default(),
+            damage_dice: Dice::new(seed, "damage"),
+            told: Told::default(),
+            lives: 0,
+            operations: 0,
             tale: Tale { seed, lines: Vec::new() },
+        }
+    }
+
+    /// A run that goes on from here on another disk, calmly.
+    fn fork(&self, io: SimIo) -> Self {
+        let seed = self.tale.seed;
+        Self {
+            io,
+            planner: self.planner.clone(),
+            streams: self.streams.clone(),
+            left: self.left.clone(),
+            tale: Tale { seed, lines: self.tale.lines.clone() },
+            config: self.config,
+            ..Self::new(seed)
         }
     }
 
@@ -102,7 +141,9 @@ struct Tale {
 impl Drop for Tale {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let last = self.lines.len().saturating_sub(40);
+            let shown = variable("THALWEG_LINES").unwrap_or(40);
+            let shown = usize::try_from(shown).unwrap_or(usize::MAX);
+            let last = self.lines.len().saturating_sub(shown);
             eprintln!("the last of {} lines:\n{}", self.lines.len(), self.lines[last..].join("\n"));
             eprintln!("repeat: THALWEG_SEED={} cargo test --lib shard::model", self.seed);
         }
@@ -120,6 +161,9 @@ fn run(seed: u64) -> Run {
     for _ in 0..3 + run.dice().below(5) {
         run.live();
     }
+    if run.dice().coin() {
+        run.delete_basin();
+    }
     run.end();
     run
 }
@@ -135,11 +179,24 @@ fn a_shard_is_what_its_model_says() {
         run(seed);
         return;
     }
-    let mut reached = Reached::default();
-    for seed in 0..variable("THALWEG_CASES").unwrap_or(CASES).max(CASES) {
-        reached.add(run(seed).reached);
+    let cases = variable("THALWEG_CASES").unwrap_or(CASES).max(CASES);
+    let (mut reached, mut told, mut counts) =
+        (Reached::default(), Told::default(), FaultCounts::default());
+    let (mut lives, mut operations) = (0, 0);
+    for seed in 0..cases {
+        let run = run(seed);
+        reached.add(run.reached);
+        told.add(run.told);
+        counts.add_all(&run.io.fault_counts());
+        (lives, operations) = (lives + run.lives, operations + run.operations);
     }
+    println!("{cases} seeds, {lives} lives, {operations} operations");
+    println!("faults: {counts}");
+    println!("{reached:?}");
+    println!("{told:?}");
     reached.check();
+    told.check();
+    assert_eq!(counts.missing(), [], "faults that never happened");
 }
 
 /// Otherwise a seed would say nothing.

@@ -64,7 +64,7 @@ impl<'a> Order<'a> {
     ) -> Self {
         let mut order = Self {
             placed: BTreeMap::new(),
-            trimmed: before.first,
+            trimmed: before.trimmed,
             may_be_trimmed: 0,
             hidden: false,
             unanswered: (0, 0),
@@ -183,7 +183,7 @@ impl<'a> Order<'a> {
         assert!(matches, "{name}: {start} is not what was to match: {batch:?}");
         let fenced = batch.token.zip(token).is_some_and(|(named, token)| named != token);
         assert!(!fenced, "{name}: the token was {token:?}: {batch:?}");
-        let ends_ms = if ack.is_some() { attempt.to_ms } else { self.seen.from_ms };
+        let ends_ms = if ack.is_some() { attempt.to_ms } else { self.seen.high_from_ms };
         let arrived_ms = (attempt.from_ms, ends_ms);
         let mut token = token;
         for (at, sent) in (start..).zip(&batch.records) {
@@ -271,7 +271,8 @@ impl<'a> Order<'a> {
                 let met = self.states.iter().any(|(_, t)| *t == Some(*token));
                 batch.token.is_some_and(|named| named != *token) && (met || self.hidden)
             }
-            Refusal::StreamNotFound(_) => true, // judged by `truth`, as a name
+            // Judged by `truth`, as a name; and by `trouble`: there was no room.
+            Refusal::StreamNotFound(_) | Refusal::HotServer(_) => true,
             _ => false,
         };
         assert!(told, "{name}: {refusal} was not so: {batch:?}");

@@ -50,15 +50,36 @@ impl Upkeep {
 /// One operation. Times of retention are in seconds; `None` is for ever.
 #[derive(Debug, Clone)]
 pub(super) enum Op {
-    Create { name: &'static str, age_secs: Option<u64>, standard: bool },
-    Delete { name: &'static str },
-    Retain { name: &'static str, age_secs: Option<u64> },
-    Append { name: &'static str, batch: Rc<Batch> },
-    Read { name: &'static str, query: ReadQuery },
-    Tail { name: &'static str },
+    /// `empty_secs`: deleted when it is empty for so long; 0 for never.
+    Create {
+        name: &'static str,
+        age_secs: Option<u64>,
+        standard: bool,
+        empty_secs: u64,
+    },
+    Delete {
+        name: &'static str,
+    },
+    Retain {
+        name: &'static str,
+        age_secs: Option<u64>,
+    },
+    Append {
+        name: &'static str,
+        batch: Rc<Batch>,
+    },
+    Read {
+        name: &'static str,
+        query: ReadQuery,
+    },
+    Tail {
+        name: &'static str,
+    },
     List,
     Upkeep(Upkeep),
-    Sleep { us: u64 },
+    Sleep {
+        us: u64,
+    },
 }
 
 impl Op {
@@ -89,7 +110,7 @@ pub(super) struct Step {
 }
 
 /// Draws steps and batches; numbers its batches, so that no two are alike.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Planner {
     pub(super) dice: Dice,
     batches: u64,
@@ -131,8 +152,61 @@ impl Planner {
         Step { ops }
     }
 
+    /// What is tried when the log has failed: an append to each stream, and reads.
+    pub(super) fn without_log<'k>(
+        &mut self,
+        known: impl Fn(&str) -> Option<&'k Known>,
+        now_ms: u64,
+    ) -> Step {
+        let mut ops = Vec::new();
+        for name in NAMES {
+            let Some(stream) = known(name) else { continue };
+            ops.push((self.append(name, None, now_ms), None));
+            ops.push((self.read(name, stream), None));
+            ops.push((Op::Tail { name }, None));
+        }
+        Step { ops }
+    }
+
+    /// Appends alone, a few batches to each stream.
+    pub(super) fn appends<'k>(
+        &mut self,
+        known: impl Fn(&str) -> Option<&'k Known>,
+        now_ms: u64,
+    ) -> Vec<(&'static str, Rc<Batch>)> {
+        let mut batches = Vec::new();
+        for _ in 0..3 + self.dice.below(12) {
+            let name = NAMES[self.dice.index(NAMES.len())];
+            if known(name).is_some() {
+                let longest = if one_in(&mut self.dice, 3) { BODY_BYTES_MAX } else { 500 };
+                let count = 1 + self.dice.below(5);
+                self.batches += 1;
+                let records = (0..count).map(|index| self.record(index, longest, now_ms));
+                let batch = Batch { records: records.collect(), match_seq_num: None, token: None };
+                batches.push((name, Rc::new(batch)));
+            }
+        }
+        batches
+    }
+
+    /// A batch of `count` records of `body_bytes` each, and nothing drawn.
+    pub(super) fn exactly(&mut self, count: u64, body_bytes: usize) -> Rc<Batch> {
+        self.batches += 1;
+        let record = |index| {
+            let mut body = format!("batch {} record {index} ", self.batches).into_bytes();
+            body.resize(body_bytes, b'x');
+            Sent { client_ms: None, headers: Vec::new(), body, command: None }
+        };
+        let records = (0..count).map(record).collect();
+        Rc::new(Batch { records, match_seq_num: None, token: None })
+    }
+
     /// Much at once, about a segment full.
-    fn flood<'k>(&mut self, known: impl Fn(&str) -> Option<&'k Known>, now_ms: u64) -> Step {
+    pub(super) fn flood<'k>(
+        &mut self,
+        known: impl Fn(&str) -> Option<&'k Known>,
+        now_ms: u64,
+    ) -> Step {
         let mut ops = Vec::new();
         for _ in 0..8 {
             let name = NAMES[self.dice.index(NAMES.len())];
@@ -175,14 +249,18 @@ impl Planner {
             69..72 => Op::Tail { name },
             72..75 => Op::List,
             75..82 => Op::Retain { name, age_secs: self.age() },
-            82..84 => self.create(name),
+            // One that may go by itself could be created anew in the same step.
+            82..84 if stream.empty_secs == 0 => self.create(name),
+            82..84 => Op::Tail { name },
             84..88 => Op::Delete { name },
             _ => Op::Upkeep(Upkeep::ALL[self.dice.index(Upkeep::ALL.len())]),
         }
     }
 
     fn create(&mut self, name: &'static str) -> Op {
-        Op::Create { name, age_secs: self.age(), standard: self.dice.coin() }
+        let (age_secs, standard) = (self.age(), self.dice.coin());
+        let empty_secs = if one_in(&mut self.dice, 3) { 1 + self.dice.below(3) } else { 0 };
+        Op::Create { name, age_secs, standard, empty_secs }
     }
 
     fn age(&mut self) -> Option<u64> {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::act::{Attempt, Outcome, Seen, Shown};
 use super::order::Order;
 use super::plan::{Batch, Op};
-use super::{EXPIRED_ARE_HIDDEN, OVERDUE_MS, reads};
+use super::{EXPIRED_ARE_HIDDEN, OVERDUE_MS, empty, reads};
 use crate::types::{FencingToken, Refusal, StreamPosition};
 
 /// A record that may be readable.
@@ -21,6 +21,8 @@ pub(super) struct Held {
     /// When its batch arrived: not before the first, not after the second of these, milliseconds
     /// since the Unix epoch.
     pub(super) arrived_ms: (u64, u64),
+    /// It was past an age once, and may be gone for good by that.
+    pub(super) was_gone: bool,
 }
 
 impl Held {
@@ -38,7 +40,16 @@ pub(super) struct Known {
     pub(super) age_secs: Option<u64>,
     /// What was before this record is gone, and stays gone.
     pub(super) first: u64,
+    /// As far as this by commands.
+    pub(super) trimmed: u64,
     pub(super) records: BTreeMap<u64, Held>,
+    /// Gone by their age alone. That is remembered, until a trim is logged, only while the process
+    /// lives: a wall clock that was set back brings them back at the next start.
+    pub(super) faded: BTreeMap<u64, Held>,
+    /// It is deleted when it is empty for so long; 0 for never.
+    pub(super) empty_secs: u64,
+    /// When it was last written to or made, as [`Held::arrived_ms`].
+    pub(super) written_ms: (u64, u64),
 }
 
 /// How often it came to what a run is made for, so that none of it is missed unnoticed.
@@ -49,22 +60,42 @@ pub(super) struct Reached {
     pub(super) hidden: u64,
     pub(super) expired: u64,
     pub(super) segments_given_up: u64,
+    pub(super) went_empty: u64,
+    pub(super) refused_for_room: u64,
+    pub(super) failed_logs: u64,
+    pub(super) failed_starts: u64,
+    pub(super) deletions_cut: u64,
 }
 
 impl Reached {
     pub(super) fn add(&mut self, other: Self) {
-        self.unanswered_there += other.unanswered_there;
-        self.unanswered_absent += other.unanswered_absent;
-        self.hidden += other.hidden;
-        self.expired += other.expired;
+        let Self { unanswered_there, unanswered_absent, hidden, expired, .. } = other;
+        self.unanswered_there += unanswered_there;
+        self.unanswered_absent += unanswered_absent;
+        self.hidden += hidden;
+        self.expired += expired;
         self.segments_given_up += other.segments_given_up;
+        self.went_empty += other.went_empty;
+        self.refused_for_room += other.refused_for_room;
+        self.failed_logs += other.failed_logs;
+        self.failed_starts += other.failed_starts;
+        self.deletions_cut += other.deletions_cut;
     }
 
     /// Checks that all of it was reached.
     pub(super) fn check(&self) {
-        let Self { unanswered_there, unanswered_absent, hidden, expired, segments_given_up } =
-            *self;
-        let all = [unanswered_there, unanswered_absent, hidden, expired, segments_given_up];
+        let all = [
+            self.unanswered_there,
+            self.unanswered_absent,
+            self.hidden,
+            self.expired,
+            self.segments_given_up,
+            self.went_empty,
+            self.refused_for_room,
+            self.failed_logs,
+            self.failed_starts,
+            self.deletions_cut,
+        ];
         assert!(all.iter().all(|times| *times > 0), "the runs are too tame: {self:?}");
     }
 }
@@ -78,14 +109,24 @@ pub(super) struct Append<'a> {
 
 /// Learns what a step did to the stream `name`, and checks that it may have.
 ///
-/// * Shape: `before` and the answer are `None` where there is no such stream.
+/// * Shape: `before` and the answer are `None` where there is no such stream; `now_ms` is the
+///   latest that the clock has shown.
 pub(super) fn learn(
     name: &str,
     before: Option<&Known>,
     attempts: &[&Attempt],
     seen: Option<&Seen>,
+    now_ms: u64,
     reached: &mut Reached,
 ) -> Option<Known> {
+    let made = empty::made(before, attempts);
+    if let (Some(known), None) = (before.or(made.as_ref()), seen)
+        && !attempts.iter().any(|attempt| matches!(attempt.op, Op::Delete { .. }))
+    {
+        empty::check_went(name, known, attempts, now_ms);
+        reached.went_empty += 1;
+        return None;
+    }
     let change = attempts.iter().find(|attempt| attempt.op.changes_stream()).copied();
     check_existence(name, before.is_some(), change, seen.is_some());
     for attempt in attempts {
@@ -109,7 +150,10 @@ pub(super) fn learn(
     reached.unanswered_absent += order.unanswered.1;
     reached.hidden += u64::from(order.hidden);
     reached.expired += u64::from(seen.first() > before.first.max(order.may_be_trimmed));
-    Some(after(name, before, order, &ages, seen))
+    let written_ms = empty::written_ms(before, attempts, change, seen);
+    let empty_secs = empty::secs(before, change);
+    let known = after(name, before, order, &ages, seen);
+    Some(Known { written_ms, empty_secs, ..known })
 }
 
 /// Whether the stream may be there, or not be there, after `change`.
@@ -129,6 +173,8 @@ fn check_existence(name: &str, was: bool, change: Option<&Attempt>, is: bool) {
         (Op::Delete { .. }, Outcome::Unknown) => assert!(was || !is, "{name} came by itself"),
         (Op::Retain { .. }, Outcome::Done) => assert!(is && was, "{name} was reconfigured"),
         (Op::Retain { .. }, Outcome::Unknown) => assert_eq!(is, was, "{name} is lost"),
+        // Nothing was done.
+        (_, Outcome::Refused(Refusal::HotServer(_))) => assert_eq!(is, was, "{name} is lost"),
         (op, outcome) => panic!("{op:?}: {outcome:?}"),
     }
 }
@@ -145,14 +191,16 @@ fn check_names(name: &str, attempt: &Attempt, was: bool, change: Option<&Attempt
             // Nothing shows a deletion that is not durable.
             assert!(!is, "{name} is back");
         }
-        Outcome::Refused(Refusal::HotServer(_) | Refusal::Storage(_) | Refusal::Other(_)) => {
+        Outcome::Refused(Refusal::Storage(_) | Refusal::Other(_)) => {
             panic!("nothing is wrong with the disk: {attempt:?}");
         }
+        // Refused before it looked for the stream.
+        Outcome::Refused(Refusal::HotServer(_)) => {}
         // All of these showed a stream that is there durably.
         Outcome::Acked(_) | Outcome::Read(_) | Outcome::Tail(_) | Outcome::Refused(_) => {
             assert!(is || deletes, "{name} is lost");
         }
-        Outcome::Unknown | Outcome::Listed(_) | Outcome::Done => {}
+        Outcome::Unknown | Outcome::Listed(_) | Outcome::Done | Outcome::Unfinished(_) => {}
     }
 }
 
@@ -164,6 +212,8 @@ fn ages(
     change: Option<&Attempt>,
     seen: &Seen,
 ) -> Vec<Option<u64>> {
+    let change =
+        change.filter(|change| !matches!(change.outcome, Outcome::Refused(Refusal::HotServer(_))));
     let asked = change.and_then(|change| match change.op {
         Op::Create { age_secs, .. } if before.is_none() => Some(age_secs),
         Op::Retain { age_secs, .. } => Some(age_secs),
@@ -194,11 +244,19 @@ fn check_gone(
     let begun_ms = attempts.iter().map(|attempt| attempt.from_ms).min();
     let shortest_ms = ages.iter().flatten().min().map(|secs| secs * 1000);
     for seq_num in before.first.max(order.may_be_trimmed)..first {
-        let held = before.records.get(&seq_num).map(|held| held.arrived_ms.0);
+        let held = before.records.get(&seq_num);
+        // Gone before: known to have been, or between those that came back.
+        let is_unknown = held.is_none() && seq_num < before.tail.seq_num;
+        if is_unknown || held.is_some_and(|held| held.was_gone) {
+            continue;
+        }
+        let held = held.map(|held| held.arrived_ms.0);
         let placed = order.placed.get(&seq_num).map(|placed| placed.arrived_ms.0);
         let arrived_ms = held.or(placed).or(begun_ms).expect("records come with attempts");
         let expired = shortest_ms.is_some_and(|age_ms| arrived_ms + age_ms < seen.to_ms);
-        assert!(expired, "{name}: {seq_num}, of {arrived_ms}, is gone at {}", seen.to_ms);
+        let (now_ms, tail) = ((seen.from_ms, seen.to_ms), seen.tail);
+        let what = format!("{name}: {seq_num}, of {arrived_ms}, is gone at {now_ms:?}");
+        assert!(expired, "{what}, first is {first}, {tail:?}, ages {ages:?}");
     }
 }
 
@@ -210,16 +268,27 @@ fn after(name: &str, before: &Known, order: Order<'_>, ages: &[Option<u64>], see
         age_secs: seen.age_secs,
         first: seen.first(),
         records: before.records.clone(),
+        ..Known::default()
     };
+    // No batch arrives before the one before it, wherever the clock was set to.
+    let mut latest_ms = before.records.values().map(|held| held.arrived_ms.1).max().unwrap_or(0);
+    let trimmed = order.trimmed;
     for (seq_num, placed) in order.placed {
         let Some(shown) = placed.shown else { continue };
         let Shown { timestamp, headers, body, .. } = shown.clone();
         let (from_ms, to_ms) = placed.arrived_ms;
         // No timestamp is later than the arrival: clients' are capped.
-        let arrived_ms = (from_ms.max(timestamp), to_ms);
-        known.records.insert(seq_num, Held { timestamp, headers, body, arrived_ms });
+        latest_ms = latest_ms.max(to_ms);
+        let arrived_ms = (from_ms.max(timestamp), latest_ms);
+        let held = Held { timestamp, headers, body, arrived_ms, was_gone: false };
+        known.records.insert(seq_num, held);
     }
-    known.records = known.records.split_off(&known.first);
+    let living = known.records.split_off(&known.first);
+    known.faded = before.faded.clone();
+    known.faded.extend(std::mem::replace(&mut known.records, living));
+    known.faded = known.faded.split_off(&trimmed);
+    known.trimmed = trimmed;
+    known.records.values_mut().for_each(|held| held.was_gone = false);
     let longest_ms = ages.iter().map(|age| age.map_or(u64::MAX, |secs| secs * 1000)).max();
     let longest_ms = longest_ms.expect("some age is in force");
     for (seq_num, held) in &known.records {
@@ -230,8 +299,17 @@ fn after(name: &str, before: &Known, order: Order<'_>, ages: &[Option<u64>], see
 }
 
 impl Known {
-    /// Checks, when the shard has rested for a while, that what outlived its age is gone.
-    pub(super) fn check_overdue(&self, name: &str, now_ms: u64) {
+    /// The wall clock is behind what it once was, and a life begins.
+    pub(super) fn unfade(&mut self) {
+        let mut faded = std::mem::take(&mut self.faded);
+        faded.values_mut().for_each(|held| held.was_gone = true);
+        self.first = faded.keys().next().copied().unwrap_or(self.first).min(self.first);
+        self.records.extend(faded);
+    }
+
+    /// Checks, when the shard has rested for so long, that what outlived its age is gone.
+    pub(super) fn check_overdue(&self, name: &str, now_ms: u64, rested_ms: u64) {
+        empty::check_overdue(name, self, now_ms, rested_ms);
         let (Some(age_secs), Some((_, last))) = (self.age_secs, self.records.last_key_value())
         else {
             return;
