@@ -15,6 +15,8 @@ use thalweg::io::sim::{Faults, SimIo, SimRuntime};
 use thalweg::io::{Clock, Disk};
 use thalweg::log::checkpoint::{CheckpointBuilder, CheckpointFacts};
 use thalweg::log::entry::{Batch, BatchPlace, Entry, Kind, Trimmed, batch_bytes_max, put_batch};
+use thalweg::log::footer::{FooterRun, FooterWriter, Target};
+use thalweg::log::footers::Footers;
 use thalweg::log::format::{FormatError, FrameHeader};
 use thalweg::log::group::Policy;
 use thalweg::log::recovery::recover;
@@ -38,6 +40,9 @@ const USAGE: &str = "format-1-usage";
 
 /// One with what retention and the cleaner write, which came later still.
 const MOVED: &str = "format-1-moved";
+
+/// A footer, which came later still.
+const FOOTER: &str = "format-1-footer";
 
 /// A batch with a header on every second record; bodies say where they belong.
 fn batch(number: u64, count: u64, body_bytes: usize) -> AppendInput {
@@ -172,6 +177,25 @@ async fn write_moved(io: &Rc<SimIo>) {
     builder.write(&**io, FACTS, facts).await.unwrap();
 }
 
+/// Runs of two streams, in as many leaves as it takes to have a level above.
+async fn write_footer(io: &Rc<SimIo>) {
+    let mut writer = FooterWriter::create(&**io, FACTS, 3).await.unwrap();
+    for run in footer_runs() {
+        writer.push(run);
+    }
+    writer.finish().await.unwrap();
+}
+
+fn footer_runs() -> impl Iterator<Item = FooterRun> {
+    (0..200).map(|n| FooterRun {
+        stream: 1 + n / 150,
+        seq_num: 10 * n,
+        timestamp: 1_600_000_000_000 + n,
+        arrival_ms: 1_700_000 + n / 2,
+        offset_bytes: 4096 * (1 + u32::try_from(n % 7).unwrap()),
+    })
+}
+
 async fn write_checkpoint(io: &SimIo, writer: &Writer<SimIo, ()>, end_bytes: u64) {
     let mut builder = CheckpointBuilder::default();
     builder.push(Kind::Basin, br#"{"name":"golden-basin"}"#);
@@ -251,6 +275,7 @@ fn written_today(golden: &str) -> BTreeMap<String, Vec<u8>> {
         match golden {
             USAGE => write_usage(&io_rc).await,
             MOVED => write_moved(&io_rc).await,
+            FOOTER => write_footer(&io_rc).await,
             _ => write(&io_rc).await,
         }
     });
@@ -260,7 +285,7 @@ fn written_today(golden: &str) -> BTreeMap<String, Vec<u8>> {
 
 #[test]
 fn the_encoder_still_writes_the_golden_bytes() {
-    for golden_name in [FORMAT_1, USAGE, MOVED] {
+    for golden_name in [FORMAT_1, USAGE, MOVED, FOOTER] {
         let today = written_today(golden_name);
         if std::env::var_os("GOLDEN_WRITE").is_some() {
             std::fs::create_dir_all(golden_directory(golden_name)).unwrap();
@@ -365,4 +390,21 @@ fn a_log_with_moved_batches_opens_from_its_checkpoint_and_from_its_start() {
     let first = ["frame 1 at 1:4096, durable 0, 1 entries"];
     assert_eq!(from_start, [&first[..], &batch, &second, &batch].concat());
     assert_eq!(open_golden(MOVED, 3, |_| false), ["Arrivals 1 1700000 1700000"]);
+}
+
+#[test]
+fn a_footer_answers_for_each_of_its_runs() {
+    let io = SimIo::new(2);
+    for (name, bytes) in golden_files(FOOTER) {
+        io.put_contents(&name, bytes);
+    }
+    SimRuntime::new(&io).block_on(async {
+        let footers = Footers::new(Rc::new(io.clone()), FACTS);
+        for run in footer_runs() {
+            let found = footers.find(3, run.stream, Target::SeqNum(run.seq_num + 9)).await;
+            assert_eq!(found, Some(run));
+        }
+        assert_eq!(footers.find(3, 3, Target::SeqNum(0)).await, None);
+        assert_eq!(footers.counts().lost, 0);
+    });
 }

@@ -8,7 +8,7 @@
 //! * `scrub` reads sealed segments again and says what is damaged in them.
 //! * `index` says where a stream's records lie, `reader` reads them back, checked again: old ones
 //!   in a `chunk` at a time, shared by `loads` and kept by `cache`. `frames` walks through a whole
-//!   segment.
+//!   segment. `footer` keeps on disk what the index said of a sealed segment, `footers` asks it.
 //!
 //! Generic over `io`: nothing here names glommio, and nothing knows what a stream's rules are.
 
@@ -18,6 +18,8 @@ pub mod cache;
 pub mod checkpoint;
 pub mod chunk;
 pub mod entry;
+pub mod footer;
+pub mod footers;
 pub mod format;
 pub mod frames;
 pub mod group;
