@@ -54,6 +54,12 @@ pub struct Given {
     #[arg(long, env = "THALWEG_READ_CACHE_BYTES", value_name = "BYTES")]
     pub read_cache_bytes: Option<usize>,
 
+    /// Bytes of memory for saying where the streams' records lie, in the whole server: divided
+    /// evenly over its shards. Beyond that, what is said of old records moves to the disk, as far
+    /// as it can [default: 67108864 (64 MiB); at least 1 MiB]
+    #[arg(long, env = "THALWEG_INDEX_BYTES", value_name = "BYTES")]
+    pub index_bytes: Option<u64>,
+
     /// Bytes of log after which a shard writes a checkpoint: bounds how much a restart reads
     /// [default: 134217728 (128 MiB); at least 1 MiB]
     #[arg(long, env = "THALWEG_CHECKPOINT_BYTES", value_name = "BYTES")]
@@ -117,6 +123,8 @@ pub struct Settings {
     pub read_window_bytes: usize,
     /// Bytes of older log kept for readers, whole server.
     pub read_cache_bytes: usize,
+    /// Bytes of memory for saying where records lie, whole server.
+    pub index_bytes: u64,
     /// Bytes of log between checkpoints.
     pub checkpoint_bytes: u64,
     /// Bytes of old log read again in a second, whole server; 0 for none.
@@ -180,6 +188,7 @@ impl Given {
             append_inflight_bytes: self.append_inflight_bytes.or(other.append_inflight_bytes),
             read_window_bytes: self.read_window_bytes.or(other.read_window_bytes),
             read_cache_bytes: self.read_cache_bytes.or(other.read_cache_bytes),
+            index_bytes: self.index_bytes.or(other.index_bytes),
             checkpoint_bytes: self.checkpoint_bytes.or(other.checkpoint_bytes),
             scrub_bytes_per_sec: self.scrub_bytes_per_sec.or(other.scrub_bytes_per_sec),
             scrub_interval_secs: self.scrub_interval_secs.or(other.scrub_interval_secs),
@@ -208,6 +217,7 @@ impl Settings {
             append_inflight_bytes: given.append_inflight_bytes.unwrap_or(128 * MIB),
             read_window_bytes: given.read_window_bytes.unwrap_or(128 * 1024 * 1024),
             read_cache_bytes: given.read_cache_bytes.unwrap_or(64 * 1024 * 1024),
+            index_bytes: given.index_bytes.unwrap_or(64 * MIB),
             checkpoint_bytes: given.checkpoint_bytes.unwrap_or(128 * MIB),
             scrub_bytes_per_sec: given.scrub_bytes_per_sec.unwrap_or(8 * MIB),
             scrub_interval_secs: given.scrub_interval_secs.unwrap_or(3600),
@@ -233,6 +243,7 @@ impl Settings {
         require(self.standard_wait_us <= 200_000, "standard_wait_us", "must be at most 200000")?;
         let inflight_ok = self.append_inflight_bytes >= MIB;
         require(inflight_ok, "append_inflight_bytes", "must be at least 1 MiB")?;
+        require(self.index_bytes >= MIB, "index_bytes", "must be at least 1 MiB")?;
         require(self.checkpoint_bytes >= MIB, "checkpoint_bytes", "must be at least 1 MiB")?;
         let scrub_ok = self.scrub_bytes_per_sec == 0 || self.scrub_bytes_per_sec >= 64 * 1024;
         require(scrub_ok, "scrub_bytes_per_sec", "must be 0 or at least 64 KiB")?;
@@ -270,11 +281,12 @@ mod tests {
 
     #[test]
     fn settings_out_of_range_are_refused_by_name() {
-        let cases: [(&str, Given); 9] = [
+        let cases: [(&str, Given); 10] = [
             ("shards", Given { shards: Some(0), ..Given::default() }),
             ("segment_bytes", Given { segment_bytes: Some(8 * MIB + 1), ..Given::default() }),
             ("segment_bytes", Given { segment_bytes: Some(MIB), ..Given::default() }),
             ("append_inflight_bytes", Given { append_inflight_bytes: Some(0), ..Given::default() }),
+            ("index_bytes", Given { index_bytes: Some(MIB - 1), ..Given::default() }),
             ("scrub_bytes_per_sec", Given { scrub_bytes_per_sec: Some(1), ..Given::default() }),
             ("scrub_interval_secs", Given { scrub_interval_secs: Some(0), ..Given::default() }),
             ("spin_us", Given { spin_us: Some(1_000_000), ..Given::default() }),

@@ -133,6 +133,7 @@ fn plan(settings: &Settings, directory: &DataDirectory, cpus: &[usize]) -> Serve
                 window_bytes_max: settings.read_window_bytes / usize::from(shards),
                 cache_bytes_max: settings.read_cache_bytes / usize::from(shards),
             },
+            index_bytes_max: settings.index_bytes / per_shard,
             checkpoint_bytes: settings.checkpoint_bytes,
             checkpoint_pace: CheckpointPace::default(),
             usage_flush_us: settings.usage_flush_ms * 1000,

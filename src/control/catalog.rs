@@ -4,6 +4,7 @@
 //! that it owns. Pure bookkeeping: what may be done, and when an answer may go out, is decided by
 //! the callers.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::rc::Rc;
@@ -22,6 +23,8 @@ pub struct Catalog {
     streams: BTreeMap<BasinName, BasinStreams>,
     by_id: ById,
     next_stream_id: u64,
+    /// Memory that the indexes of its streams take, in bytes.
+    index_bytes: Rc<Cell<u64>>,
     /// What was used of its basins.
     pub usage: Ledger,
 }
@@ -41,6 +44,7 @@ impl Default for Catalog {
             streams: BTreeMap::new(),
             by_id: ById::default(),
             next_stream_id: 1,
+            index_bytes: Rc::default(),
             usage: Ledger::default(),
         }
     }
@@ -115,6 +119,7 @@ impl Catalog {
     /// Adds a stream that is not there yet to its basin.
     pub fn add_stream(&mut self, basin: BasinName, stream: &Rc<Stream>) {
         stream.join(self.usage.basin(&basin));
+        stream.hold_in(&self.index_bytes);
         let streams = self.streams.entry(basin).or_default();
         stream.share(&mut streams.newest);
         let before = streams.by_name.insert(Rc::clone(&stream.name), Rc::clone(stream));
@@ -136,6 +141,7 @@ impl Catalog {
     pub fn remove_stream(&mut self, id: StreamId) {
         let Some(stream) = self.by_id.remove(id) else { return };
         stream.leave();
+        stream.let_go();
         let basin = BasinName::new(&stream.kept().alike.basin);
         if let Ok(basin) = basin
             && let Some(streams) = self.streams.get_mut(&basin)
@@ -161,6 +167,12 @@ impl Catalog {
     #[must_use]
     pub fn stream_count(&self) -> usize {
         self.by_id.len()
+    }
+
+    /// Memory that the indexes of all streams take, in bytes.
+    #[must_use]
+    pub fn index_bytes(&self) -> u64 {
+        self.index_bytes.get()
     }
 
     /// Streams of a basin whose name starts with `prefix` and is greater than `start_after`,

@@ -76,7 +76,7 @@ impl Stream {
         if self.last_arrival_ms.get() < floor_ms {
             return self.durable.get().tail.seq_num;
         }
-        self.index.borrow().arrived_before(floor_ms).unwrap_or(0)
+        self.index().arrived_before(floor_ms).unwrap_or(0)
     }
 }
 

@@ -6,6 +6,7 @@ mod by_id;
 pub mod catalog;
 mod counted;
 pub mod expiry;
+mod held;
 mod kept;
 pub mod record;
 pub mod registry;

@@ -6,13 +6,14 @@ use std::rc::Rc;
 
 use super::counted::Counted;
 use super::expiry::Expiry;
+use super::held::Held;
 use super::kept::{Kept, Newest};
 use super::record::StreamRecord;
 use super::state::StateCell;
 use super::trail::{Trail, TrailCell};
 use crate::io::notify::Notify;
 use crate::log::format::{FormatError, is_frame_place, u32_at, u64_at};
-use crate::log::index::{Index, IndexEntry, MovedBatch};
+use crate::log::index::{Index, IndexEntry, MovedBatch, SPAN_BYTES};
 use crate::stream::{State, Timestamping};
 use crate::types::{FencingToken, LogPos, Retention, StorageClass, StreamId, StreamPosition};
 
@@ -42,8 +43,7 @@ pub struct Stream {
     pub accepted: StateCell,
     /// State after the last batch that is durable.
     pub durable: StateCell,
-    /// Where its durable records lie.
-    pub index: RefCell<Index>,
+    index: RefCell<Index>,
     /// When its last durable batch was accepted, milliseconds since the Unix epoch; 0 while there
     /// was none, `u64::MAX` when that is not known.
     pub last_arrival_ms: Cell<u64>,
@@ -61,6 +61,7 @@ pub struct Stream {
     pub changed: Notify,
     trail: TrailCell,
     pub(super) counted: Counted,
+    pub(super) held: Held,
     pub(super) expiry: Expiry,
 }
 
@@ -86,6 +87,7 @@ impl Stream {
             changed: Notify::default(),
             trail: TrailCell::default(),
             counted: Counted::default(),
+            held: Held::default(),
             expiry,
         }
     }
@@ -152,12 +154,11 @@ impl Stream {
         pos: LogPos,
         after: State,
     ) {
-        let mut index = self.index.borrow_mut();
-        let StreamPosition { seq_num, timestamp } = first;
-        index.push(IndexEntry { seq_num, timestamp, arrival_ms, pos });
-        index.trim(after.trim_point);
-        drop(index);
-        self.trail.note(seq_num, after.tail.seq_num, pos);
+        self.change_index(|index| {
+            index.push(first, arrival_ms, pos);
+            index.trim(after.trim_point);
+        });
+        self.trail.note(first.seq_num, after.tail.seq_num, pos);
         self.durable.set(after);
         self.last_arrival_ms.set(arrival_ms);
         self.expiry.arrived(arrival_ms);
@@ -182,7 +183,7 @@ impl Stream {
         let raised = |state: State| State { trim_point: state.trim_point.max(trim_point), ..state };
         self.accepted.set(raised(self.accepted.get()));
         self.durable.set(raised(self.durable.get()));
-        self.index.borrow_mut().trim(trim_point);
+        self.change_index(|index| index.trim(trim_point));
         self.count_trim(trim_point, at_ms / 1000);
     }
 
@@ -190,11 +191,30 @@ impl Stream {
     pub fn moved(&self, batch: &MovedBatch) {
         let durable = self.durable.get();
         if batch.end_seq_num > durable.trim_point {
-            let mut index = self.index.borrow_mut();
-            index.moved(batch, durable.tail.seq_num);
-            // Of its old run, what is left before it may be trimmed.
-            index.trim(durable.trim_point);
+            self.change_index(|index| {
+                index.moved(batch, durable.tail.seq_num);
+                // Of its old run, what is left before it may be trimmed.
+                index.trim(durable.trim_point);
+            });
         }
+    }
+
+    /// Where its durable records lie.
+    #[must_use]
+    pub fn index(&self) -> Ref<'_, Index> {
+        self.index.borrow()
+    }
+
+    /// Folds what the index has of sealed segments ([`Index::fold`]).
+    pub fn fold_index(&self, epochs: &Range<u64>) {
+        self.change_index(|index| index.fold(epochs));
+    }
+
+    fn change_index(&self, change: impl FnOnce(&mut Index)) {
+        let mut index = self.index.borrow_mut();
+        let before = index.memory_bytes();
+        change(&mut index);
+        self.held.changed(before, index.memory_bytes());
     }
 
     /// Whether it still needs the batch of the records `first..end` in the frame at `pos`: the
@@ -230,7 +250,8 @@ impl Stream {
     /// ```text
     ///   0 u64 stream id        24 u64 trim_point       then per index entry:
     ///   8 u64 tail seq_num     32 u32 token bytes        u64 seq_num, u64 timestamp,
-    ///  16 u64 tail timestamp   36 token                  u64 epoch, u32 offset_bytes
+    ///  16 u64 tail timestamp   36 token                  u64 epoch, u32 offset_bytes,
+    ///                                                    u32 span_bytes
     /// ```
     #[must_use]
     pub fn encode_state(&self) -> Vec<u8> {
@@ -249,6 +270,7 @@ impl Stream {
             out.extend_from_slice(&entry.timestamp.to_le_bytes());
             out.extend_from_slice(&entry.pos.segment.to_le_bytes());
             out.extend_from_slice(&entry.pos.offset_bytes.to_le_bytes());
+            out.extend_from_slice(&entry.span_bytes.to_le_bytes());
         }
         out
     }
@@ -262,7 +284,7 @@ impl Stream {
         self.durable.set(saved.state);
         let was_written = saved.state.tail.seq_num > 0;
         self.last_arrival_ms.set(if was_written { u64::MAX } else { 0 });
-        *self.index.borrow_mut() = Index::restored(saved.index);
+        self.change_index(|index| *index = Index::restored(&saved.index));
         Ok(())
     }
 
@@ -336,17 +358,19 @@ impl SavedState {
             trim_point: u64_at(bytes, 24),
             fencing_token: FencingToken::new(token).map_err(|_| BAD)?,
         };
-        let entries = entries.chunks(28).map(|entry| {
-            if entry.len() != 28 {
+        let entries = entries.chunks(32).map(|entry| {
+            if entry.len() != 32 {
                 return Err(BAD);
             }
             let pos = LogPos { segment: u64_at(entry, 16), offset_bytes: u32_at(entry, 24) };
             let (seq_num, timestamp) = (u64_at(entry, 0), u64_at(entry, 8));
-            if !is_frame_place(pos) || seq_num >= state.tail.seq_num {
+            let span_bytes = u32_at(entry, 28);
+            let in_log = is_frame_place(pos) && span_bytes >= SPAN_BYTES;
+            if !in_log || seq_num >= state.tail.seq_num {
                 return Err(FormatError::Entry("stream index points beyond the log"));
             }
-            // Said by another entry. Without it, nothing of it expires early.
-            Ok(IndexEntry { seq_num, timestamp, arrival_ms: u64::MAX, pos })
+            // When it arrived is said by another entry. Without it, nothing of it expires early.
+            Ok(IndexEntry { seq_num, timestamp, arrival_ms: u64::MAX, pos, span_bytes })
         });
         let index = entries.collect::<Result<Vec<_>, _>>()?;
         if !index.is_sorted_by(|a, b| a.seq_num < b.seq_num) {
@@ -372,6 +396,7 @@ mod tests {
             bytes.extend_from_slice(&[0; 8]);
             bytes.extend_from_slice(&1_u64.to_le_bytes());
             bytes.extend_from_slice(&offset_bytes.to_le_bytes());
+            bytes.extend_from_slice(&SPAN_BYTES.to_le_bytes());
         }
         edit(&mut bytes);
         SavedState::parse(&bytes)
@@ -381,8 +406,8 @@ mod tests {
     fn an_index_that_points_where_no_record_can_be_is_refused() {
         assert_eq!(parsed(|_| ()).map(|saved| saved.index.len()), Ok(2));
         let beyond = Err(FormatError::Entry("stream index points beyond the log"));
-        // The tail falls; the second run's number, segment and offset.
-        for (at, byte) in [(8, 4), (64, 5), (87, 0xFF), (88, 1), (89, 0)] {
+        // The tail falls; the second run's number, segment, offset and span.
+        for (at, byte) in [(8, 4), (68, 5), (91, 0xFF), (92, 1), (93, 0), (98, 0)] {
             assert_eq!(parsed(|bytes| bytes[at] = byte), beyond, "{at}");
         }
     }

@@ -21,6 +21,8 @@ const _: () = assert!(FIRST_FRAME_BYTES as usize == SEGMENT_HEADER_BYTES);
 pub struct Frame<'w> {
     /// Where it lies.
     pub pos: LogPos,
+    /// Its place in the shard's log.
+    pub frame_seq: u64,
     /// Its entries' bytes, checked.
     pub payload: &'w [u8],
 }
@@ -65,6 +67,7 @@ impl<'s, F: LogFile> Frames<'s, F> {
         let frame = self.window.get(at, header.frame_bytes()).await?;
         payload_of(&header, frame).map_err(|reason| damaged(self.segment, pos, reason))?;
         let end = FRAME_HEADER_BYTES + header.payload_bytes as usize;
-        Ok(Some(Frame { pos, payload: &frame[FRAME_HEADER_BYTES..end] }))
+        let frame_seq = header.frame_seq;
+        Ok(Some(Frame { pos, frame_seq, payload: &frame[FRAME_HEADER_BYTES..end] }))
     }
 }

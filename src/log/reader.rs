@@ -172,6 +172,12 @@ impl<D: Disk + Clock> Reader<D> {
     ///   when a frame that begins in the span ends far outside; more for frames that are longer
     ///   than a chunk. Frames that cross chunks are copied.
     pub async fn span(&self, entry: IndexEntry) -> Result<Vec<ReadFrame>, ReadError> {
+        self.stretch(entry).await.map(|(frames, _)| frames)
+    }
+
+    /// As [`span`](Self::span), and says where the next frame would be: at the entry's own place
+    /// when there are none.
+    pub async fn stretch(&self, entry: IndexEntry) -> Result<(Vec<ReadFrame>, LogPos), ReadError> {
         let mut frames = Vec::new();
         let mut pos = entry.pos;
         let segment = self.segments.get(pos.segment).ok_or(ReadError::Released(pos.segment))?;
@@ -194,7 +200,7 @@ impl<D: Disk + Clock> Reader<D> {
             frames.push(frame);
         }
         self.hand(frames.len());
-        Ok(frames)
+        Ok((frames, pos))
     }
 
     /// The frame at `pos`, if it is among the recent ones that were written by this process.

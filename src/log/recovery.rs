@@ -87,7 +87,8 @@ pub async fn find<D: Disk>(disk: &D, log: LogFacts) -> Result<Found<D>, Recovery
     };
     for (name, len_bytes) in disk.list()? {
         let Some(number) = file_number(&name) else {
-            if !name.starts_with("checkpoint-") && !name.starts_with(quarantine::FILE) {
+            let is_known = ["checkpoint-", "index-", quarantine::FILE];
+            if !is_known.iter().any(|front| name.starts_with(front)) {
                 tracing::warn!(file = name, "unknown file in the log's directory, left alone");
             }
             continue;

@@ -44,6 +44,7 @@ impl Exporter {
         series::put_appends(&mut families, &total);
         series::put_groups(&mut families, &total, shards);
         series::put_storage(&mut families, &total, shards);
+        series::put_index(&mut families, shards);
         series::put_scrub(&mut families, shards);
         series::put_connections(&mut families, &everywhere, executors);
         let mut refusals = total.refusals;

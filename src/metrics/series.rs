@@ -203,6 +203,25 @@ pub(super) fn put_storage(families: &mut Families, total: &Snapshot, shards: &[(
     }
 }
 
+/// Where records lie, and what it costs to find that out.
+pub(super) fn put_index(families: &mut Families, shards: &[(u16, Snapshot)]) {
+    families.gauge(
+        "thalweg_index_bytes",
+        "Memory that is taken by where each stream's records lie.",
+        each("shard", shards, |s| s.index_bytes).map(|(of, bytes)| (of, bytes as f64)),
+    );
+    families.counter(
+        "thalweg_index_reloads_total",
+        "Times that a reader had to ask the disk where a stream's records lie.",
+        each("shard", shards, |shard| shard.index_reloads),
+    );
+    families.counter(
+        "thalweg_index_block_reads_total",
+        "Reads of the disk for that; more is found in memory.",
+        each("shard", shards, |shard| shard.index_block_reads),
+    );
+}
+
 /// What reading old data again met.
 pub(super) fn put_scrub(families: &mut Families, shards: &[(u16, Snapshot)]) {
     families.counter(

@@ -136,6 +136,18 @@ impl Metrics {
         state.read_cache_hits = cache_hits;
     }
 
+    /// Saying where records lie takes so many bytes of memory.
+    pub fn set_index_bytes(&self, bytes: u64) {
+        self.state.borrow_mut().index_bytes = bytes;
+    }
+
+    /// The disk was asked so many times where records lie, and so many blocks were read for it,
+    /// since the start.
+    pub fn set_index_reloads(&self, reloads: u64, block_reads: u64) {
+        let mut state = self.state.borrow_mut();
+        (state.index_reloads, state.index_block_reads) = (reloads, block_reads);
+    }
+
     /// A segment was taken into use again.
     pub fn segment_recycled(&self) {
         add(&mut self.state.borrow_mut().segments_recycled, 1);

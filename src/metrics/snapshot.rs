@@ -126,6 +126,12 @@ pub struct Snapshot {
     pub log_read_bytes: u64,
     /// Times that a part of the log was in the cache, or on its way, when a reader came.
     pub read_cache_hits: u64,
+    /// Memory that saying where records lie takes, in bytes.
+    pub index_bytes: u64,
+    /// Times that the disk was asked where records lie.
+    pub index_reloads: u64,
+    /// Blocks read for that.
+    pub index_block_reads: u64,
     /// Records handed to readers.
     pub records_read: u64,
     /// Metered bytes of those records.
@@ -169,6 +175,9 @@ impl Default for Snapshot {
             log_reads: 0,
             log_read_bytes: 0,
             read_cache_hits: 0,
+            index_bytes: 0,
+            index_reloads: 0,
+            index_block_reads: 0,
             records_read: 0,
             read_bytes: 0,
             reads_damaged: 0,
@@ -216,6 +225,9 @@ impl Snapshot {
         add(&mut self.log_reads, other.log_reads);
         add(&mut self.log_read_bytes, other.log_read_bytes);
         add(&mut self.read_cache_hits, other.read_cache_hits);
+        add(&mut self.index_bytes, other.index_bytes);
+        add(&mut self.index_reloads, other.index_reloads);
+        add(&mut self.index_block_reads, other.index_block_reads);
         add(&mut self.records_read, other.records_read);
         add(&mut self.read_bytes, other.read_bytes);
         add(&mut self.reads_damaged, other.reads_damaged);

@@ -45,6 +45,8 @@ fn busy_shard() -> Metrics {
     metrics.set_streams_open(7);
     metrics.set_segment_files(3);
     metrics.set_log_reads(5, 655_360, 7);
+    metrics.set_index_bytes(4_000);
+    metrics.set_index_reloads(9, 6);
     metrics.segment_recycled();
     metrics.set_stored_bytes(300);
     metrics.segment_cleaned();
@@ -184,6 +186,9 @@ fn numbers_arrive_under_their_names() {
         ("thalweg_log_reads_total", &[one], 5.0),
         ("thalweg_log_read_bytes_total", &[one], 655_360.0),
         ("thalweg_read_cache_hits_total", &[one], 7.0),
+        ("thalweg_index_bytes", &[one], 4_000.0),
+        ("thalweg_index_reloads_total", &[one], 9.0),
+        ("thalweg_index_block_reads_total", &[one], 6.0),
         ("thalweg_read_records_total", &[], 11.0),
         ("thalweg_read_bytes_total", &[], 222.0),
         ("thalweg_reads_damaged_total", &[], 1.0),

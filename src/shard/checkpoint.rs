@@ -208,6 +208,9 @@ impl<I: Io> Engine<I> {
             tracing::info!(shard = self.config.log.shard, released, "segments given up");
         }
         (0..released).for_each(|_| self.metrics.segment_recycled());
+        if released > 0 {
+            self.footers.remove_but(self.segments.oldest_epoch()..self.segments.active().epoch)?;
+        }
         Ok(())
     }
 

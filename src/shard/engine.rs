@@ -15,6 +15,7 @@ use crate::control::{BasinRecord, Catalog, Gone, Registry, Stream, StreamRecord}
 use crate::io::notify::Notify;
 use crate::io::{Io, IoError};
 use crate::log::entry::{BATCH_HEADER_BYTES, Kind, Trimmed};
+use crate::log::footers::Footers;
 use crate::log::index::MovedBatch;
 use crate::log::reader::{ReadMemory, Reader};
 use crate::log::recovery::{Recovered, RecoveryError, recover};
@@ -34,6 +35,7 @@ use super::cleaner::Cleaner;
 use super::door::Progress;
 use super::drain::Drain;
 use super::durable::Durable;
+use super::folder::Folder;
 use super::read::Followed;
 use super::replay::Replay;
 use super::scrub::{Findings, ScrubPolicy, note_lost};
@@ -49,6 +51,8 @@ pub struct EngineConfig {
     pub inflight_bytes_max: u64,
     /// What is kept of the log for readers.
     pub read_memory: ReadMemory,
+    /// Memory that the streams' indexes may take before old parts of them are folded, in bytes.
+    pub index_bytes_max: u64,
     /// Bytes of log after which a checkpoint is written.
     pub checkpoint_bytes: u64,
     /// How a checkpoint gives way to everything else.
@@ -99,6 +103,7 @@ pub struct Engine<I: Io> {
     pub(super) config: EngineConfig,
     pub(super) writer: Writer<I, Note>,
     pub(super) reader: Reader<I>,
+    pub(super) footers: Footers<I>,
     pub(super) segments: Rc<Segments<I>>,
     pub(super) catalog: RefCell<Catalog>,
     /// Decides about basins; empty but in shard 0.
@@ -110,6 +115,7 @@ pub struct Engine<I: Io> {
     pub(super) admitted: Notify,
     pub(super) drain: Drain,
     pub(super) cleaner: Cleaner,
+    pub(super) folder: Folder,
     pub(super) findings: Findings,
     /// Where the durable log ends.
     pub(super) durable_end: Cell<(LogPos, Chain)>,
@@ -159,6 +165,9 @@ impl<I: Io> Engine<I> {
             took_ms = (io.now_us() - started_us) / 1000,
             "log recovered"
         );
+        let footers = Footers::new(Rc::clone(&io), config.log);
+        footers.remove_unfinished()?;
+        footers.remove_but(segments.oldest_epoch()..end.segment)?;
         let reader = Reader::new(config.log, Rc::clone(&segments), config.read_memory, end);
         let writer = Writer::new(
             Rc::clone(&io),
@@ -172,6 +181,8 @@ impl<I: Io> Engine<I> {
             config,
             writer,
             reader,
+            footers,
+            folder: Folder::default(),
             segments,
             catalog: RefCell::new(catalog),
             registry: RefCell::new(registry),
@@ -375,6 +386,9 @@ impl<I: Io> Engine<I> {
         self.metrics.set_scrub_damaged_frames(self.damaged_frames());
         self.metrics.set_stored_bytes(self.catalog.borrow().usage.stored_bytes());
         self.metrics.set_segment_files(self.segments.file_count() as u64);
+        self.metrics.set_index_bytes(self.catalog.borrow().index_bytes());
+        let footers = self.footers.counts();
+        self.metrics.set_index_reloads(footers.lookups, footers.block_reads);
         let read = self.reader.counts();
         self.metrics.set_log_reads(read.reads, read.read_bytes, read.cache_hits);
         self.metrics.snapshot()

@@ -30,6 +30,7 @@ mod door;
 mod drain;
 mod durable;
 pub mod engine;
+mod folder;
 mod lifeline;
 #[cfg(test)]
 mod model;

@@ -116,7 +116,7 @@ impl Replay {
         if batch.end_seq_num() > stream.durable.get().tail.seq_num {
             return Err(FormatError::Entry("moved batch beyond the tail"));
         }
-        if !self.may_be_saved() || !stream.index.borrow().is_at(batch.place.first_seq_num, pos) {
+        if !self.may_be_saved() || !stream.index().is_at(batch.place.first_seq_num, pos) {
             stream.moved(&batch.moved_to(pos)?);
         }
         Ok(())

@@ -211,7 +211,7 @@ fn may_have_lost(stream: &Stream, damage: &Damage) -> bool {
     if stream.first_needed_epoch().is_none_or(|first| first > end.segment) {
         return false;
     }
-    let in_index = stream.index.borrow().iter().any(|e| e.meets(begin, damage.end_bytes));
+    let in_index = stream.index().iter().any(|e| e.meets(begin, damage.end_bytes));
     in_index || damage.streams.contains(&stream.id)
 }
 

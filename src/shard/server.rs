@@ -258,6 +258,7 @@ async fn start_core(plan: &Plan, ends: Ends) -> Result<Rc<Core<GlommioIo>>, Stri
         spawn(Rc::clone(&engine).run_usage(), background);
         spawn(Rc::clone(&engine).run_retention(), background);
         spawn(Rc::clone(&engine).run_cleaner(), background);
+        spawn(Rc::clone(&engine).run_folder(), background);
         spawn(Rc::clone(&engine).run_scrub(), background);
         engines.insert(shard, engine);
     }

@@ -18,11 +18,12 @@ use crate::types::{
 
 pub(super) const LOG: LogFacts = LogFacts { directory_id: 7, shard: 0, segment_bytes: 4 << 20 };
 
-const CONFIG: EngineConfig = EngineConfig {
+pub(super) const CONFIG: EngineConfig = EngineConfig {
     log: LOG,
     policy: Policy { standard_wait_us_max: 0, standard_bytes_enough: 0 },
     inflight_bytes_max: 1 << 20,
     read_memory: ReadMemory { window_bytes_max: 1 << 20, cache_bytes_max: 4 << 20 },
+    index_bytes_max: 1 << 30,
     checkpoint_bytes: 1 << 30,
     checkpoint_pace: CheckpointPace { streams: 256, pause_us: 1 },
     usage_flush_us: 10_000_000,
@@ -38,9 +39,19 @@ pub(super) fn live_with<T>(
     also: impl FnOnce(&SimRuntime, &Shard),
     life: impl AsyncFnOnce(Shard) -> T,
 ) -> T {
+    live_configured(io, CONFIG, also, life)
+}
+
+/// The same, with settings of its own.
+pub(super) fn live_configured<T>(
+    io: &SimIo,
+    config: EngineConfig,
+    also: impl FnOnce(&SimRuntime, &Shard),
+    life: impl AsyncFnOnce(Shard) -> T,
+) -> T {
     let runtime = SimRuntime::new(io);
     runtime.block_on(async {
-        let shard = Rc::new(Engine::open(Rc::new(io.clone()), CONFIG).await.expect("opens"));
+        let shard = Rc::new(Engine::open(Rc::new(io.clone()), config).await.expect("opens"));
         runtime.spawn(Rc::clone(&shard).run_writer());
         runtime.spawn(Rc::clone(&shard).run_segments());
         also(&runtime, &shard);

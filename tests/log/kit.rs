@@ -12,7 +12,7 @@ use thalweg::log::checkpoint::{CheckpointBuilder, CheckpointFacts};
 use thalweg::log::entry::{Batch, BatchPlace, Entry, Kind};
 use thalweg::log::format::{FormatError, FrameHeader, SEGMENT_HEADER_BYTES};
 use thalweg::log::group::Policy;
-use thalweg::log::index::{Index, IndexEntry};
+use thalweg::log::index::Index;
 use thalweg::log::reader::{ReadMemory, Reader};
 use thalweg::log::recovery::{RecoveryError, recover};
 use thalweg::log::scan::Visitor;
@@ -20,7 +20,7 @@ use thalweg::log::segment::LogFacts;
 use thalweg::log::segments::Segments;
 use thalweg::log::writer::{Flushed, Writer};
 use thalweg::types::append::{AppendBuilder, HeaderSpan, Span};
-use thalweg::types::{AppendInput, LogPos, StorageClass, StreamId};
+use thalweg::types::{AppendInput, LogPos, StorageClass, StreamId, StreamPosition};
 
 use crate::device::Device;
 
@@ -134,8 +134,8 @@ pub(crate) fn appended(batch: &Batch<'_>) -> Result<Appended, FormatError> {
 
 fn note_in(index: &mut BTreeMap<u64, Index>, batch: &Appended, pos: LogPos) {
     let timestamp = batch.records[0].timestamp;
-    let entry = IndexEntry { seq_num: batch.first_seq_num, timestamp, arrival_ms: 0, pos };
-    index.entry(batch.stream).or_default().push(entry);
+    let first = StreamPosition { seq_num: batch.first_seq_num, timestamp };
+    index.entry(batch.stream).or_default().push(first, 0, pos);
 }
 
 /// An open log and the model of what was appended to it in this life.
@@ -256,7 +256,7 @@ impl<I: Io> Life<I> {
         let index = self.index.borrow().get(&stream).cloned().unwrap_or_default();
         let mut batches = Vec::new();
         for entry in index.iter() {
-            for frame in self.reader.span(*entry).await.unwrap() {
+            for frame in self.reader.span(entry).await.unwrap() {
                 for entry in thalweg::log::entry::entries(frame.payload()) {
                     let entry = entry.unwrap();
                     if entry.kind != Kind::Batch {

@@ -54,7 +54,7 @@ fn reads_of_disk(io: &SimIo) -> usize {
 }
 
 fn spans(life: &Life<SimIo>) -> Vec<IndexEntry> {
-    life.index.borrow()[&1].iter().copied().collect()
+    life.index.borrow()[&1].iter().collect()
 }
 
 /// The batches of a span, out of the frames that the reader returns.

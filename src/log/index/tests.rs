@@ -2,19 +2,20 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn entry(seq_num: u64, timestamp: u64, segment: u64, offset_bytes: u32) -> IndexEntry {
-    IndexEntry { seq_num, timestamp, arrival_ms: 0, pos: LogPos { segment, offset_bytes } }
+/// Notes a batch: first record, timestamp, segment, offset.
+fn push(index: &mut Index, (seq_num, timestamp, segment, offset_bytes): Run) {
+    index.push(StreamPosition { seq_num, timestamp }, 0, LogPos { segment, offset_bytes });
 }
 
 fn sample() -> Index {
     let mut index = Index::default();
-    for e in [
-        entry(0, 10, 1, 4096),
-        entry(5, 20, 1, 8192), // same span: no entry of its own
-        entry(10, 20, 1, 4096 + SPAN_BYTES),
-        entry(20, 30, 2, 4096), // same offset in another segment: another span
+    for run in [
+        (0, 10, 1, 4096),
+        (5, 20, 1, 8192), // same span: no entry of its own
+        (10, 20, 1, 4096 + SPAN_BYTES),
+        (20, 30, 2, 4096), // same offset in another segment: another span
     ] {
-        index.push(e);
+        push(&mut index, run);
     }
     index
 }
@@ -76,7 +77,7 @@ fn a_move_takes_a_batch_out_of_its_run_and_leaves_the_rest() {
     ];
     for (batch, expected) in cases {
         let mut index = Index::default();
-        index.push(entry(0, 0, 1, 4096));
+        push(&mut index, (0, 0, 1, 4096));
         index.moved(batch, 30);
         assert_eq!(runs(&index), *expected, "{batch:?}");
     }
@@ -85,13 +86,43 @@ fn a_move_takes_a_batch_out_of_its_run_and_leaves_the_rest() {
 #[test]
 fn batches_that_move_together_stay_one_run() {
     let mut index = Index::default();
-    index.push(entry(0, 0, 1, 4096));
+    push(&mut index, (0, 0, 1, 4096));
     for (first, offset) in [(0, 4096), (10, 4096), (20, 8192)] {
         index.moved(&moved(first, first + 10, 7, offset), 40);
     }
     assert_eq!(runs(&index), [(0, 0, 7, 4096), (30, 29, 1, 4096)]);
-    index.push(entry(40, 40, 7, 12288));
+    push(&mut index, (40, 40, 7, 12288));
     assert_eq!(runs(&index), [(0, 0, 7, 4096), (30, 29, 1, 4096), (40, 40, 7, 12288)]);
+}
+
+#[test]
+fn folding_leaves_one_run_of_those_that_follow_each_other_in_a_segment() {
+    const FAR: u32 = SPAN_BYTES;
+    /// First record, segment, offset, length of the span.
+    type Folded = (u64, u64, u32, u32);
+    let cases: &[(&[Run], &[Folded])] = &[
+        (&[], &[]),
+        (&[(0, 0, 1, 4096)], &[(0, 1, 4096, SPAN_BYTES)]),
+        (
+            &[(0, 0, 1, 4096), (5, 5, 1, 4096 + FAR), (9, 9, 1, 4096 + 5 * FAR)],
+            &[(0, 1, 4096, 6 * FAR)],
+        ),
+        // What lies in other segments is left alone, and parts what is around it.
+        (
+            &[(0, 0, 1, 0), (5, 5, 2, 0), (6, 6, 2, FAR), (9, 9, 1, FAR)],
+            &[(0, 1, 0, FAR), (5, 2, 0, FAR), (6, 2, FAR, FAR), (9, 1, FAR, FAR)],
+        ),
+        // So is what does not follow by place.
+        (&[(0, 0, 1, 4 * FAR), (5, 5, 1, 0)], &[(0, 1, 4 * FAR, FAR), (5, 1, 0, FAR)]),
+    ];
+    for (pushed, expected) in cases {
+        let mut index = Index::default();
+        pushed.iter().for_each(|run| push(&mut index, *run));
+        index.fold(&(1..2));
+        let folded = |e: IndexEntry| (e.seq_num, e.pos.segment, e.pos.offset_bytes, e.span_bytes);
+        assert_eq!(index.iter().map(folded).collect::<Vec<_>>(), *expected, "{pushed:?}");
+        assert!(index.memory_bytes() <= ENTRY_BYTES * (index.len() as u64 + 4));
+    }
 }
 
 /// One stream's batches in a made-up log: what the index must find again.
@@ -120,7 +151,7 @@ impl Log {
     fn append(&mut self, count: u64, skip_blocks: u32) {
         let pos = self.place(skip_blocks);
         let (first, end) = (self.tail, self.tail + count);
-        self.index.push(IndexEntry { seq_num: first, timestamp: first, arrival_ms: first, pos });
+        self.index.push(StreamPosition { seq_num: first, timestamp: first }, first, pos);
         self.index.trim(self.trim_point);
         self.batches.push((first, end, pos));
         self.copies.push((first, end, pos));
@@ -148,6 +179,16 @@ impl Log {
             self.copies.push((first, end, pos));
         }
         assert_ne!(self.first_needed_epoch(), Some(oldest), "it was emptied");
+    }
+
+    /// Folds runs in a segment that is full.
+    fn fold(&mut self, nth: u64) {
+        let before = self.index.len();
+        if let Some(oldest) = self.index.first_epoch().filter(|epoch| *epoch < self.end.segment) {
+            let epoch = oldest + nth % (self.end.segment - oldest);
+            self.index.fold(&(epoch..epoch + 1));
+        }
+        assert!(self.index.len() <= before);
     }
 
     fn first_needed_epoch(&self) -> Option<u64> {
@@ -192,7 +233,7 @@ impl Log {
         for (first, _, pos) in &self.batches {
             assert!(*first < self.trim_point || self.index.is_at(*first, *pos));
         }
-        let entries: Vec<&IndexEntry> = self.index.iter().collect();
+        let entries: Vec<IndexEntry> = self.index.iter().collect();
         assert!(entries.is_sorted_by(|a, b| a.seq_num < b.seq_num && a.timestamp <= b.timestamp));
         // Batches arrive at the number of their first record.
         for floor_ms in self.trim_point..self.tail {
@@ -220,6 +261,7 @@ proptest! {
             match step {
                 0 => log.trim(log.trim_point + 3 * count),
                 1..=3 => log.clean(skip_blocks % 4),
+                4 => log.fold(u64::from(skip_blocks)),
                 _ => log.append(count, skip_blocks),
             }
             log.check();

@@ -89,7 +89,7 @@ async fn checkpoint_while(shard: &Shard, mut between: impl AsyncFnMut(usize)) {
 fn everything(shard: &Shard) -> Vec<String> {
     let catalog = shard.catalog.borrow();
     let streams = catalog.streams().map(|stream| {
-        let (record, state, index) = (stream.record(), stream.durable.get(), stream.index.borrow());
+        let (record, state, index) = (stream.record(), stream.durable.get(), stream.index());
         let (stored, last_ms) = (stream.stored_bytes(), stream.last_arrival_ms.get());
         format!("{record:?}\n  {state:?}\n  {stored} {last_ms} {index:?}")
     });

@@ -7,6 +7,7 @@ use crate::api::query::{ReadQuery, ReadStart};
 use crate::codec::{BatchForm, Format};
 use crate::io::Clock;
 use crate::shard::call::{Answer, Call, Page};
+use crate::shard::folder::FoldError;
 use crate::shard::testkit::{Shard, basin, patch, path};
 use crate::types::append::{AppendBuilder, HeaderSpan, Span};
 use crate::types::config::Change;
@@ -74,6 +75,11 @@ impl Upkeep {
                     Err(error) => text(&error),
                 }
             }
+            Self::Fold => match shard.fold_step().await {
+                // Right after the log went on in another segment.
+                Ok(_) | Err(FoldError::NothingBehind(_)) => Outcome::Done,
+                Err(error) => text(&error),
+            },
         }
     }
 }

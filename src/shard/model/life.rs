@@ -12,6 +12,7 @@ use super::truth::Known;
 use super::{LOG_FILES_RESERVE, NAMES, OVERDUE_MS, Run, empty, one_in, truth};
 use crate::io::sim::{SimIo, SimRuntime};
 use crate::io::{Clock, Disk};
+use crate::log::footer;
 use crate::log::recovery::RecoveryError;
 use crate::shard::engine::{Engine, EngineConfig};
 use crate::shard::testkit::{Shard, assert_whole, create_basin};
@@ -55,6 +56,7 @@ pub(super) async fn try_open(
     runtime.spawn(Rc::clone(&shard).run_retention());
     runtime.spawn(Rc::clone(&shard).run_cleaner());
     runtime.spawn(Rc::clone(&shard).run_scrub());
+    runtime.spawn(Rc::clone(&shard).run_folder());
     let (_, streams) = shard.unfinished_deletions();
     for stream in streams {
         shard.delete(&stream).await.expect("goes on");
@@ -105,6 +107,9 @@ impl Run {
                 let cut_us = trouble.is_none_or(|t| !t.is_final()).then_some(cut_us);
                 self.step(&runtime, &shard, step, cut_us, trouble).await;
             }
+            let footers = shard.footers.counts();
+            self.reached.footers_read += footers.block_reads;
+            self.reached.footers_lost += footers.lost;
             end
         });
         drop(runtime);
@@ -154,7 +159,10 @@ impl Run {
         let files = self.io.list().expect("lists");
         let of_log = files.iter().filter(|(name, _)| name.starts_with("segment-")).count();
         assert!(of_log <= LOG_FILES_RESERVE, "{files:?}");
-        assert!(files.len() - of_log <= 2, "{files:?}");
+        // Of a segment that is there, or not finished when the process died.
+        let footers = files.iter().filter(|(name, _)| name.starts_with("index-")).count();
+        assert!(footers <= of_log, "{files:?}");
+        assert!(files.len() - of_log - footers <= 2, "{files:?}");
     }
 
     /// Checks that after some checkpoints the log has no more files than these.
@@ -207,7 +215,28 @@ impl Run {
             self.streams.values_mut().for_each(Known::unfade);
         }
         if one_in(self.dice(), 3) {
+            self.lose_footers();
+        }
+        if one_in(self.dice(), 3) {
             assert_whole(&self.io, self.config.log);
+        }
+    }
+
+    /// Takes footers away, or damages them: nothing is lost with them.
+    fn lose_footers(&mut self) {
+        for (name, len_bytes) in self.io.list().expect("lists") {
+            if footer::file_epoch(&name).is_none() {
+                continue;
+            }
+            self.tale.lines.push(format!("{name} is lost"));
+            if self.dice().coin() {
+                self.io.remove(&name).expect("it is there");
+                continue;
+            }
+            let mut bytes = self.io.contents(&name).expect("it is there");
+            let at = self.dice().below(len_bytes);
+            bytes[usize::try_from(at).expect("small")] ^= 1;
+            self.io.put_contents(&name, bytes);
         }
     }
 

@@ -90,6 +90,8 @@ impl Run {
                 window_bytes_max: if dice.coin() { 16 * 1024 } else { 1 << 20 },
                 cache_bytes_max: if dice.coin() { 0 } else { 1 << 20 },
             },
+            // None at all: then everything that can be is folded.
+            index_bytes_max: if dice.coin() { 0 } else { 1 << 30 },
             checkpoint_bytes: if dice.coin() { 1 << 30 } else { 100_000 },
             // Streams are few, and things are to happen between them.
             checkpoint_pace: CheckpointPace { streams: 1, pause_us: dice.below(1_000) },

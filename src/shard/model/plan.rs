@@ -39,12 +39,14 @@ pub(super) enum Upkeep {
     Checkpoint,
     /// Clean the oldest segment, whatever is in it.
     Clean,
+    /// Fold the oldest runs of the index, or make a footer again.
+    Fold,
 }
 
 impl Upkeep {
     /// Every kind, drawn alike. What else rewrites or gives up parts of the log is added here and
     /// in [`Upkeep::run`].
-    const ALL: [Self; 2] = [Self::Checkpoint, Self::Clean];
+    const ALL: [Self; 3] = [Self::Checkpoint, Self::Clean, Self::Fold];
 }
 
 /// One operation. Times of retention are in seconds; `None` is for ever.

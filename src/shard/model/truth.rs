@@ -65,6 +65,9 @@ pub(super) struct Reached {
     pub(super) failed_logs: u64,
     pub(super) failed_starts: u64,
     pub(super) deletions_cut: u64,
+    /// Footers that said where a record lies, and that were lost.
+    pub(super) footers_read: u64,
+    pub(super) footers_lost: u64,
 }
 
 impl Reached {
@@ -80,6 +83,8 @@ impl Reached {
         self.failed_logs += other.failed_logs;
         self.failed_starts += other.failed_starts;
         self.deletions_cut += other.deletions_cut;
+        self.footers_read += other.footers_read;
+        self.footers_lost += other.footers_lost;
     }
 
     /// Checks that all of it was reached.
@@ -95,6 +100,8 @@ impl Reached {
             self.failed_logs,
             self.failed_starts,
             self.deletions_cut,
+            self.footers_read,
+            self.footers_lost,
         ];
         assert!(all.iter().all(|times| *times > 0), "the runs are too tame: {self:?}");
     }

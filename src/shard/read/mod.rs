@@ -2,12 +2,13 @@
 //! sections 5.2 to 5.4).
 //!
 //! * Here: the unary read, and `deliver`, which both it and read sessions take batches from.
-//! * `start` resolves where a read begins, `scan` walks through the log, `live` knows the newest
-//!   frames of streams that are followed.
+//! * `start` resolves where a read begins, `scan` walks through the log, `pieces` says which part
+//!   of it is next, `live` knows the newest frames of streams that are followed.
 //!
 //! Only durable records are looked at. Records are spelled straight from the frame they lie in.
 
 mod live;
+mod pieces;
 mod scan;
 mod start;
 

@@ -8,9 +8,11 @@
 use std::ops::ControlFlow;
 
 use super::From;
+use super::pieces::Pieces;
 use crate::control::Stream;
 use crate::io::Io;
 use crate::log::entry::{Batch, Kind, Record, entries};
+use crate::log::footer::Target;
 use crate::log::format::FormatError;
 use crate::log::index::IndexEntry;
 use crate::log::reader::{ReadError, ReadFrame};
@@ -27,15 +29,9 @@ impl<I: Io> Engine<I> {
         end_seq_num: u64,
         mut each: impl FnMut(&Record<'_>) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        let first = match start {
-            From::SeqNum(seq_num) => stream.index.borrow().at_seq_num(seq_num),
-            From::Timestamp(timestamp) => stream.index.borrow().at_timestamp(timestamp),
-        };
-        let Some(first) = first else { return Ok(()) };
-        let mut next = Next { start, seq_num: first.seq_num, end_seq_num, hidden_before_ms: 0 };
-        if let From::SeqNum(seq_num) = start {
-            next.seq_num = next.seq_num.max(seq_num);
-        }
+        let Some(seq_num) = self.first_to_visit(stream, start).await else { return Ok(()) };
+        let mut next = Next { start, seq_num, end_seq_num, hidden_before_ms: 0 };
+        let mut pieces = Pieces::default();
         loop {
             next.hidden_before_ms = self.hide_expired(stream);
             next.seq_num = next.seq_num.max(stream.hidden_to());
@@ -53,11 +49,18 @@ impl<I: Io> Engine<I> {
                     continue;
                 }
             }
-            let run = stream.index.borrow().at_seq_num(next.seq_num);
+            let run = stream.index().at_seq_num(next.seq_num);
             let Some(run) = run else { return Ok(()) };
-            let room = self.room(run.pos).await;
-            let missing = match self.reader.span(run).await {
-                Ok(frames) => {
+            let hidden_before_ms = next.hidden_before_ms;
+            let visible = self.behind_hidden(stream, &run, hidden_before_ms, &mut pieces).await;
+            if let Some(seq_num) = visible.filter(|seq_num| *seq_num > next.seq_num) {
+                next.seq_num = seq_num;
+                continue;
+            }
+            let piece = self.piece_of(stream, &run, next.seq_num, &mut pieces).await;
+            let room = self.room(piece.pos).await;
+            let missing = match self.reader.stretch(piece).await {
+                Ok((frames, end)) => {
                     let turn = self.turn(room.as_ref()).await;
                     let before = next.seq_num;
                     next.hidden_before_ms = self.hide_expired(stream);
@@ -65,6 +68,7 @@ impl<I: Io> Engine<I> {
                         return Ok(());
                     }
                     drop((frames, room));
+                    pieces.ended(end, next.seq_num > before);
                     if next.seq_num > before {
                         if next.seq_num < end_seq_num {
                             self.give_way(turn).await;
@@ -73,6 +77,10 @@ impl<I: Io> Engine<I> {
                     }
                     if let Some(end) = stream.lost_to(before) {
                         next.seq_num = end;
+                        continue;
+                    }
+                    if pieces.goes_on(&run, &piece) {
+                        self.give_way(turn).await;
                         continue;
                     }
                     damaged(run.pos, FormatError::Entry("records before it are missing"))
@@ -89,11 +97,25 @@ impl<I: Io> Engine<I> {
             }
         }
     }
+
+    /// Number of the first record to look at; `None` when the stream has none.
+    async fn first_to_visit(&self, stream: &Stream, start: From) -> Option<u64> {
+        match start {
+            From::SeqNum(seq_num) => {
+                let first = stream.index().at_seq_num(seq_num)?;
+                Some(first.seq_num.max(seq_num))
+            }
+            From::Timestamp(timestamp) => {
+                let first = stream.index().at_timestamp(timestamp)?;
+                Some(self.record_before(stream, &first, Target::Timestamp(timestamp)).await)
+            }
+        }
+    }
 }
 
 /// Whether the record `seq_num` is wanted, and still to be found in that run's span.
 fn still_holds(stream: &Stream, run: IndexEntry, seq_num: u64) -> bool {
-    let now = stream.index.borrow().at_seq_num(seq_num);
+    let now = stream.index().at_seq_num(seq_num);
     let is_trimmed = stream.durable.get().trim_point > seq_num;
     !is_trimmed && now.is_some_and(|now| now.pos == run.pos)
 }
