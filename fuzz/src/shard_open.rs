@@ -21,6 +21,7 @@ const CONFIG: EngineConfig = EngineConfig {
     policy: Policy { standard_wait_us_max: 0, standard_bytes_enough: 0 },
     inflight_bytes_max: 1 << 20,
     read_memory: ReadMemory { window_bytes_max: 1 << 20, cache_bytes_max: 1 << 20 },
+    index_bytes_max: 1 << 30,
     checkpoint_bytes: 1 << 30,
     checkpoint_pace: CheckpointPace { streams: 256, pause_us: 1 },
     usage_flush_us: 10_000_000,

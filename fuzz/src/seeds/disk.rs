@@ -7,6 +7,7 @@ use thalweg::log::entry::{
     BatchPlace, ENTRY_LENGTH_BYTES, Kind, Trimmed, batch_bytes_max, entries, put_batch,
 };
 use thalweg::log::format::{FrameHeader, Salt, payload_of};
+use thalweg::log::index::SPAN_BYTES;
 use thalweg::types::append::HeaderSpan;
 use thalweg::types::{AppendBuilder, AppendInput, Span, StreamId};
 
@@ -159,6 +160,7 @@ fn saved() -> Entries {
         state.extend_from_slice(&number.to_le_bytes());
     }
     state.extend_from_slice(&4096_u32.to_le_bytes());
+    state.extend_from_slice(&SPAN_BYTES.to_le_bytes());
     let arrivals = [1_u64, 1_600_000_000_000, 1_600_000_000_000].map(u64::to_le_bytes).concat();
     let mut entries = catalogue();
     entries.extend([
