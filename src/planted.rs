@@ -71,8 +71,10 @@ bugs! {
     SessionGoesOn = "session-goes-on",
     /// Timestamps follow a clock that steps back.
     TimeStepsBack = "time-steps-back",
-    /// Ids of streams that are gone are given to new ones.
-    IdsUsedAgain = "ids-used-again",
+    /// A checkpoint counts in what is not durable yet.
+    CheckpointAhead = "checkpoint-ahead",
+    /// What retention trimmed comes back with a restart.
+    TrimForgotten = "trim-forgotten",
 }
 
 /// Whether this bug is planted.

@@ -23,7 +23,7 @@ use crate::log::checkpoint::{
 };
 use crate::log::entry::Kind;
 use crate::planted::{self, Bug};
-use crate::types::StreamId;
+use crate::types::{LogPos, StreamId};
 use crate::usage::Saved;
 
 /// Full frames after which what was saved is written, however few streams it is.
@@ -232,7 +232,12 @@ impl<I: Io> Engine<I> {
     pub(super) fn begin_checkpoint(&self) -> Draft {
         let catalog = self.catalog.borrow();
         let ticket = self.durable.reached();
-        let (pos, chain) = self.durable_end.get();
+        let (mut pos, mut chain) = self.durable_end.get();
+        if planted::has(Bug::CheckpointAhead) {
+            let active = self.segments.active();
+            let offset_bytes = u32::try_from(active.end_bytes()).unwrap_or(u32::MAX);
+            (pos, chain) = (LogPos { segment: active.epoch, offset_bytes }, self.writer.chain());
+        }
         let mut builder = CheckpointBuilder::default();
         for saved in catalog.usage.save() {
             builder.push(Kind::Usage, &json(&saved));

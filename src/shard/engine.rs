@@ -147,9 +147,7 @@ impl<I: Io> Engine<I> {
         progress.finish();
         let mut catalog = replay.into_catalog();
         note_lost(&catalog, &recovered.quarantine);
-        if !planted::has(Bug::IdsUsedAgain) {
-            catalog.raise_next_stream_id(recovered.next_stream_id);
-        }
+        catalog.raise_next_stream_id(recovered.next_stream_id);
         let owns_basins = config.log.shard == 0;
         let registry = if owns_basins { Registry::of(&catalog) } else { Registry::default() };
         let segments = Rc::new(recovered.segments);

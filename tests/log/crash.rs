@@ -181,3 +181,22 @@ fn one_seed_is_one_history() {
         assert_eq!(run_seed(seed), run_seed(seed), "seed {seed}");
     }
 }
+
+/// What a start has found may be shown to readers, also where the process before had died between
+/// a write and its sync: no power cut takes it any more.
+#[test]
+fn no_power_cut_takes_what_a_start_has_found() {
+    let mut unsynced = 0;
+    for seed in 0..number_of("SIM_SEEDS").unwrap_or(40) {
+        let _repeat = Repeat(seed);
+        let Outcome { io, .. } = live_and_die(&SimIo::new(seed), &[], seed);
+        unsynced += usize::from(io.unsynced_sectors() > 0);
+        let opened = SimRuntime::new(&io).block_on(open_as(&Rc::new(io.clone()), FACTS));
+        let found = opened.unwrap_or_else(|refusal| panic!("no damage: {refusal}")).found.batches;
+        let after = io.crash(seed);
+        let opened = SimRuntime::new(&after).block_on(open_as(&Rc::new(after.clone()), FACTS));
+        let left = opened.unwrap_or_else(|refusal| panic!("no damage: {refusal}")).found.batches;
+        assert!(left == found, "{} of {} batches are left", left.len(), found.len());
+    }
+    assert!(unsynced > 0, "no life ended between a write and its sync");
+}
