@@ -141,6 +141,13 @@ impl ApiError {
         Self { body: ErrorBody::Coded { code, message }, header: None }
     }
 
+    /// Refused before any effect, to be tried again after `retry_after_ms` milliseconds.
+    #[must_use]
+    pub fn rate_limited(retry_after_ms: u64, message: impl Into<String>) -> Self {
+        let error = Self::new(Code::RateLimited, message);
+        error.with_header("retry-after-ms", retry_after_ms.to_string())
+    }
+
     /// Adds the header that the error carries.
     #[must_use]
     pub(crate) fn with_header(
@@ -247,6 +254,9 @@ impl From<Refusal> for ApiError {
             }
             Refusal::Unsatisfiable(tail) => {
                 return Self { body: ErrorBody::Unsatisfiable(*tail), header: None };
+            }
+            Refusal::RateLimited { retry_after_ms } => {
+                return Self::rate_limited(*retry_after_ms, refusal.to_string());
             }
             Refusal::BasinNotFound(_) => Code::BasinNotFound,
             Refusal::StreamNotFound(_) => Code::StreamNotFound,

@@ -93,6 +93,8 @@ pub struct Writer<I: Io, N> {
     tickets: Cell<u64>,
     flushed_tickets: Cell<u64>,
     sync_us: Cell<u64>,
+    /// When the group under way was begun, on the monotonic clock.
+    busy_since_us: Cell<Option<u64>>,
     /// How many groups in a row held a single entry.
     lone_groups: Cell<u32>,
     /// When the last group became durable, on the monotonic clock.
@@ -124,6 +126,7 @@ impl<I: Io, N> Writer<I, N> {
             tickets: 0.into(),
             flushed_tickets: 0.into(),
             sync_us: 0.into(),
+            busy_since_us: None.into(),
             lone_groups: 0.into(),
             flushed_us: 0.into(),
             quiet: Cell::default(),
@@ -196,6 +199,14 @@ impl<I: Io, N> Writer<I, N> {
         self.gather.borrow().bytes()
     }
 
+    /// How long a group takes, in microseconds: as the last ones did, or as long as the one under
+    /// way has taken already.
+    #[must_use]
+    pub fn group_us(&self) -> u64 {
+        let under_way_us = |since_us| self.io.now_us().saturating_sub(since_us);
+        self.sync_us.get().max(self.busy_since_us.get().map_or(0, under_way_us))
+    }
+
     /// Where the next frame goes in the chain. What a checkpoint needs is [`Flushed::end`]: later a
     /// marker or a group under way, which a crash may take away, would be counted in.
     #[must_use]
@@ -211,6 +222,7 @@ impl<I: Io, N> Writer<I, N> {
     pub async fn flush_next(&self) -> Result<Flushed<I::Buf, N>, IoError> {
         let (segment, frames, standard_wait_us) = loop {
             self.wait_until_due().await?;
+            self.busy_since_us.set(Some(self.io.now_us()));
             let segment = self.segments.active();
             let (standard_wait_us, frames) = {
                 let mut gather = self.gather.borrow_mut();
@@ -224,6 +236,7 @@ impl<I: Io, N> Writer<I, N> {
             self.roll(&segment).await?;
         };
         let flushed = self.write_and_sync(&segment, frames).await?;
+        self.busy_since_us.set(None);
         Ok(Flushed { standard_wait_us, ..flushed })
     }
 

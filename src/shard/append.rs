@@ -28,7 +28,7 @@ impl<I: Io> Engine<I> {
         let start_us = self.io.now_us();
         let bytes = input.metered_bytes;
         self.metrics.append_offered(input.records.len() as u64, bytes);
-        self.admit(&input).await?;
+        self.admit_in_time(path, &input).await?;
         let admitted_us = self.io.now_us();
         self.metrics.append_admitted(admitted_us - start_us);
         let sequenced = self
@@ -49,23 +49,6 @@ impl<I: Io> Engine<I> {
         let latency_us = self.io.now_us() - start_us;
         self.metrics.append_acked(stream.class(), records, bytes, latency_us);
         Ok(Answer::Ack(Ack { tail: stream.durable.get().tail, ..ack }, buf.into_spare()))
-    }
-
-    /// Waits until a batch more may be in flight.
-    pub(super) async fn admit(&self, input: &AppendInput) -> Result<(), Refusal> {
-        loop {
-            self.check_open()?;
-            let inflight = self.inflight_bytes.get();
-            let fits = inflight + input.metered_bytes <= self.config.inflight_bytes_max;
-            // The log may have promised all of its room while the next segment is prepared; only
-            // a full disk is a reason to refuse.
-            let has_room = self.segments.is_out_of_space() || self.check_room_for(input).is_ok();
-            // A batch larger than the limit is let in alone: it must get in some time.
-            if inflight == 0 || fits && has_room {
-                return Ok(());
-            }
-            self.admitted.notified().await;
-        }
     }
 
     /// Judges a batch and hands it to the log, without an await: whole or not at all.
@@ -102,7 +85,7 @@ impl<I: Io> Engine<I> {
     }
 
     /// Refuses before any effect when the log might not find room on the disk.
-    fn check_room_for(&self, input: &AppendInput) -> Result<(), Refusal> {
+    pub(super) fn check_room_for(&self, input: &AppendInput) -> Result<(), Refusal> {
         let trims = input.records.iter().all(|r| matches!(r.command, Some(Command::Trim(_))));
         if trims {
             return self.check_room(batch_bytes_max(input), self.deletions_reserve_bytes());

@@ -8,7 +8,8 @@ use crate::api::response::Provision;
 use crate::control::{Creation, Stream, StreamRecord};
 use crate::io::Io;
 use crate::types::{
-    BasinConfig, BasinName, PartialStreamConfig, Refusal, StreamConfig, StreamConfigPatch,
+    BasinConfig, BasinName, PartialStreamConfig, Refusal, StorageClass, StreamConfig,
+    StreamConfigPatch,
 };
 
 /// Streams of a deleted basin that are deleted at once; then others have a turn.
@@ -54,6 +55,12 @@ impl<I: Io> Engine<I> {
             }
             found => found,
         }
+    }
+
+    /// The storage class of a stream, if there is one of this name.
+    pub(super) fn class_of(&self, path: &StreamPath) -> Option<StorageClass> {
+        let catalog = self.catalog.borrow();
+        catalog.stream(&path.basin, &path.stream).map(|stream| stream.class())
     }
 
     /// The stream of this name, if it may be used.

@@ -112,6 +112,8 @@ pub struct Engine<I: Io> {
     pub(super) metrics: Metrics,
     pub(super) timestamps: RefCell<Vec<u64>>,
     pub(super) inflight_bytes: Cell<u64>,
+    /// Metered bytes of unary appends that wait for admission.
+    pub(super) waiting_bytes: Cell<u64>,
     pub(super) admitted: Notify,
     pub(super) drain: Drain,
     pub(super) cleaner: Cleaner,
@@ -188,6 +190,7 @@ impl<I: Io> Engine<I> {
             metrics: Metrics::default(),
             timestamps: RefCell::default(),
             inflight_bytes: Cell::default(),
+            waiting_bytes: Cell::default(),
             admitted: Notify::default(),
             drain: Drain::default(),
             cleaner: Cleaner::default(),

@@ -5,6 +5,7 @@
 //!   stream open for appending or reading, `lifeline` keeps the deadlines, `drain` the shutdown.
 //! * `call` is what crosses from core to core; `engine` does it on a shard, with `append`, `read`,
 //!   `catalogue` (streams) and `registry` (basins) beside it.
+//! * `admission` decides when an append may go on, or has to come again later.
 //! * `aside` keeps reads of old data from slowing appends.
 //! * `basins` keeps the shards' copies of basins in step, in `turns`.
 //! * `usage` counts what is done and answers what was, for the metrics endpoints.
@@ -17,6 +18,7 @@
 
 #![forbid(unsafe_code)]
 
+mod admission;
 mod append;
 mod aside;
 mod basins;

@@ -39,6 +39,12 @@ pub enum Refusal {
     /// 500: a write or sync failed; the shard takes no more appends until it is restarted.
     #[error("storage failed: {0}")]
     Storage(String),
+    /// 429: refused before any effect, to be tried again after that many milliseconds.
+    #[error("the server has more to do than it can in time; try again later")]
+    RateLimited {
+        /// When to try again.
+        retry_after_ms: u64,
+    },
     /// 502: refused before any effect because a bound was reached.
     #[error("{0}")]
     HotServer(String),

@@ -102,6 +102,11 @@ fn every_refusal_has_its_status_and_body() {
         ),
         (Refusal::Invalid("no".into()), 422, coded("invalid", "no")),
         (Refusal::Storage("io".into()), 500, coded("storage", "storage failed: io")),
+        (
+            Refusal::RateLimited { retry_after_ms: 60 },
+            429,
+            coded("rate_limited", "the server has more to do than it can in time; try again later"),
+        ),
         (Refusal::HotServer("full".into()), 502, coded("hot_server", "full")),
         (Refusal::Draining, 503, coded("server_draining", "server is shutting down")),
         (Refusal::Other("gone".into()), 500, coded("other", "gone")),

@@ -202,7 +202,7 @@ fn check_names(name: &str, attempt: &Attempt, was: bool, change: Option<&Attempt
             panic!("nothing is wrong with the disk: {attempt:?}");
         }
         // Refused before it looked for the stream.
-        Outcome::Refused(Refusal::HotServer(_)) => {}
+        Outcome::Refused(Refusal::HotServer(_) | Refusal::RateLimited { .. }) => {}
         // All of these showed a stream that is there durably.
         Outcome::Acked(_) | Outcome::Read(_) | Outcome::Tail(_) | Outcome::Refused(_) => {
             assert!(is || deletes, "{name} is lost");
