@@ -26,8 +26,9 @@ use rustix::net::{
     socket_with, sockopt,
 };
 
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 128;
+/// Connections that may wait to be accepted, as far as the kernel allows: what comes beyond them is
+/// dropped, and tries again a second later.
+const BACKLOG: i32 = 4096;
 
 /// Listens at `address`, whose port our other listeners may share.
 ///
