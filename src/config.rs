@@ -79,6 +79,12 @@ pub struct Given {
     #[arg(long, env = "THALWEG_CONNECTIONS_MAX", value_name = "N")]
     pub connections_max: Option<usize>,
 
+    /// Bytes of requests that are arriving or being answered, in the whole server, and as much
+    /// again of answers that clients take; more wait a little, then they are refused
+    /// [default: 268435456 (256 MiB); at least 32 MiB]
+    #[arg(long, env = "THALWEG_REQUEST_MEMORY_BYTES", value_name = "BYTES")]
+    pub request_memory_bytes: Option<u64>,
+
     /// Seconds that a connection may have no request before it is closed
     /// [default: 300; at least 1]
     #[arg(long, env = "THALWEG_IDLE_SECS", value_name = "SECS")]
@@ -133,6 +139,8 @@ pub struct Settings {
     pub scrub_interval_secs: u64,
     /// Most connections.
     pub connections_max: usize,
+    /// Bytes of requests, and as much again of answers, whole server.
+    pub request_memory_bytes: u64,
     /// Seconds without a request before a connection is closed.
     pub idle_secs: u64,
     /// Seconds for a request to arrive or an answer to be taken.
@@ -193,6 +201,7 @@ impl Given {
             scrub_bytes_per_sec: self.scrub_bytes_per_sec.or(other.scrub_bytes_per_sec),
             scrub_interval_secs: self.scrub_interval_secs.or(other.scrub_interval_secs),
             connections_max: self.connections_max.or(other.connections_max),
+            request_memory_bytes: self.request_memory_bytes.or(other.request_memory_bytes),
             idle_secs: self.idle_secs.or(other.idle_secs),
             peer_secs: self.peer_secs.or(other.peer_secs),
             spin_us: self.spin_us.or(other.spin_us),
@@ -222,6 +231,7 @@ impl Settings {
             scrub_bytes_per_sec: given.scrub_bytes_per_sec.unwrap_or(8 * MIB),
             scrub_interval_secs: given.scrub_interval_secs.unwrap_or(3600),
             connections_max: given.connections_max.unwrap_or(10_000),
+            request_memory_bytes: given.request_memory_bytes.unwrap_or(256 * MIB),
             idle_secs: given.idle_secs.unwrap_or(300),
             peer_secs: given.peer_secs.unwrap_or(30),
             spin_us: given.spin_us.unwrap_or(0),
@@ -250,6 +260,8 @@ impl Settings {
         let interval_ok = (1..=31_536_000).contains(&self.scrub_interval_secs);
         require(interval_ok, "scrub_interval_secs", "must be 1 to 31536000")?;
         require(self.connections_max >= 1, "connections_max", "must be at least 1")?;
+        let memory_ok = self.request_memory_bytes >= 32 * MIB;
+        require(memory_ok, "request_memory_bytes", "must be at least 32 MiB")?;
         require((1..=86_400).contains(&self.idle_secs), "idle_secs", "must be 1 to 86400")?;
         require((1..=86_400).contains(&self.peer_secs), "peer_secs", "must be 1 to 86400")?;
         let flush_ok = (10..=3_600_000).contains(&self.usage_flush_ms);
@@ -281,7 +293,8 @@ mod tests {
 
     #[test]
     fn settings_out_of_range_are_refused_by_name() {
-        let cases: [(&str, Given); 10] = [
+        let cases: [(&str, Given); 11] = [
+            ("request_memory_bytes", Given { request_memory_bytes: Some(1), ..Given::default() }),
             ("shards", Given { shards: Some(0), ..Given::default() }),
             ("segment_bytes", Given { segment_bytes: Some(8 * MIB + 1), ..Given::default() }),
             ("segment_bytes", Given { segment_bytes: Some(MIB), ..Given::default() }),

@@ -25,6 +25,8 @@ use crate::types::refusal::chain;
 
 /// Log bytes gathered beyond which a Standard batch waits no longer.
 const STANDARD_BYTES_ENOUGH: usize = 256 * 1024;
+/// Least memory of requests on one core, in bytes: the longest body fits while others arrive.
+const CORE_MEMORY_BYTES_MIN: u64 = 32 * 1024 * 1024;
 /// How often the cores are woken and signals looked for between reports.
 const PULSE: Duration = Duration::from_millis(5);
 
@@ -117,6 +119,7 @@ fn open_directory(settings: &Settings) -> Result<DataDirectory, String> {
 fn plan(settings: &Settings, directory: &DataDirectory, cpus: &[usize]) -> ServerSettings {
     let shards = directory.shards();
     let per_shard = u64::from(shards);
+    let cores = cpus.len().min(usize::from(shards)) as u64;
     ServerSettings {
         listen: settings.listen,
         cpus: cpus.iter().copied().take(usize::from(shards)).collect(),
@@ -147,6 +150,8 @@ fn plan(settings: &Settings, directory: &DataDirectory, cpus: &[usize]) -> Serve
             http2_limits: http2::Limits::default(),
             idle_us: settings.idle_secs * 1_000_000,
             peer_us: settings.peer_secs * 1_000_000,
+            request_memory_bytes: (settings.request_memory_bytes / cores)
+                .max(CORE_MEMORY_BYTES_MIN),
             cors: settings.cors,
         },
         connections_max: settings.connections_max,

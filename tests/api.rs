@@ -35,6 +35,8 @@ mod lifecycle;
 mod locations;
 #[path = "api/log.rs"]
 mod log;
+#[path = "api/memory.rs"]
+mod memory;
 #[path = "api/moving.rs"]
 mod moving;
 #[path = "api/ops.rs"]

@@ -39,31 +39,55 @@ impl RecvBuf {
     ///
     /// Cost: growth is geometric, so each received byte is moved a bounded number of times.
     pub(super) fn room(&mut self, ahead: usize) -> &mut [u8] {
-        if self.is_short(ahead) && self.start > 0 {
+        if self.is_short(self.end, ahead) && self.start > 0 {
             // At most once per message: its own start is 0 from here on.
             self.bytes.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
         }
-        if self.is_short(ahead) {
-            let growth = match ahead {
-                0 => self.end.max(FIRST_BYTES),
-                known => known.clamp(ROOM_BYTES_MIN, self.end.max(READ_BYTES)),
-            };
-            self.bytes.reserve_exact(self.end + growth - self.bytes.len());
-            self.bytes.resize(self.end + growth, 0);
+        let growth = self.growth(ahead);
+        if growth > 0 {
+            self.bytes.reserve_exact(growth);
+            self.bytes.resize(self.bytes.len() + growth, 0);
         }
         &mut self.bytes[self.end..]
     }
 
-    /// Whether there is too little room: for what is sure to come, unless half of what the buffer
-    /// may grow by is still there; for a guess, when a read is not worth its cost.
-    fn is_short(&self, ahead: usize) -> bool {
+    /// By how many bytes [`room`](Self::room) would grow the buffer.
+    pub(super) fn growth(&self, ahead: usize) -> usize {
+        let end = self.end - self.start; // when all is moved to the front
+        if !self.is_short(self.end, ahead) || !self.is_short(end, ahead) {
+            return 0;
+        }
+        let room = match ahead {
+            0 => end.max(FIRST_BYTES),
+            known => known.clamp(ROOM_BYTES_MIN, end.max(READ_BYTES)),
+        };
+        end + room - self.bytes.len()
+    }
+
+    /// Whether a buffer filled up to `end` has too little room: for what is sure to come, unless
+    /// half of what the buffer may grow by is still there; for a guess, when a read is not worth
+    /// its cost.
+    fn is_short(&self, end: usize, ahead: usize) -> bool {
         let enough = match ahead {
             0 => ROOM_BYTES_MIN,
-            known => known.min(self.end.max(READ_BYTES) / 2),
+            known => known.min(end.max(READ_BYTES) / 2),
         };
-        self.bytes.len() - self.end < enough
+        self.bytes.len() - end < enough
+    }
+
+    /// Memory of the buffer and its spare, in bytes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.bytes.capacity() + self.spare.as_ref().map_or(0, Vec::capacity)
+    }
+
+    /// Gives back what is kept only to be used again.
+    pub(super) fn shrink(&mut self) {
+        self.spare = None;
+        if self.filled().is_empty() {
+            (self.bytes, self.start, self.end) = (Vec::new(), 0, 0);
+        }
     }
 
     /// Counts `n` bytes of the room as received.

@@ -113,8 +113,38 @@ impl Conn {
 
     /// Where the socket puts the next bytes; never empty. What is in it means nothing.
     pub fn recv_space(&mut self) -> &mut [u8] {
+        let ahead = self.ahead_bytes();
+        self.buf.room(ahead)
+    }
+
+    /// How much memory this will hold, in bytes, when [`recv_space`](Self::recv_space) would take
+    /// more: for the whole of a body whose length is known, so that who has that much can go on
+    /// until it is there. `None` when it takes no more.
+    #[must_use]
+    pub fn memory_wanted(&self) -> Option<usize> {
+        let growth = self.buf.growth(self.ahead_bytes());
+        let whole_bytes = match &self.state {
+            State::CollectKnown { body_bytes } => self.head_bytes + body_bytes,
+            _ => 0,
+        };
+        (growth > 0).then(|| (self.memory_bytes() + growth).max(whole_bytes))
+    }
+
+    /// Memory that this holds for what is received, in bytes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.buf.memory_bytes()
+    }
+
+    /// Gives back memory that is kept only to be used again.
+    pub fn shrink(&mut self) {
+        self.buf.shrink();
+    }
+
+    /// How many more bytes are sure to come, as far as is known.
+    fn ahead_bytes(&self) -> usize {
         let filled = self.buf.filled().len();
-        let ahead = match &self.state {
+        match &self.state {
             State::CollectKnown { body_bytes } => {
                 (self.head_bytes + body_bytes).saturating_sub(filled)
             }
@@ -123,8 +153,7 @@ impl Conn {
                 usize::try_from(decoder.data_left()).unwrap_or(usize::MAX)
             }
             State::Head { .. } | State::Judged | State::Over => 0,
-        };
-        self.buf.room(ahead)
+        }
     }
 
     /// Says that the first `n` bytes of [`recv_space`](Self::recv_space) were received.

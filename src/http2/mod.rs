@@ -37,6 +37,9 @@ pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Most bytes of one stream that the crate holds for a peer that does not take them.
 pub const SEND_BUFFER_BYTES: usize = 1024 * 1024;
 
+/// What a peer may send on a connection without asking (RFC 9113, section 6.9.2).
+const WINDOW_BYTES_MIN: u32 = 65_535;
+
 /// What a peer may make us hold, per connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -58,13 +61,23 @@ pub struct Limits {
     pub pending_resets_max: usize,
 }
 
+impl Limits {
+    /// These limits with a window of so many bytes more than any peer has without asking, but no
+    /// more than before.
+    #[must_use]
+    pub fn with_window(&self, more_bytes: u32) -> Self {
+        let window_bytes = (WINDOW_BYTES_MIN + more_bytes).min(self.window_bytes);
+        Self { window_bytes, ..self.clone() }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             streams_max: 256,
             window_bytes: 16 * 1024 * 1024,
             stream_window_bytes: 2 * 1024 * 1024,
-            frame_bytes_max: 256 * 1024,
+            frame_bytes_max: 64 * 1024,
             head_bytes_max: 64 * 1024,
             small_frames_bytes: 16 * 1024 * 1024,
             pending_resets_max: 64,

@@ -28,9 +28,13 @@ use crate::codec::json::AppendDecoder;
 use crate::http1::Conn;
 use crate::io::Io;
 use crate::io::notify::Notify;
+use crate::io::permits::Permits;
 use crate::io::socket::MovingSocket;
 use crate::metrics::{ExecutorMetrics, Exporter};
 use crate::types::{BasinName, Refusal};
+
+/// Coded bodies that a core decodes at a time.
+const DECODED_AT_ONCE: usize = 4;
 
 /// What goes from core to core.
 #[derive(Debug)]
@@ -87,8 +91,14 @@ pub(super) struct Core<I: Io> {
     pub date: RefCell<String>,
     /// Decodes appends; what it allocated once serves every connection.
     pub(super) decoder: RefCell<AppendDecoder>,
-    /// What its connections have received and not yet handed on.
-    pub(super) held: Held,
+    /// Requests of its connections.
+    pub(super) held: Rc<Held>,
+    /// Answers to its connections.
+    pub(super) answers: Rc<Held>,
+    /// What its HTTP/2 connections may be sent before they are looked at.
+    pub(super) windows: Rc<Held>,
+    /// Coded bodies that are decoded at a time: each may become as long as a body may be.
+    pub(super) decoding: Rc<Permits>,
     /// Sessions of its connections that other cores serve.
     pub(super) remote_sessions: RemoteSessions,
     /// Sessions of other cores' connections that it serves, by core and number.
@@ -96,6 +106,7 @@ pub(super) struct Core<I: Io> {
     /// Changes of one basin take turns (used on the core of shard 0).
     pub(super) basin_turns: Turns<BasinName>,
     queue: TaskQueueHandle,
+    readers: TaskQueueHandle,
     links: Links,
     loads: Loads,
     pending: RefCell<BTreeMap<u64, Pending>>,
@@ -113,10 +124,11 @@ impl<I: Io> Core<I> {
         shards: u16,
         engines: BTreeMap<u16, Rc<Engine<I>>>,
         links: Links,
-        queue: TaskQueueHandle,
+        (queue, readers): (TaskQueueHandle, TaskQueueHandle),
         connection: ConnectionSettings,
         (index, loads): (usize, Arc<[AtomicUsize]>),
     ) -> Self {
+        let memory_bytes = connection.request_memory_bytes;
         Self {
             shards,
             connection: Rc::new(connection),
@@ -127,11 +139,15 @@ impl<I: Io> Core<I> {
             metrics: ExecutorMetrics::default(),
             date: RefCell::default(),
             decoder: RefCell::new(AppendDecoder::new()),
-            held: Held::default(),
+            held: Held::new(memory_bytes),
+            answers: Held::new(memory_bytes),
+            windows: Held::new(memory_bytes / 2),
+            decoding: Permits::new(DECODED_AT_ONCE),
             remote_sessions: RemoteSessions::default(),
             served_sessions: RefCell::default(),
             basin_turns: Turns::default(),
             queue,
+            readers,
             links,
             loads: Loads { index, connections: loads },
             pending: RefCell::default(),
@@ -256,6 +272,13 @@ impl<I: Io> Core<I> {
     #[must_use]
     pub(super) fn queue(&self) -> TaskQueueHandle {
         self.queue
+    }
+
+    /// The queue that read sessions spell in: as many as there are, together they have no larger
+    /// part of the core than all requests have.
+    #[must_use]
+    pub(super) fn readers_queue(&self) -> TaskQueueHandle {
+        self.readers
     }
 
     /// The core's clock.

@@ -112,6 +112,8 @@ pub struct Engine<I: Io> {
     pub(super) metrics: Metrics,
     pub(super) timestamps: RefCell<Vec<u64>>,
     pub(super) inflight_bytes: Cell<u64>,
+    /// Bytes of read sessions that were spelled and not yet taken.
+    pub(super) outstanding_bytes: Rc<Cell<usize>>,
     /// Metered bytes of unary appends that wait for admission.
     pub(super) waiting_bytes: Cell<u64>,
     pub(super) admitted: Notify,
@@ -190,6 +192,7 @@ impl<I: Io> Engine<I> {
             metrics: Metrics::default(),
             timestamps: RefCell::default(),
             inflight_bytes: Cell::default(),
+            outstanding_bytes: Rc::default(),
             waiting_bytes: Cell::default(),
             admitted: Notify::default(),
             drain: Drain::default(),

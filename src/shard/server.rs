@@ -235,8 +235,8 @@ async fn feel(pulse: Arc<OnceLock<Waker>>) {
 async fn start_core(plan: &Plan, ends: Ends) -> Result<Rc<Core<GlommioIo>>, String> {
     let settings = &plan.settings;
     drop(glommio::spawn_local(feel(Arc::clone(&plan.pulse))).detach());
-    let requests = queue(Shares::Static(1000), Latency::NotImportant, "requests");
-    let log = queue(Shares::Static(1000), Latency::NotImportant, "log");
+    let equal = |name| queue(Shares::Static(1000), Latency::NotImportant, name);
+    let (requests, readers, log) = (equal("requests"), equal("readers"), equal("log"));
     let old_reads = queue(Shares::Static(200), Latency::NotImportant, "old reads");
     let background = queue(Shares::Static(50), Latency::NotImportant, "background");
 
@@ -272,8 +272,8 @@ async fn start_core(plan: &Plan, ends: Ends) -> Result<Rc<Core<GlommioIo>>, Stri
         inbound.extend(link.map(|link| (from, link)));
     }
     let load = (plan.index, Arc::clone(&plan.loads));
-    let connection = settings.connection.clone();
-    let core = Rc::new(Core::new(settings.shards, engines, links, requests, connection, load));
+    let (queues, connection) = ((requests, readers), settings.connection.clone());
+    let core = Rc::new(Core::new(settings.shards, engines, links, queues, connection, load));
     for (from, link) in inbound {
         spawn(Rc::clone(&core).receive(link, from), requests);
     }

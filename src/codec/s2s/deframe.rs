@@ -74,6 +74,15 @@ impl Default for Deframer {
 }
 
 impl Deframer {
+    /// What is held of a body that has not come whole, and its whole length, in bytes.
+    #[must_use]
+    pub fn gathered(&self) -> (usize, usize) {
+        match &self.partial {
+            Partial::Head { .. } => (0, 0),
+            Partial::Body { head, gathered } => (gathered.len(), head.body_bytes),
+        }
+    }
+
     /// A deframer at the start of a session.
     #[must_use]
     pub fn new() -> Self {

@@ -201,3 +201,29 @@ fn a_pipelined_request_is_not_looked_at_before_it_is_asked_for() {
     assert_eq!(conn.unread(), b"garbage\n");
     assert_eq!(conn.next_event().unwrap_err(), Violation::BareLf);
 }
+
+#[test]
+fn memory_for_the_whole_of_a_known_body_is_wanted_at_once_and_then_no_more() {
+    const BODY_BYTES: usize = 1 << 20;
+    let mut conn = Conn::new(Limits::default());
+    let head = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {BODY_BYTES}\r\n\r\n");
+    let whole_bytes = head.len() + BODY_BYTES;
+    assert!(conn.memory_wanted().expect("a first buffer") <= 16 * 1024);
+    conn.recv_space()[..head.len()].copy_from_slice(head.as_bytes());
+    conn.received(head.len());
+    assert!(matches!(conn.next_event(), Ok(Event::Head)));
+    conn.collect_body().expect("not too long");
+    assert_eq!(conn.memory_wanted(), Some(whole_bytes));
+    let mut received = head.len();
+    while received < whole_bytes {
+        assert!(conn.memory_wanted().is_none_or(|bytes| bytes <= whole_bytes), "{received}");
+        let n = conn.recv_space().len().min(whole_bytes - received);
+        conn.received(n);
+        received += n;
+        assert!(conn.memory_bytes() <= whole_bytes);
+    }
+    assert!(matches!(conn.next_event(), Ok(Event::Request(_))));
+    conn.recycle(Vec::with_capacity(100_000));
+    conn.shrink();
+    assert_eq!(conn.memory_bytes(), 0, "nothing is kept when memory is short");
+}

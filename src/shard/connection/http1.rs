@@ -9,7 +9,10 @@ use std::rc::Rc;
 
 use futures_util::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{ConnectionSettings, LINGER_US, Routed, answer, patience_us, throw_away};
+use super::{
+    ConnectionSettings, LINGER_US, ROOM_US, Routed, Share, answer, answer_bytes, no_room,
+    patience_us, throw_away,
+};
 use crate::api::request::{Headers, Parts};
 use crate::api::response::{Header, Response};
 use crate::api::{ApiError, Code};
@@ -19,6 +22,7 @@ use crate::http1::{
 };
 use crate::io::Io;
 use crate::io::socket::VectoredSocket;
+use crate::shard::connection::held::FREE_BYTES;
 use crate::shard::core::Core;
 use crate::shard::lifeline::{Goodbye, Registered, Waiting};
 use crate::shard::respond::Aside;
@@ -51,6 +55,9 @@ struct Connection<'a, I: Io> {
     /// What the head says whose body is arriving.
     routed: Option<Routed>,
     out: Vec<u8>,
+    /// Its part of the memory for requests, and of that for answers.
+    share: Share,
+    answer_share: Share,
     /// How many appends in a row went to one other core, and which.
     elsewhere: (u32, usize),
     /// When the request that is arriving began to, microseconds on the monotonic clock.
@@ -80,6 +87,7 @@ pub(super) async fn serve<I: Io>(
     let (core, settings) = (Rc::clone(core), Rc::clone(&core.connection));
     let (out, elsewhere) = (Vec::new(), (0, 0));
     let (began_us, arrived_bytes) = (core.now_us(), conn.unread().len() as u64);
+    let (share, answer_share) = (core.held.share(), core.answers.share());
     let mut connection = Connection {
         core,
         settings,
@@ -88,6 +96,8 @@ pub(super) async fn serve<I: Io>(
         line,
         routed: None,
         out,
+        share,
+        answer_share,
         elsewhere,
         began_us,
         arrived_bytes,
@@ -139,6 +149,11 @@ impl<I: Io> Connection<'_, I> {
         } else {
             self.wait_for_peer(self.arrived_bytes);
         }
+        if let Some(bytes) = self.conn.memory_wanted()
+            && !self.share.try_arrive(bytes as u64)
+        {
+            return self.wait_for_memory(bytes as u64).await;
+        }
         let read = self.socket.read(self.conn.recv_space());
         match self.line.guard(read).await {
             Ok(Ok(0)) => self.conn.received_eof(),
@@ -157,6 +172,20 @@ impl<I: Io> Connection<'_, I> {
             Err(_) => return Err(End::Done),
         }
         Ok(())
+    }
+
+    /// Waits until there is memory for more of a request, and refuses it if that takes too long.
+    async fn wait_for_memory(&mut self, total_bytes: u64) -> Result<(), End> {
+        self.line.wait_for(Waiting::Peer, self.now_us() + ROOM_US);
+        let arrived = self.line.guard(pin!(self.share.arrive(total_bytes))).await;
+        match arrived {
+            Ok(()) => Ok(()),
+            Err(Goodbye::TimedOut) => {
+                let refused = no_room(&self.core);
+                Err(self.say_last(refused).await)
+            }
+            Err(_) => Err(End::Done),
+        }
     }
 
     /// A head has arrived: its body is wanted whole, up to the limit, unless it opens a session.
@@ -200,17 +229,45 @@ impl<I: Io> Connection<'_, I> {
         let head = request.head();
         let (keep_alive, mut persistence) = (head.keep_alive(), head.persistence());
         let Some(mut routed) = self.routed.take() else { return Err(End::Done) };
+        self.share.arrived();
         let mut aside = Aside::default();
         let body = Body::Buf(request.into_body());
-        let response = answer(&self.core, &mut routed, body, &mut aside).await;
+        let response = if self.has_answer_room(answer_bytes(&routed.operation)).await? {
+            answer(&self.core, &mut routed, body, &self.share, &mut aside).await
+        } else {
+            no_room(&self.core)
+        };
         self.conn.recycle(aside.spare);
+        if self.share.is_short() {
+            self.conn.shrink();
+        }
+        self.share.set((self.conn.memory_bytes() as u64).saturating_sub(FREE_BYTES));
+        self.answer_share.set(2 * response.body.len() as u64);
         let close = !keep_alive || self.core.drain.is_begun();
         if close {
             persistence = Persistence::Close;
         }
         self.spell(&response, &routed.extra, persistence, routed.is_head);
+        drop(response);
         self.flush().await?;
+        self.answer_share.set((self.out.capacity() as u64).saturating_sub(FREE_BYTES));
         if close { Err(End::Linger) } else { self.stay_or_move(aside.appended_at) }
+    }
+
+    /// Whether there is room for an answer of that size, now or soon.
+    async fn has_answer_room(&self, bytes: u64) -> Result<bool, End> {
+        if bytes == 0 {
+            return Ok(true);
+        }
+        self.line.wait_for(Waiting::Peer, self.now_us() + ROOM_US);
+        match self.line.guard(pin!(self.answer_share.take(bytes))).await {
+            Ok(()) => {
+                self.line.wait_for(Waiting::Answer, 0);
+                Ok(true)
+            }
+            Err(Goodbye::TimedOut) => Ok(false),
+            Err(_) => Err(End::Done),
+        }
     }
 
     /// Moves to the core that the connection keeps appending to: then its appends cross no more.
@@ -275,7 +332,7 @@ impl<I: Io> Connection<'_, I> {
         self.began_us = now_us;
         self.wait_for_peer(len_bytes);
         let sent = self.line.guard(self.socket.write_all(&self.out)).await;
-        if self.out.capacity() > OUT_BYTES_KEPT {
+        if self.out.capacity() > OUT_BYTES_KEPT || self.answer_share.is_short() {
             self.out = Vec::new();
         }
         match sent {

@@ -64,7 +64,9 @@ pub(super) async fn serve<I: Io>(
     line.wait_for(Waiting::Peer, core.now_us() + core.connection.peer_us);
     let socket = SharedSocket::new(core, socket, line);
     let transport = Transport::new(socket.clone(), received);
-    let handshake = http2::handshake(transport, &core.connection.http2_limits);
+    let (_window, window_bytes) = core.windows.grant_window();
+    let limits = core.connection.http2_limits.with_window(window_bytes);
+    let handshake = http2::handshake(transport, &limits);
     let Ok(Ok(mut wire)) = line.guard(handshake).await else { return };
     let streams = Rc::new(Streams::default());
     if let Gone::Politely = run(core, &mut wire, &streams, line).await {

@@ -31,7 +31,8 @@ use crate::io::Io;
 use crate::io::socket::{MovingSocket, VectoredSocket};
 use crate::wire::Body;
 
-pub(super) use held::Held;
+use held::ROOM_US;
+pub(super) use held::{Held, Share};
 
 /// Bounds of a connection in time and size.
 #[derive(Debug, Clone)]
@@ -45,6 +46,8 @@ pub struct ConnectionSettings {
     /// How long a request may take to arrive, or an answer to be taken, in microseconds, before
     /// what `PEER_BYTES_PER_SECOND_MIN` adds.
     pub peer_us: u64,
+    /// Memory of requests on one core, in bytes, and as much again of answers.
+    pub request_memory_bytes: u64,
     /// Whether cross-origin headers are sent.
     pub cors: bool,
 }
@@ -155,17 +158,42 @@ impl SessionKind {
     }
 }
 
+/// Most memory of the answer to a read that does not wait, in bytes: a batch, and its spelling.
+const READ_ANSWER_BYTES: u64 = 3 * 512 * 1024;
+/// When a request that found no room is to be tried again, in milliseconds.
+const ROOM_RETRY_MS: u64 = 1_000;
+
+/// Memory that is sure to be needed for the answer, in bytes, before there is one.
+fn answer_bytes(operation: &Result<Operation, ApiError>) -> u64 {
+    match operation {
+        // A read that waits may wait for long, and holds nothing meanwhile.
+        Ok(Operation::Read { query, .. }) if query.wait_secs.is_none_or(|secs| secs == 0) => {
+            READ_ANSWER_BYTES
+        }
+        _ => 0,
+    }
+}
+
+/// What is said when there is no room for a request, or for its answer, in time.
+fn no_room<I: Io>(core: &Core<I>) -> Response {
+    let message = "too much is under way; try again later";
+    let error = ApiError::rate_limited(ROOM_RETRY_MS, message);
+    core.metrics.refused(error.code_text());
+    error.into_response()
+}
+
 /// Answers a request that opens no session: decodes its body, does it, and codes a large answer.
 async fn answer<I: Io>(
     core: &Rc<Core<I>>,
     routed: &mut Routed,
     body: Body,
+    share: &Share,
     aside: &mut Aside,
 ) -> Response {
     let taken = Err(ApiError::new(Code::Other, "the request was answered already"));
     let operation = std::mem::replace(&mut routed.operation, taken);
     let result = match operation {
-        Ok(operation) => match decoded(core, body, routed.body_coding, &operation).await {
+        Ok(operation) => match decoded(core, body, share, routed.body_coding, &operation).await {
             Ok(body) => respond(core, operation, body, aside).await,
             Err(error) => Err(error),
         },
@@ -184,10 +212,13 @@ async fn answer<I: Io>(
 async fn decoded<I: Io>(
     core: &Core<I>,
     body: Body,
+    share: &Share,
     coding: Option<Coding>,
     operation: &Operation,
 ) -> Result<Body, ApiError> {
     let Some(coding) = coding else { return Ok(body) };
+    let _permit = core.decoding.acquire().await;
+    share.take(0).await;
     let limit_bytes = core.connection.limits.body_bytes_max;
     let code = match operation {
         Operation::Append { form: BatchForm::Proto, .. } => Code::BadProto,
@@ -197,6 +228,7 @@ async fn decoded<I: Io>(
     let decode = move || decompress(coding, body.as_slice(), limit_bytes);
     let decoded = if large { blocking(decode).await } else { decode() };
     let decoded = decoded.map_err(|error| ApiError::new(code, error.to_string()))?;
+    share.add(decoded.capacity() as u64);
     Ok(decoded.into())
 }
 

@@ -11,7 +11,8 @@ use std::rc::Rc;
 
 use futures_util::future::{self, Either};
 
-use super::held::{Held, Share, batch_bytes};
+use super::held::{FREE_BYTES, Held, Share, batch_bytes};
+use super::patience_us;
 use crate::api::{ApiError, Code};
 use crate::codec::s2s::Deframer;
 use crate::codec::{Coding, DecodeError, Feed, proto, s2s, sse};
@@ -21,6 +22,9 @@ use crate::shard::core::Core;
 use crate::shard::drain::Stage;
 use crate::shard::session::{In, Open, Out, PENDING_BATCHES_MAX, PENDING_BYTES_MAX, Session};
 use crate::types::{AppendInput, Refusal};
+
+/// More than the longest message of a session, in bytes.
+const MESSAGE_BYTES_MAX: u64 = 2 * 1024 * 1024;
 
 /// The client went away, or is not worth waiting for any longer.
 #[derive(Debug)]
@@ -71,22 +75,25 @@ pub(super) async fn open<I: Io>(core: &Rc<Core<I>>, open: Open) -> Result<Sessio
 }
 
 /// The batches of an append session that are not answered yet.
-struct Unanswered<'a> {
+struct Unanswered {
     /// Metered bytes and memory of each.
     sizes: RefCell<VecDeque<(u64, u64)>>,
     bytes: Cell<u64>,
-    share: Share<'a>,
+    share: Share,
+    /// What has arrived of the next message.
+    arriving: Share,
     fewer: Notify,
     /// Why no more batches are taken; said when those before it are answered.
     failure: RefCell<Option<ApiError>>,
 }
 
-impl<'a> Unanswered<'a> {
-    fn new(held: &'a Held) -> Self {
+impl Unanswered {
+    fn new(held: &Rc<Held>) -> Self {
         Self {
             sizes: RefCell::default(),
             bytes: Cell::default(),
             share: held.share(),
+            arriving: held.share(),
             fewer: Notify::default(),
             failure: RefCell::default(),
         }
@@ -98,7 +105,7 @@ impl<'a> Unanswered<'a> {
         {
             self.fewer.notified().await;
         }
-        self.share.wait_for_room().await;
+        self.share.take(0).await;
     }
 
     fn push(&self, input: &AppendInput) {
@@ -140,12 +147,12 @@ pub(super) async fn append<I: Io>(
 async fn take_in<I: Io>(
     core: &Core<I>,
     session: &Session<I>,
-    unanswered: &Unanswered<'_>,
+    unanswered: &Unanswered,
     inlet: &mut impl Inlet,
 ) -> Result<(), Gone> {
     let batches = async {
         let mut deframer = Deframer::new();
-        while let Some(input) = next_batch(&mut deframer, inlet).await? {
+        while let Some(input) = next_batch(core, &mut deframer, unanswered, inlet).await? {
             unanswered.wait_for_room().await;
             unanswered.push(&input);
             session.send(In::Batch(input)).await?;
@@ -184,13 +191,18 @@ impl From<Refusal> for Stop {
     }
 }
 
-async fn next_batch(
+async fn next_batch<I: Io>(
+    core: &Core<I>,
     deframer: &mut Deframer,
+    unanswered: &Unanswered,
     inlet: &mut impl Inlet,
 ) -> Result<Option<AppendInput>, Stop> {
     let bad_frame = |message: String| Stop::Refused(ApiError::new(Code::BadFrame, message));
+    let clock = core.clock();
+    let mut deadline = None;
     loop {
         if let Some(message) = deframer.next().map_err(|e| bad_frame(e.to_string()))? {
+            unanswered.arriving.set(0);
             let decoded = proto::decode_append(message.payload, message.range);
             return decoded.map(Some).map_err(|error| match error {
                 DecodeError::Invalid(message) => {
@@ -201,7 +213,26 @@ async fn next_batch(
                 }
             });
         }
-        if !inlet.receive(deframer).await? {
+        // A long message waits for room; what is small gets through whatever others hold.
+        let (gathered_bytes, whole_bytes) = deframer.gathered();
+        let is_long = gathered_bytes as u64 > FREE_BYTES;
+        // Once and for all of it, so that none of those who began waits for another.
+        unanswered.arriving.arrive(if is_long { whole_bytes as u64 } else { 0 }).await;
+        let more = if !is_long {
+            inlet.receive(deframer).await?
+        } else {
+            // It keeps others waiting, and may not do so for ever.
+            let patience_us = patience_us(&core.connection, MESSAGE_BYTES_MAX);
+            let deadline = deadline.get_or_insert_with(|| Box::pin(clock.sleep_us(patience_us)));
+            match future::select(pin!(inlet.receive(deframer)), deadline).await {
+                Either::Left((more, _)) => more?,
+                Either::Right(_) => {
+                    let message = "a message took too long";
+                    return Err(Stop::Refused(ApiError::new(Code::RequestTimeout, message)));
+                }
+            }
+        };
+        if !more {
             deframer.finish().map_err(|e| bad_frame(e.to_string()))?;
             return Ok(None);
         }
@@ -212,7 +243,7 @@ async fn next_batch(
 async fn answer<I: Io>(
     core: &Core<I>,
     session: &Session<I>,
-    unanswered: &Unanswered<'_>,
+    unanswered: &Unanswered,
     coding: Option<Coding>,
     outlet: &mut impl Outlet,
 ) -> Result<Ended, Gone> {

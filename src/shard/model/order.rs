@@ -271,8 +271,10 @@ impl<'a> Order<'a> {
                 let met = self.states.iter().any(|(_, t)| *t == Some(*token));
                 batch.token.is_some_and(|named| named != *token) && (met || self.hidden)
             }
-            // Judged by `truth`, as a name; and by `trouble`: there was no room.
-            Refusal::StreamNotFound(_) | Refusal::HotServer(_) => true,
+            // Judged by `truth`, as a name; and by `trouble`: there was no room, or no time.
+            Refusal::StreamNotFound(_) | Refusal::HotServer(_) | Refusal::RateLimited { .. } => {
+                true
+            }
             _ => false,
         };
         assert!(told, "{name}: {refusal} was not so: {batch:?}");

@@ -187,6 +187,11 @@ pub(super) fn excuse(attempt: &mut Attempt, trouble: Option<Trouble>, shard: &Sh
             assert!(no_space, "there is room: {attempt:?}");
             1
         }
+        Outcome::Refused(Refusal::RateLimited { .. }) => {
+            let is_slow = matches!(trouble, Some(Trouble::Slow { .. } | Trouble::Stuck { .. }));
+            assert!(is_slow, "the disk is quick: {attempt:?}");
+            0
+        }
         Outcome::Refused(Refusal::Storage(reason)) => {
             // A read is refused only where the stream itself never became durable.
             let has_failed = shard.durable.failure().is_some_and(|failure| *failure == **reason);

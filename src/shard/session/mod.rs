@@ -37,6 +37,11 @@ pub(super) const PENDING_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Bytes spelled and not yet taken by the peer, above which a read waits.
 pub(super) const OUTSTANDING_BYTES_MAX: usize = 1024 * 1024;
 
+/// The same when all sessions of a shard together have [`OUTSTANDING_TOTAL_BYTES`].
+pub(super) const OUTSTANDING_BYTES_LEAST: usize = 32 * 1024;
+/// Bytes spelled and not yet taken, of all sessions of a shard, above which each has less.
+pub(super) const OUTSTANDING_TOTAL_BYTES: usize = 64 * 1024 * 1024;
+
 /// What a session is about.
 #[derive(Debug)]
 pub(super) enum Open {
@@ -187,7 +192,11 @@ impl<I: Io> Drop for Session<I> {
 /// Runs a session on a shard of this core.
 fn start<I: Io>(engine: &Rc<Engine<I>>, open: Open, pipe: &Rc<Pipe>, core: &Rc<Core<I>>) {
     let (engine, pipe) = (Rc::clone(engine), Rc::clone(pipe));
-    spawn(async move { engine.run_session(open, &pipe).await }, core.queue());
+    let queue = match open {
+        Open::Append { .. } => core.queue(),
+        Open::Read { .. } => core.readers_queue(),
+    };
+    spawn(async move { engine.run_session(open, &pipe).await }, queue);
 }
 
 impl<I: Io> Engine<I> {

@@ -1,10 +1,10 @@
 //! The two queues of a session, on one core.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use super::{In, OUTSTANDING_BYTES_MAX, Out};
+use super::{In, OUTSTANDING_BYTES_LEAST, OUTSTANDING_BYTES_MAX, OUTSTANDING_TOTAL_BYTES, Out};
 use crate::io::notify::Notify;
 
 /// What goes in and comes out of a session; its users keep it bounded.
@@ -13,6 +13,8 @@ pub(in crate::shard) struct Pipe {
     ins: RefCell<VecDeque<In>>,
     outs: RefCell<VecDeque<Out>>,
     outstanding_bytes: Cell<usize>,
+    /// The same of all sessions of the shard, once this is one of them.
+    outstanding_total: OnceCell<Rc<Cell<usize>>>,
     closed: Cell<bool>,
     to_shard: Notify,
     to_connection: Notify,
@@ -42,7 +44,7 @@ impl Pipe {
     /// Answers something.
     pub(super) fn push_out(&self, out: Out) {
         if let Out::Bytes(bytes) = &out {
-            self.outstanding_bytes.set(self.outstanding_bytes.get() + bytes.len());
+            self.set_outstanding(self.outstanding_bytes.get() + bytes.len());
         }
         self.outs.borrow_mut().push_back(out);
         self.to_connection.notify();
@@ -81,15 +83,38 @@ impl Pipe {
     pub(in crate::shard) fn taken(&self, bytes: usize) {
         let before = self.outstanding_bytes.get();
         let after = before.saturating_sub(bytes);
-        self.outstanding_bytes.set(after);
-        if before >= OUTSTANDING_BYTES_MAX && after < OUTSTANDING_BYTES_MAX {
+        self.set_outstanding(after);
+        let falls_below = |limit| before >= limit && after < limit;
+        if falls_below(OUTSTANDING_BYTES_MAX) || falls_below(OUTSTANDING_BYTES_LEAST) {
             self.to_shard.notify();
         }
     }
 
-    /// Bytes answered that the client has not taken.
-    pub(super) fn outstanding_bytes(&self) -> usize {
-        self.outstanding_bytes.get()
+    /// Counts what is outstanding in `total`, too.
+    pub(super) fn count_in(&self, total: &Rc<Cell<usize>>) {
+        let _once = self.outstanding_total.set(Rc::clone(total));
+    }
+
+    fn set_outstanding(&self, bytes: usize) {
+        let before = self.outstanding_bytes.replace(bytes);
+        if let Some(total) = self.outstanding_total.get() {
+            total.set(total.get() + bytes - before);
+        }
+    }
+
+    /// Whether the client has to take some of what was answered before it gets more.
+    pub(super) fn is_full(&self) -> bool {
+        self.outstanding_bytes.get() >= self.limit_bytes()
+    }
+
+    /// Most bytes that may be outstanding: less when all sessions together have much.
+    pub(super) fn limit_bytes(&self) -> usize {
+        let total = self.outstanding_total.get().map_or(0, |total| total.get());
+        if total < OUTSTANDING_TOTAL_BYTES {
+            OUTSTANDING_BYTES_MAX
+        } else {
+            OUTSTANDING_BYTES_LEAST
+        }
     }
 
     /// Ends the session: whoever waits at either end stops.
@@ -108,6 +133,12 @@ impl Pipe {
     /// Waits until the client has taken enough for more, or the session was ended.
     pub(super) async fn changed(&self) {
         self.to_shard.notified().await;
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        self.set_outstanding(0);
     }
 }
 

@@ -17,8 +17,8 @@ use std::rc::Rc;
 
 use futures_util::future::{self, Either};
 
+use super::Out;
 use super::pipe::Pipe;
-use super::{OUTSTANDING_BYTES_MAX, Out};
 use crate::api::query::ReadQuery;
 use crate::codec::Feed;
 use crate::codec::feed::{FeedEncoder, Stamp};
@@ -89,6 +89,7 @@ impl<I: Io> Engine<I> {
         };
         self.settle(stream.created_ticket).await?;
         self.count_read(&stream, true);
+        pipe.count_in(&self.outstanding_bytes);
         let limits = query.streaming_limits();
         let mut reading = Reading {
             engine: Rc::clone(self),
@@ -170,7 +171,12 @@ impl<I: Io> Reading<I> {
         let (stream, encoder) = (&self.stream, &mut self.encoder);
         let mut batch = encoder.begin(out);
         let (mut last_seq_num, mut too_large) = (0, false);
+        let (limit_bytes, mut spelled_bytes) = (self.pipe.limit_bytes() as u64, 0);
         let each = |record: &Record<'_>| {
+            if spelled_bytes >= limit_bytes {
+                return ControlFlow::Break(());
+            }
+            spelled_bytes += record.metered_bytes;
             let fits =
                 batch.record(record.seq_num, record.timestamp, record.headers(), record.body);
             too_large = !fits;
@@ -227,7 +233,7 @@ impl<I: Io> Reading<I> {
 
     /// Waits until the client has taken enough; `false` when it is gone.
     async fn wait_for_room(&mut self) -> Result<bool, Refusal> {
-        while self.pipe.outstanding_bytes() >= OUTSTANDING_BYTES_MAX {
+        while self.pipe.is_full() {
             self.check_ending()?;
             // It did not keep up, and is not at the tail until it is again.
             self.heartbeat_at_us = 0;

@@ -13,13 +13,14 @@ use crate::api::{ApiError, Code};
 use crate::codec::s2s::Deframer;
 use crate::http2::{self, RecvStream, RequestHead, ResponseHead, SendResponse, SendStream};
 use crate::io::Io;
-use crate::shard::connection::held::Share;
+use crate::shard::connection::held::{FREE_BYTES, ROOM_US, Share};
 use crate::shard::connection::session::{self, Ended, Gone, Inlet, Outlet};
 use crate::shard::connection::{
-    Routed, SESSION_HEADERS, SessionKind, SessionRequest, answer, patience_us,
+    Routed, SESSION_HEADERS, SessionKind, SessionRequest, answer, answer_bytes, no_room,
+    patience_us,
 };
 use crate::shard::core::Core;
-use crate::shard::lifeline::{Registered, Waiting};
+use crate::shard::lifeline::{Goodbye, Registered, Waiting};
 use crate::shard::respond::Aside;
 use crate::wire::Body;
 
@@ -88,19 +89,35 @@ impl<I: Io> Stream<I> {
         } else {
             let expected_bytes = declared_bytes.unwrap_or(limit_bytes as u64);
             let patience_us = patience_us(&core.connection, expected_bytes.min(limit_bytes as u64));
-            line.wait_for(Waiting::Peer, core.now_us() + patience_us);
-            match collect(&mut body, &share, declared_bytes, limit_bytes).await? {
-                Some(body) => body,
-                None => {
+            let deadline_us = core.now_us() + patience_us;
+            line.wait_for(Waiting::Peer, deadline_us);
+            let mut receiving = Receiving { core: &core, share: &share, line, deadline_us };
+            match receiving.collect(&mut body, declared_bytes, limit_bytes).await? {
+                Collected::Whole(body) => body,
+                Collected::TooLarge => {
                     let error = ApiError::of_transport(413, "the body is too large");
                     return self.send(error.into_response(), &routed, line).await;
                 }
+                Collected::NoRoom => {
+                    let refused = no_room(&core);
+                    return self.send(refused, &routed, line).await;
+                }
             }
         };
+        share.arrived();
+        line.wait_for(Waiting::Peer, core.now_us() + ROOM_US);
+        let answer_share = core.answers.share();
+        let wanted_bytes = answer_bytes(&routed.operation);
+        if wanted_bytes > 0
+            && line.guard(pin!(answer_share.take(wanted_bytes))).await == Err(Goodbye::TimedOut)
+        {
+            let refused = no_room(&core);
+            return self.send(refused, &routed, line).await;
+        }
         line.wait_for(Waiting::Answer, 0);
         let response = {
             let mut aside = Aside::default();
-            let answered = pin!(answer(&core, &mut routed, body, &mut aside));
+            let answered = pin!(answer(&core, &mut routed, body, &share, &mut aside));
             let reset = pin!(poll_fn(|cx| self.respond.poll_reset(cx)));
             match future::select(answered, reset).await {
                 Either::Left((response, _)) => response,
@@ -109,6 +126,7 @@ impl<I: Io> Stream<I> {
             }
         };
         drop(share);
+        answer_share.set(response.body.len() as u64);
         self.send(response, &routed, line).await
     }
 
@@ -195,30 +213,68 @@ fn texts(headers: &[Header]) -> impl Iterator<Item = (&'static str, &str)> {
     headers.iter().map(|(name, value)| (*name, value.as_ref()))
 }
 
-/// Receives a body whole; `None` when it is too large.
-async fn collect(
-    body: &mut RecvStream,
-    share: &Share<'_>,
-    declared_bytes: Option<u64>,
-    limit_bytes: usize,
-) -> Result<Option<Body>, http2::Error> {
-    if declared_bytes.is_some_and(|bytes| bytes > limit_bytes as u64) {
-        return Ok(None);
-    }
-    let Some(first) = http2::next_piece(body).await? else { return Ok(Some(Body::default())) };
-    share.add(first.len() as u64);
-    if body.is_end_stream() {
-        return Ok(Some(Body::Shared(first)));
-    }
-    let mut buf = first.to_vec();
-    loop {
-        share.wait_for_room().await;
-        let Some(piece) = http2::next_piece(body).await? else { return Ok(Some(buf.into())) };
-        if buf.len() + piece.len() > limit_bytes {
-            return Ok(None);
+/// What became of a body.
+enum Collected {
+    Whole(Body),
+    TooLarge,
+    /// Others hold too much.
+    NoRoom,
+}
+
+/// A body on its way in.
+struct Receiving<'a, I: Io> {
+    core: &'a Core<I>,
+    share: &'a Share,
+    line: &'a Registered,
+    /// Until when it must have come.
+    deadline_us: u64,
+}
+
+impl<I: Io> Receiving<'_, I> {
+    /// Receives a body whole.
+    async fn collect(
+        &mut self,
+        body: &mut RecvStream,
+        declared_bytes: Option<u64>,
+        limit_bytes: usize,
+    ) -> Result<Collected, http2::Error> {
+        if declared_bytes.is_some_and(|bytes| bytes > limit_bytes as u64) {
+            return Ok(Collected::TooLarge);
         }
-        share.add(piece.len() as u64);
-        buf.extend_from_slice(&piece);
+        let mut whole = Vec::new();
+        loop {
+            // Taken off the connection's window only when there is room for it.
+            let Some(piece) = body.data().await.transpose()? else {
+                return Ok(Collected::Whole(whole.into()));
+            };
+            if whole.len() + piece.len() > limit_bytes {
+                return Ok(Collected::TooLarge);
+            }
+            let mut total_bytes = (whole.len() + piece.len()) as u64;
+            if total_bytes > FREE_BYTES {
+                // Once and for all, so that none of those who began waits for another.
+                total_bytes = total_bytes.max(declared_bytes.unwrap_or(0));
+            }
+            if !self.has_room(total_bytes).await {
+                return Ok(Collected::NoRoom);
+            }
+            body.flow_control().release_capacity(piece.len())?;
+            if whole.is_empty() && body.is_end_stream() {
+                return Ok(Collected::Whole(Body::Shared(piece)));
+            }
+            whole.extend_from_slice(&piece);
+        }
+    }
+
+    /// Whether there is room for so much of the body, now or soon.
+    async fn has_room(&self, total_bytes: u64) -> bool {
+        if self.share.try_arrive(total_bytes) {
+            return true;
+        }
+        self.line.wait_for(Waiting::Peer, self.core.now_us() + ROOM_US);
+        let arrived = self.line.guard(pin!(self.share.arrive(total_bytes))).await;
+        self.line.wait_for(Waiting::Peer, self.deadline_us);
+        arrived.is_ok()
     }
 }
 
