@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use crate::abuse::AbuseArgs;
 use crate::client::Target;
 use crate::record::IDENTITY_BYTES;
 
@@ -27,6 +28,8 @@ pub(crate) enum Command {
     Scan(ScanArgs),
     /// Read back everything that earlier runs journalled, and compare.
     Verify(VerifyArgs),
+    /// Do something bad to a server, and watch whether it serves others and keeps its bounds.
+    Abuse(AbuseArgs),
     /// Measure direct write + sync of the bare disk: the yardstick for an acknowledgement.
     Disk(DiskArgs),
 }
@@ -304,7 +307,7 @@ impl Format {
 }
 
 /// Parses `500us`, `20ms`, `1.5s`, `2m` or `1h`.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(split);
     let seconds_per_unit = match unit {

@@ -6,6 +6,7 @@
 //!   take to reach them; it checks that they get every record once, in order.
 //! * `loadgen scan` reads whole streams again and again: a load of old data, for beside appends.
 //! * `loadgen verify` reads back what earlier runs journalled and compares numbers, order, bytes.
+//! * `loadgen abuse` attacks a server and watches whether it stays well.
 //! * `loadgen disk` measures direct write + sync of the bare disk, for comparison.
 //!
 //! It shares no code with the server, so that a codec bug cannot hide on both sides.
@@ -15,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+mod abuse;
 mod board;
 mod cli;
 mod client;
@@ -87,6 +89,7 @@ fn main() -> ExitCode {
         Command::Tail(args) => run::load(&args.load, args.readers),
         Command::Scan(args) => scan::run(&args).map(|()| Exit::Good),
         Command::Verify(args) => readback::verify_journals(&args),
+        Command::Abuse(args) => abuse::run(&args),
         Command::Disk(args) => disk::run(&args).map(|()| Exit::Good),
     };
     match result {
