@@ -40,6 +40,11 @@ pub const SEND_BUFFER_BYTES: usize = 1024 * 1024;
 /// What a peer may send on a connection without asking (RFC 9113, section 6.9.2).
 const WINDOW_BYTES_MIN: u32 = 65_535;
 
+/// Window beyond that from which on frames may be large.
+const LARGE_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Largest frame on a connection whose window is smaller.
+const SMALL_FRAME_BYTES: u32 = 64 * 1024;
+
 /// What a peer may make us hold, per connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -63,11 +68,17 @@ pub struct Limits {
 
 impl Limits {
     /// These limits with a window of so many bytes more than any peer has without asking, but no
-    /// more than before.
+    /// more than before. Who has a small window sends small frames, too: one is held until it is
+    /// whole.
     #[must_use]
     pub fn with_window(&self, more_bytes: u32) -> Self {
         let window_bytes = (WINDOW_BYTES_MIN + more_bytes).min(self.window_bytes);
-        Self { window_bytes, ..self.clone() }
+        let frame_bytes_max = if more_bytes < LARGE_WINDOW_BYTES {
+            self.frame_bytes_max.min(SMALL_FRAME_BYTES)
+        } else {
+            self.frame_bytes_max
+        };
+        Self { window_bytes, frame_bytes_max, ..self.clone() }
     }
 }
 
@@ -77,7 +88,7 @@ impl Default for Limits {
             streams_max: 256,
             window_bytes: 16 * 1024 * 1024,
             stream_window_bytes: 2 * 1024 * 1024,
-            frame_bytes_max: 64 * 1024,
+            frame_bytes_max: 256 * 1024,
             head_bytes_max: 64 * 1024,
             small_frames_bytes: 16 * 1024 * 1024,
             pending_resets_max: 64,
@@ -100,4 +111,21 @@ where
         .data_frame_budget(limits.small_frames_bytes)
         .max_send_buffer_size(SEND_BUFFER_BYTES)
         .handshake(transport)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_window_comes_with_small_frames() {
+        let limits = Limits::default();
+        let sizes = |more_bytes| {
+            let limits = limits.with_window(more_bytes);
+            (limits.window_bytes, limits.frame_bytes_max)
+        };
+        assert_eq!(sizes(0), (65_535, 64 * 1024));
+        assert_eq!(sizes(1 << 20), (65_535 + (1 << 20), limits.frame_bytes_max));
+        assert_eq!(sizes(1 << 30), (limits.window_bytes, limits.frame_bytes_max));
+    }
 }
