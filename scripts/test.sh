@@ -4,7 +4,8 @@
 #
 # Usage: scripts/test.sh [--fast]
 #
-#   --fast   stop after the documentation: no release build, no clients, no measurement, no kills
+#   --fast   stop after the documentation: no release build, no clients, no measurement, and none of
+#            the proofs (kills, histories, power cuts, planted bugs, attacks)
 #
 # Needs Rust (with rustfmt and clippy), a C compiler, bash and coreutils, and for the official
 # clients also Python 3.11 with venv and Node 20.14 with npm; works from a fresh clone.
@@ -101,6 +102,18 @@ append_p50() {
     "$artifacts/append-1/result.json"
 }
 
+# lint CRATE TARGET: clippy for a crate with a workspace of its own.
+lint() {
+  step 600 "clippy of $1" cargo clippy --all-targets --locked \
+    --manifest-path "$1/Cargo.toml" --target-dir "$target/$2" -- -D warnings
+}
+
+# check CRATE TARGET ARGUMENT...: its tests.
+check() {
+  step 600 "tests of $1" cargo test --locked \
+    --manifest-path "$1/Cargo.toml" --target-dir "$target/$2" "${@:3}"
+}
+
 latency() {
   rm --recursive --force -- "$artifacts"/{disk,append-1,append-64,append-64-open,tail,ratio.txt}
   mkdir --parents "$artifacts" "$work/disk"
@@ -136,24 +149,40 @@ latency() {
 }
 
 step 60 "format" cargo fmt --all --check
-step 60 "format of the client tests" cargo fmt --check \
-  --manifest-path tests/clients/rust/Cargo.toml
+for crate in tests/clients/rust tests/histories tests/power fuzz; do
+  step 60 "format of $crate" cargo fmt --check --manifest-path "$crate/Cargo.toml"
+done
 step 900 "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
 step 1200 "tests" cargo test --workspace --locked
 RUSTDOCFLAGS="-D warnings" step 300 "documentation" cargo doc --workspace --no-deps --locked
 
 if ! $fast; then
   step 1200 "release build" cargo build --release --workspace --bins --locked
-  step 600 "clippy of the client tests" cargo clippy --all-targets --locked \
-    --manifest-path tests/clients/rust/Cargo.toml --target-dir "$target/clients/rust" \
-    -- -D warnings
+  # Those that build the same crates build them once.
+  lint tests/clients/rust clients/rust
+  lint tests/histories clients/rust
+  lint tests/power power
+  lint fuzz fuzz/replay
   step 1500 "official clients" env THALWEG_BIN="$thalweg" "$root/scripts/clients.sh"
   # Not joined by &&: that would let a failure inside pass.
   begin "latency"
   latency
   end
-  step 300 "kills under load" env THALWEG_BIN="$thalweg" LOADGEN_BIN="$loadgen" \
-    "$root/scripts/crash.sh" --rounds 5
+  export THALWEG_BIN=$thalweg LOADGEN_BIN=$loadgen
+  step 300 "kills under load" "$root/scripts/crash.sh" --rounds 5
+  check tests/histories clients/rust
+  step 300 "histories under kills" "$root/scripts/histories.sh" --histories 9
+  check fuzz fuzz/replay --test replay
+  check tests/power power
+  if [[ -c /dev/fuse ]]; then
+    step 300 "power cuts" "$root/scripts/power.sh" --cuts 20
+    step 120 "a disk that lies is found out" "$root/scripts/power.sh" --cuts 40 --lying-sync \
+      --expect-loss
+  else
+    echo "no /dev/fuse here: power cuts were not tried" >&2
+  fi
+  step 300 "attacks" "$root/scripts/abuse.sh" --seconds 2
+  step 900 "planted bugs" "$root/scripts/controls.sh"
 fi
 
 printf '\ntest: all well in %d s\n' "$SECONDS"

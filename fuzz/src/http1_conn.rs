@@ -127,6 +127,5 @@ fn hyper_sees(input: &[u8]) -> Vec<Other> {
     let turns_max = 1000 + 10 * input.len();
     let over = (0..turns_max).any(|_| connection.as_mut().poll(&mut context).is_ready());
     assert!(over, "hyper does not come to an end: {}", input.escape_ascii());
-    drop(connection);
     seen.take()
 }
