@@ -15,7 +15,7 @@
 # everything is read back once more. Even rounds use Express streams, odd ones Standard streams.
 #
 # A killed process keeps what the kernel has taken: this checks recovery and the order of ack and
-# write. It cannot check that a sync reaches the disk; that needs a power cut.
+# write. It cannot check that a sync reaches the disk: scripts/power.sh does.
 #
 # Environment:
 #   THALWEG_BIN    server binary (default: release build of this tree)

@@ -55,7 +55,7 @@ const EXPIRED_ARE_HIDDEN: bool = true;
 /// over few streams (a visit, and one to find that there are no more) and the group that logs it.
 const OVERDUE_MS: u64 = 700;
 /// Seeds tried when nobody says how many.
-const CASES: u64 = 24;
+const CASES: u64 = 36;
 /// Files of the log that are kept though nothing is in them: the one in use, its spare, and two
 /// to be used again.
 const LOG_FILES_RESERVE: usize = 4;
