@@ -232,7 +232,7 @@ impl Visitor for Lines {
             self.0.push(format!("{:?} {}", entry.kind, numbers.collect::<Vec<_>>().join(" ")));
             return Ok(());
         }
-        if !matches!(entry.kind, Kind::Batch | Kind::Moved) {
+        if !entry.kind.is_batch() {
             let text = String::from_utf8_lossy(entry.metadata());
             self.0.push(format!("{:?} {text}", entry.kind));
             return Ok(());

@@ -194,7 +194,7 @@ pub(super) struct HeldCounter<'a> {
 
 impl Visitor for HeldCounter<'_> {
     fn entry(&mut self, pos: LogPos, entry: &Entry<'_>) -> Result<(), FormatError> {
-        if !matches!(entry.kind, Kind::Batch | Kind::Moved) {
+        if !entry.kind.is_batch() {
             return Ok(());
         }
         let batch = Batch::of(entry)?;

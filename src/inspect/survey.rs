@@ -12,7 +12,7 @@ use super::saved::Newest;
 use super::start::Place;
 use super::walk::Follower;
 use crate::control::SavedState;
-use crate::log::entry::{Batch, Entry, Kind};
+use crate::log::entry::{Batch, Entry};
 use crate::log::format::FormatError;
 use crate::log::index::IndexEntry;
 use crate::log::quarantine::{LostPlace, LostRecords};
@@ -181,7 +181,7 @@ fn runs(state: &SavedState) -> impl Iterator<Item = (&IndexEntry, Range<u64>)> {
 
 impl Visitor for Survey {
     fn entry(&mut self, pos: LogPos, entry: &Entry<'_>) -> Result<(), FormatError> {
-        if !matches!(entry.kind, Kind::Batch | Kind::Moved) {
+        if !entry.kind.is_batch() {
             return Ok(());
         }
         let batch = Batch::of(entry)?;

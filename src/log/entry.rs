@@ -65,6 +65,12 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether it holds records, where they were first put or as a copy.
+    #[must_use]
+    pub fn is_batch(self) -> bool {
+        matches!(self, Self::Batch | Self::Moved)
+    }
+
     fn from_byte(byte: u8) -> Option<Self> {
         Some(match byte {
             1 => Self::Batch,
@@ -277,7 +283,7 @@ impl<'a> Batch<'a> {
     ///   records have no numbers.
     pub fn of(entry: &Entry<'a>) -> Result<Self, FormatError> {
         let bytes = entry.bytes;
-        let is_batch = matches!(entry.kind, Kind::Batch | Kind::Moved);
+        let is_batch = entry.kind.is_batch();
         if !is_batch || bytes.len() < BATCH_HEADER_BYTES {
             return Err(FormatError::Entry("not a batch"));
         }

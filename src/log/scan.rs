@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::checkpoint::CheckpointFacts;
-use super::entry::{Batch, Entry, Kind, entries};
+use super::entry::{Batch, Entry, entries};
 use super::format::{
     FRAME_HEADER_BYTES, FormatError, FrameHeader, PAYLOAD_BYTES_MAX, SEGMENT_HEADER_BYTES, Salt,
     payload_of,
@@ -293,9 +293,7 @@ async fn rest_of_frame<F: LogFile>(
 
 fn damaged(file: &str, pos: LogPos, chain: Chain, reason: FormatError, frame: &[u8]) -> ScanError {
     let payload = frame.get(FRAME_HEADER_BYTES..).unwrap_or_default();
-    let batches = entries(payload)
-        .map_while(Result::ok)
-        .filter(|e| matches!(e.kind, Kind::Batch | Kind::Moved));
+    let batches = entries(payload).map_while(Result::ok).filter(|e| e.kind.is_batch());
     let mut streams: Vec<StreamId> =
         batches.filter_map(|e| Batch::of(&e).ok()).map(|b| b.place.stream).collect();
     streams.sort_unstable();

@@ -10,7 +10,7 @@
 //! Where a segment ends is known if it was sealed in this life. If recovery found it, it ends where
 //! the first frame of the next segment takes up the chain.
 
-use super::entry::{Batch, Kind, entries};
+use super::entry::{Batch, entries};
 use super::format::{
     FRAME_HEADER_BYTES, FormatError, FrameHeader, PAYLOAD_BYTES_MAX, SEGMENT_HEADER_BYTES,
     SegmentHeader, payload_of,
@@ -365,9 +365,7 @@ fn check(header: &FrameHeader, frame: &[u8]) -> Result<(), FormatError> {
 /// Streams whose batches can still be recognised in what is left of a frame.
 fn legible_streams(frame: &[u8]) -> Vec<StreamId> {
     let payload = frame.get(FRAME_HEADER_BYTES..).unwrap_or_default();
-    let batches = entries(payload)
-        .map_while(Result::ok)
-        .filter(|e| matches!(e.kind, Kind::Batch | Kind::Moved));
+    let batches = entries(payload).map_while(Result::ok).filter(|e| e.kind.is_batch());
     let mut streams: Vec<_> =
         batches.filter_map(|e| Batch::of(&e).ok()).map(|b| b.place.stream).collect();
     streams.sort_unstable();

@@ -19,7 +19,7 @@ use std::rc::Rc;
 use super::engine::{Engine, Note};
 use crate::control::Stream;
 use crate::io::Io;
-use crate::log::entry::{Batch, Kind, entries};
+use crate::log::entry::{Batch, entries};
 use crate::log::frames::Frames;
 use crate::log::reader::{ReadError, damaged};
 use crate::log::segment::Segment;
@@ -235,7 +235,7 @@ impl<I: Io> Engine<I> {
             for entry in entries(frame.payload) {
                 let unparsable = |reason| damaged(segment, frame.pos, reason);
                 let entry = entry.map_err(unparsable)?;
-                if !matches!(entry.kind, Kind::Batch | Kind::Moved) {
+                if !entry.kind.is_batch() {
                     continue;
                 }
                 let batch = Batch::of(&entry).map_err(unparsable)?;
@@ -271,7 +271,7 @@ impl<I: Io> Engine<I> {
             for entry in entries(frame.payload) {
                 let unparsable = |reason| damaged(segment, frame.pos, reason);
                 let entry = entry.map_err(unparsable)?;
-                if matches!(entry.kind, Kind::Batch | Kind::Moved) {
+                if entry.kind.is_batch() {
                     let batch = Batch::of(&entry).map_err(unparsable)?;
                     let needed = self.stream_that_needs(frame.pos, &batch).is_some();
                     bytes += if needed { entry.bytes.len() } else { 0 };

@@ -18,7 +18,7 @@ use super::engine::Engine;
 use super::turns::Turns;
 use crate::control::Stream;
 use crate::io::{Io, IoError};
-use crate::log::entry::{Batch, Kind, entries};
+use crate::log::entry::{Batch, entries};
 use crate::log::footer::{FooterRun, FooterWriter};
 use crate::log::frames::Frames;
 use crate::log::index::SPAN_BYTES;
@@ -291,7 +291,7 @@ impl<I: Io> Engine<I> {
             for entry in entries(frame.payload) {
                 let unparsable = |reason| damaged(segment, frame.pos, reason);
                 let entry = entry.map_err(unparsable)?;
-                if matches!(entry.kind, Kind::Batch | Kind::Moved) {
+                if entry.kind.is_batch() {
                     found.add(&Batch::of(&entry).map_err(unparsable)?, frame.pos.offset_bytes);
                 }
             }

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use super::*;
 use crate::io::Clock;
 use crate::io::sim::{SimIo, SimRuntime};
+use crate::log::entry::Kind;
 use crate::shard::call::Call;
 use crate::shard::read::{Budget, From};
 use crate::shard::testkit::{

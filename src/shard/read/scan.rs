@@ -11,7 +11,7 @@ use super::From;
 use super::pieces::Pieces;
 use crate::control::Stream;
 use crate::io::Io;
-use crate::log::entry::{Batch, Kind, Record, entries};
+use crate::log::entry::{Batch, Record, entries};
 use crate::log::footer::Target;
 use crate::log::format::FormatError;
 use crate::log::index::IndexEntry;
@@ -154,7 +154,7 @@ fn visit(
         let unparsable = |reason| damaged(frame.pos, reason);
         for entry in entries(frame.payload()) {
             let entry = entry.map_err(unparsable)?;
-            if !matches!(entry.kind, Kind::Batch | Kind::Moved) {
+            if !entry.kind.is_batch() {
                 continue;
             }
             let batch = Batch::of(&entry).map_err(unparsable)?;
