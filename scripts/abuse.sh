@@ -16,7 +16,7 @@
 #   LOADGEN_BIN    load generator (default: release build of this tree)
 #
 # Output: a table; `loadgen abuse` says what its columns are.
-# Exit: 0 all bounds hold, 1 one does not, 2 wrong usage or the machine does not allow it.
+# Exit: 0 all bounds hold, 1 one does not, 2 wrong usage, 3 the machine does not allow it.
 
 set -euo pipefail
 
@@ -43,7 +43,7 @@ done
 files=12000
 if (($(ulimit -n) < files)) && ! ulimit -n "$files" 2>/dev/null; then
   echo "abuse: needs $files open files per process, has $(ulimit -n) (ulimit -n)" >&2
-  exit 2
+  exit 3
 fi
 
 work=$(mktemp --directory --tmpdir thalweg-abuse.XXXXXX)

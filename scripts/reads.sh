@@ -55,7 +55,8 @@ scan_pid=
 
 cleanup() {
   local status=$?
-  [[ -z $scan_pid ]] || kill -KILL "$scan_pid" 2>/dev/null || true
+  # A part of this script, of which the scan is a child.
+  [[ -z $scan_pid ]] || pkill -TERM --parent "$scan_pid" || true
   kill_server
   rm --recursive --force -- "$work"
   ((status == 0)) || echo "reads: FAILED (status $status)" >&2

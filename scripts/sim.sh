@@ -39,9 +39,13 @@ done
 
 # run TEST: runs one test, which tells what it did.
 run() {
+  local out
   # A seed takes well under a second, even in a debug build.
-  timeout "$((600 + cases * 3))" cargo test --quiet --locked --lib ${profile[@]+"${profile[@]}"} \
-    -- --exact --nocapture "shard::model::$1"
+  out=$(timeout "$((600 + cases * 3))" cargo test --quiet --locked --lib \
+    ${profile[@]+"${profile[@]}"} -- --exact --nocapture "shard::model::$1" 2>&1) ||
+    { echo "$out" >&2 && return 1; }
+  grep --quiet '^test result: ok. 1 passed' <<<"$out" || { echo "sim: no test $1" >&2 && return 1; }
+  grep --invert-match '^$\|^running\|^\.\|^test result' <<<"$out" || true
 }
 
 cargo test --quiet --locked --lib --no-run ${profile[@]+"${profile[@]}"}

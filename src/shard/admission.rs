@@ -60,11 +60,12 @@ impl<I: Io> Engine<I> {
         path: &StreamPath,
         input: &AppendInput,
     ) -> Result<(), Refusal> {
+        // A log that failed has groups ahead for ever.
+        self.check_open()?;
         let wait_us = self.expected_wait_us();
         if wait_us > target_us(StorageClass::Express) && wait_us > self.longest_wait_us(path) {
             return Err(come_again_after(wait_us));
         }
-        self.check_open()?;
         if self.is_admitted(input) {
             return Ok(());
         }
