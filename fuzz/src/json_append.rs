@@ -62,6 +62,16 @@ fn of_decoder(decoder: &mut AppendDecoder, json: &[u8], format: Format) -> Verdi
     of_server(decoder.decode(body, format))
 }
 
+/// Whether anything looks like a number with an exponent of three digits or more. What is beyond a
+/// float in that way is refused by `simd-json`, where `serde_json` takes `0E999` for zero.
+fn has_long_exponent(json: &[u8]) -> bool {
+    json.iter().enumerate().filter(|(_, byte)| matches!(byte, b'e' | b'E')).any(|(at, _)| {
+        let rest = &json[at + 1..];
+        let rest = rest.strip_prefix(b"+").or(rest.strip_prefix(b"-")).unwrap_or(rest);
+        rest.len() >= 3 && rest[..3].iter().all(u8::is_ascii_digit)
+    })
+}
+
 /// `None` when the model cannot tell.
 fn of_model(json: &[u8], format: Format) -> Option<Verdict> {
     let too_deep = |error: &serde_json::Error| error.to_string().contains("recursion limit");
@@ -70,6 +80,9 @@ fn of_model(json: &[u8], format: Format) -> Option<Verdict> {
         Err(error) if too_deep(&error) => return None,
         Err(_) => return Some(Verdict::Malformed),
     };
+    if has_long_exponent(json) {
+        return None;
+    }
     // serde takes an array for a struct; the API does not.
     let records = value.get("records").and_then(Value::as_array);
     let has_objects = value.is_object() && records.is_some_and(|r| r.iter().all(Value::is_object));
