@@ -226,13 +226,11 @@ impl Disk for GlommioIo {
     async fn open(&self, name: &str) -> IoResult<GlommioFile> {
         let fail = |source| Self::fail("open", name, NOWHERE, source);
         let plain = self.open_plain(name).map_err(fail)?;
-        // Whoever only reads may look on while a server removes files, and glommio panics when the
-        // name is gone between its open and its look at the file system: it gets one that stays.
-        let path = if self.writable {
-            self.root.join(name)
-        } else {
-            PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), plain.as_raw_fd()))
-        };
+        // A file may be removed meanwhile, by a server that we look on or by another task, and
+        // glommio panics when the name is gone between its open and its look at the file system:
+        // it gets one that stays.
+        let stays = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), plain.as_raw_fd()));
+        let path = if stays.exists() { stays } else { self.root.join(name) };
         let opened = OpenOptions::new().read(true).write(self.writable).dma_open(path).await;
         let file = opened.map_err(|e| fail(cause(e)))?;
         Ok(GlommioFile { file, plain, name: name.to_owned() })

@@ -13,10 +13,14 @@ use std::rc::Rc;
 use super::footer::{
     FooterRun, Shape, Target, check_block, decode, file_epoch, file_name, find_run, is_temporary,
 };
+use super::loads::LOADS_MAX;
 use super::segment::LogFacts;
+use crate::io::permits::Permits;
 use crate::io::{BLOCK_BYTES, Disk, Extent, IoResult, LogFile};
 use crate::types::refusal::chain;
 
+/// Footers of one shard that are open at a time.
+const OPEN_MAX: usize = 16;
 /// Blocks of one shard's footers kept in memory.
 pub const CACHE_BLOCKS: usize = 256;
 
@@ -41,7 +45,11 @@ pub struct FooterCounts {
 pub struct Footers<D: Disk> {
     disk: Rc<D>,
     log: LogFacts,
+    /// Lengths in bytes of those that there are, by epoch; `None` when that has to be looked up.
+    lengths: RefCell<Option<BTreeMap<u64, u64>>>,
     open: RefCell<BTreeMap<u64, Rc<Footer<D>>>>,
+    /// Bounds the reads under way, which appends have to share the disk with.
+    reads: Rc<Permits>,
     missing: RefCell<BTreeSet<u64>>,
     blocks: RefCell<BTreeMap<(u64, u32), Cached<D>>>,
     uses: Cell<u64>,
@@ -60,7 +68,9 @@ impl<D: Disk> Footers<D> {
         Self {
             disk,
             log,
+            lengths: RefCell::default(),
             open: RefCell::default(),
+            reads: Permits::new(LOADS_MAX),
             missing: RefCell::default(),
             blocks: RefCell::default(),
             uses: Cell::default(),
@@ -119,6 +129,7 @@ impl<D: Disk> Footers<D> {
 
     /// The footer of a segment is another one now: what is known of it is forgotten.
     pub fn replaced(&self, epoch: u64) {
+        self.lengths.take();
         self.open.borrow_mut().remove(&epoch);
         self.missing.borrow_mut().remove(&epoch);
         self.blocks.borrow_mut().retain(|(of, _), _| *of != epoch);
@@ -133,6 +144,7 @@ impl<D: Disk> Footers<D> {
 
     /// Removes the footers of all segments but these: the others are given up, or not sealed.
     pub fn remove_but(&self, living: Range<u64>) -> IoResult<()> {
+        self.lengths.take();
         for (name, _) in self.disk.list()? {
             if file_epoch(&name).is_some_and(|epoch| !living.contains(&epoch)) {
                 self.disk.remove(&name)?;
@@ -151,9 +163,8 @@ impl<D: Disk> Footers<D> {
         if self.missing.borrow().contains(&epoch) {
             return None;
         }
+        let len_bytes = self.length(epoch)?;
         let name = file_name(epoch);
-        let files = self.disk.list().ok()?;
-        let (_, len_bytes) = files.into_iter().find(|(found, _)| *found == name)?;
         let opened = async {
             let file = self.disk.open(&name).await?;
             let extent = Extent { offset_bytes: 0, len_bytes: BLOCK_BYTES };
@@ -163,7 +174,11 @@ impl<D: Disk> Footers<D> {
         let reason = match opened.await {
             Ok((file, Ok(shape))) => {
                 let footer = Rc::new(Footer { file, shape });
-                self.open.borrow_mut().insert(epoch, Rc::clone(&footer));
+                let mut open = self.open.borrow_mut();
+                if open.len() >= OPEN_MAX {
+                    open.pop_first();
+                }
+                open.insert(epoch, Rc::clone(&footer));
                 return Some(footer);
             }
             Ok((_, Err(reason))) => reason.to_string(),
@@ -173,11 +188,34 @@ impl<D: Disk> Footers<D> {
         None
     }
 
-    async fn block(&self, epoch: u64, footer: &Footer<D>, number: u32) -> Option<Rc<Read<D>>> {
+    /// How long the footer is, in bytes; `None` when there is none.
+    fn length(&self, epoch: u64) -> Option<u64> {
+        let mut lengths = self.lengths.borrow_mut();
+        if lengths.is_none() {
+            let files = self.disk.list().ok()?.into_iter();
+            let footers =
+                files.filter_map(|(name, len_bytes)| Some((file_epoch(&name)?, len_bytes)));
+            *lengths = Some(footers.collect());
+        }
+        lengths.as_ref()?.get(&epoch).copied()
+    }
+
+    fn cached(&self, place: (u64, u32)) -> Option<Rc<Read<D>>> {
         self.uses.set(self.uses.get() + 1);
-        if let Some((block, used)) = self.blocks.borrow_mut().get_mut(&(epoch, number)) {
-            *used = self.uses.get();
-            return Some(Rc::clone(block));
+        let mut blocks = self.blocks.borrow_mut();
+        let (block, used) = blocks.get_mut(&place)?;
+        *used = self.uses.get();
+        Some(Rc::clone(block))
+    }
+
+    async fn block(&self, epoch: u64, footer: &Footer<D>, number: u32) -> Option<Rc<Read<D>>> {
+        if let Some(block) = self.cached((epoch, number)) {
+            return Some(block);
+        }
+        let _permit = self.reads.acquire().await;
+        // Perhaps another one has read it meanwhile.
+        if let Some(block) = self.cached((epoch, number)) {
+            return Some(block);
         }
         let offset_bytes = u64::from(number) * BLOCK_BYTES as u64;
         let read = footer.file.read_at(Extent { offset_bytes, len_bytes: BLOCK_BYTES }).await;

@@ -218,9 +218,10 @@ impl<D: Disk + Clock> Reader<D> {
         Some(frame)
     }
 
-    /// Whether the frame at `pos` is too old to be among the recent ones.
+    /// Whether the frame at `pos` is not among the recent ones: it is too old, or holds nothing but
+    /// old records that were moved.
     pub fn is_old(&self, pos: LogPos) -> bool {
-        self.window.borrow().first_key_value().is_none_or(|(oldest, _)| pos < *oldest)
+        !self.window.borrow().contains_key(&pos)
     }
 
     /// Frames handed out since the start, to be gone through by who asked: what a read costs when

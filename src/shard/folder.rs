@@ -113,10 +113,16 @@ impl<I: Io> Engine<I> {
             return Ok(Folded::Nothing);
         }
         let missing = self.footers.first_missing(&self.folder.unreadable.borrow());
-        if let Some(epoch) = missing {
-            self.make_again(epoch).await?;
-            return Ok(Folded::Footer);
+        let Some(epoch) = missing else { return self.fold_oldest().await };
+        match self.make_again(epoch).await {
+            Ok(()) => Ok(Folded::Footer),
+            // Memory stays bounded although one segment cannot be read.
+            Err(error) => self.fold_oldest().await.and(Err(error)),
         }
+    }
+
+    /// Folds the oldest runs that are not folded, if the index takes too much memory.
+    async fn fold_oldest(&self) -> Result<Folded, FoldError> {
         if self.catalog.borrow().index_bytes() <= self.config.index_bytes_max {
             return Ok(Folded::Nothing);
         }
