@@ -14,6 +14,7 @@ use crate::config::Settings;
 use crate::directory::DataDirectory;
 use crate::http1::Limits;
 use crate::http2;
+use crate::io::limits::raise_open_files;
 use crate::io::memory::keep_freed_memory;
 use crate::log::group::Policy;
 use crate::log::reader::ReadMemory;
@@ -35,6 +36,8 @@ const PULSE: Duration = Duration::from_millis(5);
 /// * Errors: why the server could not start or had to end, in words for an operator.
 pub fn serve(settings: &Settings, cpus: &[usize]) -> Result<(), String> {
     keep_freed_memory();
+    let open_files = raise_open_files();
+    tracing::debug!(open_files, "files and connections that may be open");
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|e| chain(&e))?;
     let mut directory = open_directory(settings)?;
     let server = Server::start(&plan(settings, &directory, cpus))?;

@@ -10,7 +10,20 @@ use std::path::{Path, PathBuf};
 /// down; `a::b` allows that one module of a room and nothing else of it.
 const ROOMS: &[(&str, &[&str])] = &[
     ("main", &["config", "inspect", "serve", "types"]),
-    ("serve", &["config", "directory", "http1", "http2", "io::memory", "log", "shard", "types"]),
+    (
+        "serve",
+        &[
+            "config",
+            "directory",
+            "http1",
+            "http2",
+            "io::limits",
+            "io::memory",
+            "log",
+            "shard",
+            "types",
+        ],
+    ),
     (
         "shard",
         &[

@@ -11,6 +11,7 @@
 //! * a buffer is immutable from submission to completion: writes share it by `Rc`.
 
 pub mod glommio;
+pub mod limits;
 pub mod memory;
 pub mod notify;
 pub mod permits;
