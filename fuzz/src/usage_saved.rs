@@ -12,7 +12,9 @@ pub fn run(data: &[u8]) {
         let _refused = ledger.apply(&saved);
     }
     ledger.settle();
-    let saved: Vec<Saved> = ledger.save().collect();
+    // Where nothing was used, nothing is taken over either.
+    let says = |part: &Saved| *part != Saved::default();
+    let saved: Vec<Saved> = ledger.save().filter(says).collect();
     let mut again = Ledger::default();
     for part in &saved {
         let text = serde_json::to_vec(part).expect("plain members");
@@ -21,7 +23,7 @@ pub fn run(data: &[u8]) {
         again.apply(&parsed).expect("what is saved can be taken over");
         again.apply(&parsed).expect("twice");
     }
-    assert_eq!(again.save().collect::<Vec<_>>(), saved);
+    assert_eq!(again.save().filter(says).collect::<Vec<_>>(), saved);
     ledger.prune(1_700_000_000);
     let _kept = (ledger.unsaved().count(), ledger.stored_bytes());
 }

@@ -172,8 +172,8 @@ fn decode(block: &[u8], log: LogFacts) -> Result<(CheckpointFacts, u32), FormatE
         end_frame_seq: u64_at(block, 68).max(u64_at(block, 48)),
     };
     let greatest = facts.chain.next_frame_seq.max(facts.next_stream_id);
-    if !is_frame_place(facts.pos) || facts.first_epoch > facts.pos.segment || greatest > NUMBER_MAX
-    {
+    let is_possible = greatest <= NUMBER_MAX && facts.chain.next_frame_seq > 0;
+    if !is_frame_place(facts.pos) || facts.first_epoch > facts.pos.segment || !is_possible {
         return Err(FormatError::Number);
     }
     Ok((facts, u32_at(block, 64)))

@@ -26,6 +26,10 @@ use crate::types::{LogPos, Refusal};
 /// Most spans of old data that are read from the disk, or wait for their turn, at a time.
 const HELD_MAX: usize = 2 * LOADS_MAX;
 
+/// Most sessions that spell old data at a time: what they spell counts as not taken by their clients
+/// only when it is whole.
+const SPELLING_MAX: usize = 16;
+
 /// While there are appends, old data rests for so many times as long as a span took: what was
 /// spelled has yet to be sent, which costs a core more than spelling it.
 const RESTS: u64 = 7;
@@ -55,13 +59,19 @@ pub(super) fn in_queue(queue: TaskQueueHandle) -> Start {
 /// Where reads of old data run, and whose turn it is.
 pub(super) struct Aside {
     start: OnceCell<Start>,
+    spelling: Rc<Permits>,
     room: Rc<Permits>,
     turn: Rc<Permits>,
 }
 
 impl Default for Aside {
     fn default() -> Self {
-        Self { start: OnceCell::new(), room: Permits::new(HELD_MAX), turn: Permits::new(1) }
+        Self {
+            start: OnceCell::new(),
+            spelling: Permits::new(SPELLING_MAX),
+            room: Permits::new(HELD_MAX),
+            turn: Permits::new(1),
+        }
     }
 }
 
@@ -90,6 +100,11 @@ impl<I: Io> Engine<I> {
         let told = Rc::clone(&result);
         start(Box::pin(async move { told.set(Some(work.await)) })).await;
         result.take().ok_or_else(|| Refusal::Other("this core is stopping".to_owned()))
+    }
+
+    /// Waits until a session may spell old data, until the result is dropped.
+    pub(super) async fn spelling(&self) -> Permit {
+        self.aside.spelling.acquire().await
     }
 
     /// Waits for room to hold a span of the log at `pos`, if that is old.

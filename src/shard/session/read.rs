@@ -25,6 +25,7 @@ use crate::codec::feed::{FeedEncoder, Stamp};
 use crate::control::Stream;
 use crate::control::trail::Trail;
 use crate::io::Io;
+use crate::io::permits::Permit;
 use crate::log::entry::Record;
 use crate::shard::call::StreamPath;
 use crate::shard::drain::Stage;
@@ -59,6 +60,13 @@ struct Reading<I: Io> {
     last_bytes: u64,
     /// Held once it was at the tail: from then on, its batches are known by their frames.
     trail: Option<Rc<Trail>>,
+}
+
+/// A batch as it is sent; empty when there was none.
+struct Spelled {
+    bytes: Vec<u8>,
+    /// Until it counts among what the client has not taken.
+    _permit: Option<Permit>,
 }
 
 /// How a delivery left the read.
@@ -122,7 +130,7 @@ impl<I: Io> Reading<I> {
         let (mut step, first);
         (self, step, first) = self.deliver_where_it_belongs().await?;
         // No record that is left has such a timestamp: the read starts at the tail.
-        let at_tail = by_timestamp && first.is_empty() && !matches!(step, Step::Ended);
+        let at_tail = by_timestamp && first.bytes.is_empty() && !matches!(step, Step::Ended);
         if at_tail && !may_start_at_tail {
             return Err(Refusal::Unsatisfiable(self.stream.durable.get().tail));
         }
@@ -150,14 +158,16 @@ impl<I: Io> Reading<I> {
     }
 
     /// Spells the next batch: here while it follows, aside while it catches up.
-    async fn deliver_where_it_belongs(mut self) -> Result<(Self, Step, Vec<u8>), Refusal> {
+    async fn deliver_where_it_belongs(mut self) -> Result<(Self, Step, Spelled), Refusal> {
         let tail = self.stream.durable.get().tail;
         let is_old = self.from != From::SeqNum(tail.seq_num)
             && !self.engine.is_live(&self.stream, self.from);
         let engine = Rc::clone(&self.engine);
         let work = async move {
-            let mut batch = Vec::new();
-            self.deliver(&mut batch).await.map(|step| (self, step, batch))
+            let mut bytes = Vec::new();
+            let permit = if is_old { Some(self.engine.spelling().await) } else { None };
+            let step = self.deliver(&mut bytes).await?;
+            Ok((self, step, Spelled { bytes, _permit: permit }))
         };
         if is_old { engine.aside(work).await? } else { work.await }
     }
@@ -211,9 +221,9 @@ impl<I: Io> Reading<I> {
         Ok(if delivered.bounded { Step::Ended } else { Step::Again })
     }
 
-    fn push(&self, bytes: Vec<u8>) {
-        if !bytes.is_empty() {
-            self.pipe.push_out(Out::Bytes(bytes));
+    fn push(&self, spelled: Spelled) {
+        if !spelled.bytes.is_empty() {
+            self.pipe.push_out(Out::Bytes(spelled.bytes));
         }
     }
 
@@ -316,7 +326,7 @@ impl<I: Io> Reading<I> {
         let wall_ms = self.engine.io.wall_us() / 1000;
         let mut out = Vec::new();
         self.encoder.heartbeat(&mut out, tail, wall_ms, advise_reconnect);
-        self.push(out);
+        self.push(Spelled { bytes: out, _permit: None });
         self.heartbeat_at_us = self.next_heartbeat_us(self.engine.io.now_us());
     }
 }
