@@ -3,8 +3,9 @@
 
 use serde_json::json;
 
-use crate::common::client::{batch, fresh_basin_on, records_path};
-use crate::common::http::Request;
+use crate::common::client::{Client, batch, fresh_basin_on, records_path};
+use crate::common::http::{Request, Response};
+use crate::common::http2::Http2;
 use crate::common::server::Server;
 
 /// The least that may be set: 32 MiB for each core.
@@ -13,34 +14,69 @@ const LARGE_BYTES: usize = 900_000;
 /// More than two cores have memory for.
 const UNFINISHED: usize = 100;
 
+/// An append of a large batch to the stream `s`.
+fn large_append(client: &Client) -> Request {
+    let large = batch(&[&"x".repeat(LARGE_BYTES)]);
+    client.scoped(Request::post(&records_path("s"), &large))
+}
+
+/// Connections that send all of it but the last byte.
+fn unfinished(client: &Client, whole: &[u8]) -> Vec<Client> {
+    let open = || {
+        let mut one = client.another();
+        // Refused ones may be closed before all is sent.
+        let _sent = one.conn().write(&whole[..whole.len() - 1]);
+        one
+    };
+    (0..UNFINISHED).map(|_| open()).collect()
+}
+
+#[track_caller]
+fn refused_for_now(answer: &Response) {
+    answer.refused(429, "rate_limited");
+    let retry_after_ms = answer.header("retry-after-ms").and_then(|ms| ms.parse::<u64>().ok());
+    assert!(retry_after_ms.is_some_and(|ms| ms > 0), "{answer}");
+}
+
 #[test]
 fn bodies_that_do_not_end_leave_room_for_small_ones_and_none_for_large_ones() {
     let Some(server) = Server::start_with(2, &SETTINGS) else { return };
     let mut client = fresh_basin_on(&server, &json!({}));
     client.create_stream("s");
-    let large = batch(&[&"x".repeat(LARGE_BYTES)]);
-    let request = client.scoped(Request::post(&records_path("s"), &large));
-    let whole = client.encode(&request);
-    let unfinished: Vec<_> = (0..UNFINISHED)
-        .map(|_| {
-            let mut one = client.another();
-            // Refused ones may be closed before all is sent.
-            let _sent = one.conn().write(&whole[..whole.len() - 1]);
-            one
-        })
-        .collect();
+    let whole = client.encode(&large_append(&client));
+    let unfinished = unfinished(&client, &whole);
 
     client.append_bodies("s", &["small"]);
-    let refused = client.another().exchange(&whole, "POST");
-    refused.refused(429, "rate_limited");
-    let retry_after_ms = refused.header("retry-after-ms").and_then(|ms| ms.parse::<u64>().ok());
-    assert!(retry_after_ms.is_some_and(|ms| ms > 0), "{refused}");
+    refused_for_now(&client.another().exchange(&whole, "POST"));
     assert_eq!(client.tail_seq_num("s"), 1, "what was refused changed nothing");
 
     drop(unfinished);
     let taken = crate::common::poll(crate::common::EVENTUALLY_WAIT, || {
         let answer = client.another().exchange(&whole, "POST");
         (answer.status == 200).then_some(())
+    });
+    assert!(taken.is_some(), "there is room again");
+    assert_eq!(client.tail_seq_num("s"), 2);
+}
+
+/// The stream is answered, not reset, and its connection goes on.
+#[test]
+fn over_http2_too_a_body_without_room_is_refused_with_an_answer() {
+    let Some(server) = Server::start_with(2, &SETTINGS) else { return };
+    let mut client = fresh_basin_on(&server, &json!({}));
+    client.create_stream("s");
+    let request = large_append(&client);
+    let unfinished = unfinished(&client, &client.encode(&request));
+
+    let conn = Http2::open(client.host());
+    refused_for_now(&conn.send(&request));
+    let small = Request::post(&records_path("s"), &batch(&["small"]));
+    conn.send(&client.scoped(small)).status(200);
+    assert_eq!(client.tail_seq_num("s"), 1, "what was refused changed nothing");
+
+    drop(unfinished);
+    let taken = crate::common::poll(crate::common::EVENTUALLY_WAIT, || {
+        (conn.send(&request).status == 200).then_some(())
     });
     assert!(taken.is_some(), "there is room again");
     assert_eq!(client.tail_seq_num("s"), 2);

@@ -9,10 +9,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use futures_util::future::{self, Either};
+
+use crate::io::Io;
 use crate::types::AppendInput;
 
 /// What a connection may receive without asking, in bytes.
@@ -212,6 +216,14 @@ impl Drop for Share {
     fn drop(&mut self) {
         self.set(0);
     }
+}
+
+/// Waits for `room` as long as a request may; whether it came.
+///
+/// * Cost: no timer when there is room at once.
+pub(super) async fn soon(clock: &impl Io, room: impl Future<Output = ()>) -> bool {
+    let late = pin!(clock.sleep_us(ROOM_US));
+    matches!(future::select(pin!(room), late).await, Either::Left(_))
 }
 
 /// About how much memory a batch takes, in bytes.

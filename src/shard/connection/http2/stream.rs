@@ -13,14 +13,14 @@ use crate::api::{ApiError, Code};
 use crate::codec::s2s::Deframer;
 use crate::http2::{self, RecvStream, RequestHead, ResponseHead, SendResponse, SendStream};
 use crate::io::Io;
-use crate::shard::connection::held::{FREE_BYTES, ROOM_US, Share};
+use crate::shard::connection::held::{FREE_BYTES, Share, soon};
 use crate::shard::connection::session::{self, Ended, Gone, Inlet, Outlet};
 use crate::shard::connection::{
     Routed, SESSION_HEADERS, SessionKind, SessionRequest, answer, answer_bytes, no_room,
     patience_us,
 };
 use crate::shard::core::Core;
-use crate::shard::lifeline::{Goodbye, Registered, Waiting};
+use crate::shard::lifeline::{Registered, Waiting};
 use crate::shard::respond::Aside;
 use crate::wire::Body;
 
@@ -105,16 +105,13 @@ impl<I: Io> Stream<I> {
             }
         };
         share.arrived();
-        line.wait_for(Waiting::Peer, core.now_us() + ROOM_US);
+        line.wait_for(Waiting::Answer, 0);
         let answer_share = core.answers.share();
         let wanted_bytes = answer_bytes(&routed.operation);
-        if wanted_bytes > 0
-            && line.guard(pin!(answer_share.take(wanted_bytes))).await == Err(Goodbye::TimedOut)
-        {
+        if wanted_bytes > 0 && !soon(&*core.clock(), answer_share.take(wanted_bytes)).await {
             let refused = no_room(&core);
             return self.send(refused, &routed, line).await;
         }
-        line.wait_for(Waiting::Answer, 0);
         let response = {
             let mut aside = Aside::default();
             let answered = pin!(answer(&core, &mut routed, body, &share, &mut aside));
@@ -271,10 +268,11 @@ impl<I: Io> Receiving<'_, I> {
         if self.share.try_arrive(total_bytes) {
             return true;
         }
-        self.line.wait_for(Waiting::Peer, self.core.now_us() + ROOM_US);
-        let arrived = self.line.guard(pin!(self.share.arrive(total_bytes))).await;
+        // A deadline on the line would end the whole stream: it is guarded as a whole.
+        self.line.wait_for(Waiting::Answer, 0);
+        let arrived = soon(&*self.core.clock(), self.share.arrive(total_bytes)).await;
         self.line.wait_for(Waiting::Peer, self.deadline_us);
-        arrived.is_ok()
+        arrived
     }
 }
 
