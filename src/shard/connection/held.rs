@@ -5,7 +5,8 @@
 //! * What arrives is in the peers' hands: it may take [`ARRIVING_OF_4`] quarters of the whole, and
 //!   each connection has [`FREE_BYTES`] beside it, so that small requests get through whatever
 //!   others hold. Who wants more waits in line, and is refused after [`ROOM_US`].
-//! * What has arrived is in our hands and goes on by itself.
+//! * What has arrived is in our hands and goes on by itself. Who only wants no more than there is
+//!   memory for does not stand in line: see [`Share::no_excess`].
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use std::task::{Context, Poll, Waker};
 use futures_util::future::{self, Either};
 
 use crate::io::Io;
+use crate::io::notify::Notify;
 use crate::types::AppendInput;
 
 /// What a connection may receive without asking, in bytes.
@@ -45,6 +47,8 @@ pub(in crate::shard) struct Held {
     /// Who waits, in order.
     line: RefCell<BTreeMap<u64, Waker>>,
     next_number: Cell<u64>,
+    /// Said when no more is counted than there is room for.
+    no_excess: Notify,
 }
 
 /// One holder's part of it, given back when dropped.
@@ -70,6 +74,7 @@ impl Held {
             arriving_bytes: Cell::default(),
             line: RefCell::default(),
             next_number: Cell::default(),
+            no_excess: Notify::default(),
         })
     }
 
@@ -97,6 +102,10 @@ impl Held {
         let arriving =
             arriving_bytes == 0 || self.arriving_bytes.get() + arriving_bytes <= arriving_max;
         arriving && self.bytes.get() + arriving_bytes + bytes <= self.bytes_max
+    }
+
+    fn is_exceeded(&self) -> bool {
+        self.bytes.get() > self.bytes_max
     }
 
     fn wake_first(&self) {
@@ -184,6 +193,21 @@ impl Share {
         }
     }
 
+    /// Waits while more is counted than there is room for, but for nobody who waits in line: for
+    /// who goes on with what is counted, or cannot say how much that will be.
+    ///
+    /// * Progress: what somebody holds who waits here came by [`arrive`](Self::arrive) or
+    ///   [`take`](Self::take), or is given back meanwhile: such parts alone are never an excess.
+    pub(super) async fn no_excess(&self) {
+        while self.held.is_exceeded() {
+            self.held.no_excess.notified().await;
+        }
+    }
+
+    pub(super) fn has_excess(&self) -> bool {
+        self.held.is_exceeded()
+    }
+
     /// Counts what is there already.
     pub(super) fn add(&self, bytes: u64) {
         self.bytes.set(self.bytes.get() + bytes);
@@ -195,6 +219,9 @@ impl Share {
             self.bytes.set(self.bytes.get() - bytes);
             self.held.bytes.set(self.held.bytes.get() - bytes);
             self.held.wake_first();
+            if !self.held.is_exceeded() {
+                self.held.no_excess.notify();
+            }
         }
     }
 
@@ -234,13 +261,25 @@ pub(super) fn batch_bytes(input: &AppendInput) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Wake;
 
     use futures_util::FutureExt;
 
     use super::*;
 
     const MAX: u64 = 1024 * 1024;
+
+    /// Whether somebody was woken.
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
 
     #[test]
     fn small_requests_arrive_whatever_others_hold() {
@@ -285,6 +324,43 @@ mod tests {
         }
         assert_eq!(third.take(10).now_or_never(), Some(()));
         assert_eq!((held.bytes.get(), held.line.borrow().len()), (MAX, 0));
+    }
+
+    #[test]
+    fn who_wants_no_more_than_there_is_passes_those_in_line_but_waits_out_an_excess() {
+        let held = Held::new(MAX);
+        let (large, waiting, session) = (held.share(), held.share(), held.share());
+        large.add(MAX);
+        let mut first_in_line = pin!(waiting.take(MAX));
+        assert_eq!((&mut first_in_line).now_or_never(), None);
+        assert_eq!(session.no_excess().now_or_never(), Some(()), "all is taken, but no more");
+        session.add(10);
+        assert!(session.has_excess());
+        let mut waits = pin!(session.no_excess());
+        assert_eq!((&mut waits).now_or_never(), None);
+        large.give_back(9);
+        assert_eq!((&mut waits).now_or_never(), None, "one too many");
+        large.give_back(1);
+        assert_eq!((&mut waits).now_or_never(), Some(()));
+        assert_eq!((&mut first_in_line).now_or_never(), None, "it still waits for all");
+        session.give_back(10);
+        large.give_back(MAX - 10);
+        assert_eq!(first_in_line.now_or_never(), Some(()));
+    }
+
+    #[test]
+    fn who_waits_out_an_excess_is_woken_when_it_ends() {
+        let held = Held::new(MAX);
+        let (large, session) = (held.share(), held.share());
+        large.add(MAX + 1);
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut waits = pin!(session.no_excess());
+        assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        assert!(!woken.0.load(Ordering::Relaxed));
+        large.give_back(1);
+        assert!(woken.0.load(Ordering::Relaxed));
+        assert_eq!(waits.now_or_never(), Some(()));
     }
 
     #[test]

@@ -10,8 +10,10 @@ mod http1;
 mod http2;
 mod session;
 
+use std::pin::pin;
 use std::rc::Rc;
 
+use futures_util::future::{self, Either};
 use futures_util::io::{AsyncRead, AsyncReadExt};
 use glommio::net::TcpStream;
 
@@ -28,6 +30,7 @@ use crate::codec::{BatchForm, Coding, Feed};
 use crate::http1::{Conn, Limits};
 use crate::http2::PREFACE;
 use crate::io::Io;
+use crate::io::permits::Permit;
 use crate::io::socket::{MovingSocket, VectoredSocket};
 use crate::wire::Body;
 
@@ -175,9 +178,12 @@ fn answer_bytes(operation: &Result<Operation, ApiError>) -> u64 {
 }
 
 /// What is said when there is no room for a request, or for its answer, in time.
+fn no_room_error() -> ApiError {
+    ApiError::rate_limited(ROOM_RETRY_MS, "too much is under way; try again later")
+}
+
 fn no_room<I: Io>(core: &Core<I>) -> Response {
-    let message = "too much is under way; try again later";
-    let error = ApiError::rate_limited(ROOM_RETRY_MS, message);
+    let error = no_room_error();
     core.metrics.refused(error.code_text());
     error.into_response()
 }
@@ -217,8 +223,7 @@ async fn decoded<I: Io>(
     operation: &Operation,
 ) -> Result<Body, ApiError> {
     let Some(coding) = coding else { return Ok(body) };
-    let _permit = core.decoding.acquire().await;
-    share.take(0).await;
+    let _permit = decoding_permit(core, share).await?;
     let limit_bytes = core.connection.limits.body_bytes_max;
     let code = match operation {
         Operation::Append { form: BatchForm::Proto, .. } => Code::BadProto,
@@ -230,6 +235,26 @@ async fn decoded<I: Io>(
     let decoded = decoded.map_err(|error| ApiError::new(code, error.to_string()))?;
     share.add(decoded.capacity() as u64);
     Ok(decoded.into())
+}
+
+/// A permit to decode a body, got when there is room. Nobody waits for room with a permit in hand.
+///
+/// * Errors: there was no room in time. Those who have a permit already may go beyond the room by
+///   a body each.
+async fn decoding_permit<I: Io>(core: &Core<I>, share: &Share) -> Result<Permit, ApiError> {
+    let clock = core.clock();
+    let mut late = pin!(clock.sleep_us(ROOM_US));
+    loop {
+        let room = pin!(share.no_excess());
+        if let Either::Right(_) = future::select(room, &mut late).await {
+            return Err(no_room_error());
+        }
+        let permit = core.decoding.acquire().await;
+        // Others may have taken the room meanwhile.
+        if !share.has_excess() {
+            return Ok(permit);
+        }
+    }
 }
 
 /// A successful response, coded when it is large enough and the client understands it.
