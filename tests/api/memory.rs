@@ -4,9 +4,12 @@
 use serde_json::json;
 
 use crate::common::client::{Client, batch, fresh_basin_on, records_path};
+use crate::common::duplex::Protocol;
 use crate::common::http::{Request, Response};
 use crate::common::http2::Http2;
+use crate::common::s2s::AppendInput;
 use crate::common::server::Server;
+use crate::common::session::Session;
 
 /// The least that may be set: 32 MiB for each core.
 const SETTINGS: [(&str, &str); 1] = [("THALWEG_REQUEST_MEMORY_BYTES", "33554432")];
@@ -80,4 +83,32 @@ fn over_http2_too_a_body_without_room_is_refused_with_an_answer() {
     });
     assert!(taken.is_some(), "there is room again");
     assert_eq!(client.tail_seq_num("s"), 2);
+}
+
+/// The window of a connection is one for all its sessions: none may wait in it for ever.
+#[test]
+fn a_long_message_of_a_session_without_room_ends_it() {
+    let Some(server) = Server::start_with(2, &SETTINGS) else { return };
+    let mut client = fresh_basin_on(&server, &json!({}));
+    client.create_stream("s");
+    let unfinished = unfinished(&client, &client.encode(&large_append(&client)));
+
+    let large = AppendInput::one("x".repeat(LARGE_BYTES));
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let mut session = Session::append(&client, protocol, "s");
+        session.push(&AppendInput::one("small"));
+        session.ack();
+        session.push(&large);
+        session.refused(429, "rate_limited");
+    }
+    assert_eq!(client.tail_seq_num("s"), 2, "what was refused changed nothing");
+
+    drop(unfinished);
+    let taken = crate::common::poll(crate::common::EVENTUALLY_WAIT, || {
+        let mut session = Session::append(&client, Protocol::Http2, "s");
+        session.push(&large);
+        (!session.frame().is_terminal()).then_some(())
+    });
+    assert!(taken.is_some(), "there is room again");
+    assert_eq!(client.tail_seq_num("s"), 3);
 }

@@ -11,8 +11,8 @@ use std::rc::Rc;
 
 use futures_util::future::{self, Either};
 
-use super::held::{FREE_BYTES, Held, Share, batch_bytes};
-use super::patience_us;
+use super::held::{FREE_BYTES, Held, Share, batch_bytes, soon};
+use super::{no_room_error, patience_us};
 use crate::api::{ApiError, Code};
 use crate::codec::s2s::Deframer;
 use crate::codec::{Coding, DecodeError, Feed, proto, s2s, sse};
@@ -80,7 +80,7 @@ struct Unanswered {
     sizes: RefCell<VecDeque<(u64, u64)>>,
     bytes: Cell<u64>,
     share: Share,
-    /// What has arrived of the next message.
+    /// What has arrived of the next messages.
     arriving: Share,
     fewer: Notify,
     /// Why no more batches are taken; said when those before it are answered.
@@ -99,13 +99,32 @@ impl Unanswered {
         }
     }
 
-    async fn wait_for_room(&self) {
+    /// Waits until there may be one more.
+    async fn wait_for_fewer(&self) {
         while self.sizes.borrow().len() >= PENDING_BATCHES_MAX
             || self.bytes.get() >= PENDING_BYTES_MAX
         {
             self.fewer.notified().await;
         }
-        self.share.take(0).await;
+    }
+
+    /// Waits for room for more of the next message, of which `deframer` has gathered some: once
+    /// and for all when that is much.
+    ///
+    /// * Errors: there is none for a long message. Not for ever, because what the peer sends
+    ///   meanwhile may fill a window that others need.
+    async fn wait_for_room(&self, clock: &impl Io, deframer: &Deframer) -> Result<(), ApiError> {
+        // It holds nothing of other messages any more.
+        self.arriving.set(0);
+        let (gathered_bytes, whole_bytes) = deframer.gathered();
+        if gathered_bytes as u64 <= FREE_BYTES {
+            // What is small gets through whatever others hold.
+            self.share.no_excess().await;
+            return Ok(());
+        }
+        // Once and for all of it, so that none of those who began waits for another.
+        let room = self.arriving.arrive(whole_bytes as u64);
+        if soon(clock, room).await { Ok(()) } else { Err(no_room_error()) }
     }
 
     fn push(&self, input: &AppendInput) {
@@ -153,7 +172,7 @@ async fn take_in<I: Io>(
     let batches = async {
         let mut deframer = Deframer::new();
         while let Some(input) = next_batch(core, &mut deframer, unanswered, inlet).await? {
-            unanswered.wait_for_room().await;
+            // It was counted as arriving up to here; between the two nobody else is looked at.
             unanswered.push(&input);
             session.send(In::Batch(input)).await?;
         }
@@ -164,6 +183,7 @@ async fn take_in<I: Io>(
         Either::Left((taken, _)) => taken,
         Either::Right(((), _)) => Err(Stop::Refused(Refusal::Draining.into())),
     };
+    unanswered.arriving.set(0);
     match taken {
         Ok(()) => {}
         Err(Stop::Gone) => return Err(Gone),
@@ -191,18 +211,21 @@ impl From<Refusal> for Stop {
     }
 }
 
+/// The next batch, as soon as there may be one more.
 async fn next_batch<I: Io>(
     core: &Core<I>,
     deframer: &mut Deframer,
     unanswered: &Unanswered,
     inlet: &mut impl Inlet,
 ) -> Result<Option<AppendInput>, Stop> {
-    let bad_frame = |message: String| Stop::Refused(ApiError::new(Code::BadFrame, message));
     let clock = core.clock();
     let mut deadline = None;
+    unanswered.wait_for_fewer().await;
     loop {
         if let Some(message) = deframer.next().map_err(|e| bad_frame(e.to_string()))? {
-            unanswered.arriving.set(0);
+            // What came with it is kept while its batch waits for its turn.
+            let kept_bytes = deframer.buffered_bytes() as u64;
+            unanswered.arriving.set(kept_bytes.saturating_sub(FREE_BYTES));
             let decoded = proto::decode_append(message.payload, message.range);
             return decoded.map(Some).map_err(|error| match error {
                 DecodeError::Invalid(message) => {
@@ -213,12 +236,10 @@ async fn next_batch<I: Io>(
                 }
             });
         }
-        // A long message waits for room; what is small gets through whatever others hold.
-        let (gathered_bytes, whole_bytes) = deframer.gathered();
-        let is_long = gathered_bytes as u64 > FREE_BYTES;
-        // Once and for all of it, so that none of those who began waits for another.
-        unanswered.arriving.arrive(if is_long { whole_bytes as u64 } else { 0 }).await;
-        let more = if !is_long {
+        if deadline.is_none() {
+            unanswered.wait_for_room(&*clock, deframer).await.map_err(Stop::Refused)?;
+        }
+        let more = if deframer.gathered().0 as u64 <= FREE_BYTES {
             inlet.receive(deframer).await?
         } else {
             // It keeps others waiting, and may not do so for ever.
@@ -237,6 +258,10 @@ async fn next_batch<I: Io>(
             return Ok(None);
         }
     }
+}
+
+fn bad_frame(message: String) -> Stop {
+    Stop::Refused(ApiError::new(Code::BadFrame, message))
 }
 
 /// Sends what the shard answers until that ends.
