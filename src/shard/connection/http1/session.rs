@@ -15,6 +15,7 @@ use crate::http1::{
 };
 use crate::io::Io;
 use crate::io::socket::VectoredSocket;
+use crate::shard::connection::held::FREE_BYTES;
 use crate::shard::connection::session::{self, Ended, Gone, Inlet, Outlet};
 use crate::shard::connection::{
     ConnectionSettings, Routed, SESSION_HEADERS, SessionKind, SessionRequest, patience_us,
@@ -54,6 +55,9 @@ impl<I: Io> Connection<'_, I> {
             let head = request.head();
             (head.version() == Version::Http11, head.keep_alive())
         };
+        // The head has arrived and is given up: for as long as the session lasts, only the buffer
+        // that it came in is held.
+        self.share.set((self.conn.memory_bytes() as u64).saturating_sub(FREE_BYTES));
         self.spell_session_head(kind.content_type(), &extra, chunked, keep_alive);
         self.flush().await?;
         if is_head {
