@@ -80,8 +80,8 @@ pub struct Given {
     pub connections_max: Option<usize>,
 
     /// Bytes of requests that are arriving or being answered, in the whole server, and as much
-    /// again of answers that clients take; more wait a little, then they are refused
-    /// [default: 268435456 (256 MiB); at least 32 MiB]
+    /// again of answers that clients take, but at least 32 MiB of each on each core; more wait a
+    /// little, then they are refused [default: 268435456 (256 MiB); at least 32 MiB]
     #[arg(long, env = "THALWEG_REQUEST_MEMORY_BYTES", value_name = "BYTES")]
     pub request_memory_bytes: Option<u64>,
 
