@@ -10,8 +10,8 @@ use std::rc::Rc;
 use futures_util::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
-    ConnectionSettings, LINGER_US, ROOM_US, Routed, Share, answer, answer_bytes, no_room,
-    patience_us, throw_away,
+    ConnectionSettings, LINGER_US, ROOM_US, Routed, Share, answer, answer_bytes, is_waiting_read,
+    no_room, patience_us, throw_away,
 };
 use crate::api::request::{Headers, Parts};
 use crate::api::response::{Header, Response};
@@ -232,7 +232,8 @@ impl<I: Io> Connection<'_, I> {
         self.share.arrived();
         let mut aside = Aside::default();
         let body = Body::Buf(request.into_body());
-        let response = if self.has_answer_room(answer_bytes(&routed.operation)).await? {
+        let waits = is_waiting_read(&routed.operation);
+        let mut response = if self.has_answer_room(answer_bytes(&routed.operation)).await? {
             answer(&self.core, &mut routed, body, &self.share, &mut aside).await
         } else {
             no_room(&self.core)
@@ -242,6 +243,10 @@ impl<I: Io> Connection<'_, I> {
             self.conn.shrink();
         }
         self.share.set((self.conn.memory_bytes() as u64).saturating_sub(FREE_BYTES));
+        let response_bytes = 2 * response.body.len() as u64;
+        if waits && response_bytes > FREE_BYTES && !self.has_answer_room(response_bytes).await? {
+            response = no_room(&self.core);
+        }
         self.answer_share.set(2 * response.body.len() as u64);
         let close = !keep_alive || self.core.drain.is_begun();
         if close {

@@ -170,11 +170,18 @@ const ROOM_RETRY_MS: u64 = 1_000;
 fn answer_bytes(operation: &Result<Operation, ApiError>) -> u64 {
     match operation {
         // A read that waits may wait for long, and holds nothing meanwhile.
-        Ok(Operation::Read { query, .. }) if query.wait_secs.is_none_or(|secs| secs == 0) => {
-            READ_ANSWER_BYTES
-        }
+        Ok(Operation::Read { .. }) if !is_waiting_read(operation) => READ_ANSWER_BYTES,
         _ => 0,
     }
+}
+
+/// Whether it is a read whose answer needs memory only when there is one. It has no effect, so it
+/// may be refused even then.
+fn is_waiting_read(operation: &Result<Operation, ApiError>) -> bool {
+    matches!(
+        operation,
+        Ok(Operation::Read { query, .. }) if query.wait_secs.is_some_and(|secs| secs > 0)
+    )
 }
 
 /// What is said when there is no room for a request, or for its answer, in time.

@@ -16,8 +16,8 @@ use crate::io::Io;
 use crate::shard::connection::held::{FREE_BYTES, Share, soon};
 use crate::shard::connection::session::{self, Ended, Gone, Inlet, Outlet};
 use crate::shard::connection::{
-    Routed, SESSION_HEADERS, SessionKind, SessionRequest, answer, answer_bytes, no_room,
-    patience_us,
+    Routed, SESSION_HEADERS, SessionKind, SessionRequest, answer, answer_bytes, is_waiting_read,
+    no_room, patience_us,
 };
 use crate::shard::core::Core;
 use crate::shard::lifeline::{Registered, Waiting};
@@ -106,13 +106,14 @@ impl<I: Io> Stream<I> {
         };
         share.arrived();
         line.wait_for(Waiting::Answer, 0);
+        let waits = is_waiting_read(&routed.operation);
         let answer_share = core.answers.share();
         let wanted_bytes = answer_bytes(&routed.operation);
         if wanted_bytes > 0 && !soon(&*core.clock(), answer_share.take(wanted_bytes)).await {
             let refused = no_room(&core);
             return self.send(refused, &routed, line).await;
         }
-        let response = {
+        let mut response = {
             let mut aside = Aside::default();
             let answered = pin!(answer(&core, &mut routed, body, &share, &mut aside));
             let reset = pin!(poll_fn(|cx| self.respond.poll_reset(cx)));
@@ -123,6 +124,11 @@ impl<I: Io> Stream<I> {
             }
         };
         drop(share);
+        let response_bytes = response.body.len() as u64;
+        let wants_room = waits && response_bytes > FREE_BYTES;
+        if wants_room && !soon(&*core.clock(), answer_share.take(response_bytes)).await {
+            response = no_room(&core);
+        }
         answer_share.set(response.body.len() as u64);
         self.send(response, &routed, line).await
     }
