@@ -26,8 +26,8 @@ use crate::types::{LogPos, Refusal};
 /// Most spans of old data that are read from the disk, or wait for their turn, at a time.
 const HELD_MAX: usize = 2 * LOADS_MAX;
 
-/// Most sessions that spell old data at a time: what they spell counts as not taken by their clients
-/// only when it is whole.
+/// Most sessions that spell old data at a time: what they spell counts as not taken by their
+/// clients only when it is whole.
 const SPELLING_MAX: usize = 16;
 
 /// While there are appends, old data rests for so many times as long as a span took: what was

@@ -21,6 +21,8 @@ const TROUBLE_US_MAX: u64 = 8_000_000;
 /// How long it takes after trouble until all is as usual: on a full disk room is looked for each
 /// second, in microseconds.
 const RECOVERY_US: u64 = 1_300_000;
+/// How long an append waits to be admitted before it is refused, in microseconds.
+const EXPRESS_WAIT_US: u64 = 50_000;
 
 /// One piece of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,8 +190,10 @@ pub(super) fn excuse(attempt: &mut Attempt, trouble: Option<Trouble>, shard: &Sh
             1
         }
         Outcome::Refused(Refusal::RateLimited { .. }) => {
+            // Its wait is over, or the disk is known to be slow; what stuck before may still be.
             let is_slow = matches!(trouble, Some(Trouble::Slow { .. } | Trouble::Stuck { .. }));
-            assert!(is_slow, "the disk is quick: {attempt:?}");
+            let waited_us = attempt.to_us.map_or(0, |to_us| to_us - attempt.began_us);
+            assert!(is_slow || waited_us >= EXPRESS_WAIT_US, "it need not wait: {attempt:?}");
             0
         }
         Outcome::Refused(Refusal::Storage(reason)) => {
