@@ -77,7 +77,10 @@ async fn ask(shard: &Shard, path: &StreamPath) {
         assert_eq!(ack.end.seq_num, ack.start.seq_num + 1);
         let start = ReadStart::SeqNum(ack.start.seq_num);
         match read(shard, path, start).await {
-            Ok(Answer::Body(body)) => assert!(body.windows(5).any(|bytes| bytes == b"fresh")),
+            Ok(Answer::Body(body)) => {
+                let is_read = body.windows(5).any(|bytes| bytes == b"fresh");
+                assert!(is_read, "{path:?}: {ack:?}, {}", body.escape_ascii());
+            }
             // A frame before it, which the checkpoint let pass unread, may be damaged.
             Err(Refusal::Storage(_)) => {}
             other => panic!("appended and not read: {other:?}"),

@@ -234,9 +234,12 @@ impl Stream {
         self.index.borrow().first_epoch()
     }
 
-    /// Gives records up for lost.
+    /// Gives records up for lost, as far as the stream has them: what is appended later is not.
     pub fn give_up(&self, records: Range<u64>) {
-        self.lost.get_or_init(Box::default).borrow_mut().push(records);
+        let end = records.end.min(self.durable.get().tail.seq_num);
+        if records.start < end {
+            self.lost.get_or_init(Box::default).borrow_mut().push(records.start..end);
+        }
     }
 
     /// Where the records end that were given up for lost, if this is one of them.
@@ -358,6 +361,9 @@ impl SavedState {
             trim_point: u64_at(bytes, 24),
             fencing_token: FencingToken::new(token).map_err(|_| BAD)?,
         };
+        if state.trim_point > state.tail.seq_num {
+            return Err(FormatError::Entry("stream trimmed beyond its tail"));
+        }
         let entries = entries.chunks(32).map(|entry| {
             if entry.len() != 32 {
                 return Err(BAD);
@@ -400,6 +406,13 @@ mod tests {
         }
         edit(&mut bytes);
         SavedState::parse(&bytes)
+    }
+
+    #[test]
+    fn a_trim_point_beyond_the_tail_is_refused() {
+        let beyond = Err(FormatError::Entry("stream trimmed beyond its tail"));
+        assert_eq!(parsed(|bytes| bytes[24] = 6), beyond);
+        assert!(parsed(|bytes| bytes[24] = 5).is_ok());
     }
 
     #[test]
