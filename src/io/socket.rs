@@ -3,7 +3,7 @@
 //!
 //! Reading from a socket that always has more waits for nothing, so that a peer that sends faster
 //! than we understand would have its core for as long as it likes: nobody takes a core from a task.
-//! Such a reader gives way each [`TURN_BYTES`], and now and then until the executor has looked what
+//! Such a reader gives way each 64 KiB, and now and then until the executor has looked what
 //! its rings have done.
 //!
 //! A socket belongs to the rings of the executor that it was accepted on. To move, it is given a
