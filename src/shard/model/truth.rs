@@ -46,6 +46,9 @@ pub(super) struct Known {
     /// Gone by their age alone. That is remembered, until a trim is logged, only while the process
     /// lives: a wall clock that was set back brings them back at the next start.
     pub(super) faded: BTreeMap<u64, Held>,
+    /// Others may be back too, which nobody ever saw: they were past their age when they were first
+    /// looked for.
+    pub(super) unfaded: bool,
     /// It is deleted when it is empty for so long; 0 for never.
     pub(super) empty_secs: u64,
     /// When it was last written to or made, as [`Held::arrived_ms`].
@@ -290,6 +293,14 @@ fn after(name: &str, before: &Known, order: Order<'_>, ages: &[Option<u64>], see
         let held = Held { timestamp, headers, body, arrived_ms, was_gone: false };
         known.records.insert(seq_num, held);
     }
+    if before.unfaded {
+        for shown in &seen.records {
+            let Shown { seq_num, timestamp, headers, body } = shown.clone();
+            let arrived_ms = (timestamp, latest_ms.max(timestamp));
+            let held = Held { timestamp, headers, body, arrived_ms, was_gone: false };
+            known.records.entry(seq_num).or_insert(held);
+        }
+    }
     let living = known.records.split_off(&known.first);
     known.faded = before.faded.clone();
     known.faded.extend(std::mem::replace(&mut known.records, living));
@@ -308,6 +319,7 @@ fn after(name: &str, before: &Known, order: Order<'_>, ages: &[Option<u64>], see
 impl Known {
     /// The wall clock is behind what it once was, and a life begins.
     pub(super) fn unfade(&mut self) {
+        self.unfaded = true;
         let mut faded = std::mem::take(&mut self.faded);
         faded.values_mut().for_each(|held| held.was_gone = true);
         self.first = faded.keys().next().copied().unwrap_or(self.first).min(self.first);
