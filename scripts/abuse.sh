@@ -50,16 +50,7 @@ work=$(mktemp --directory --tmpdir thalweg-abuse.XXXXXX)
 # shellcheck source=scripts/server.sh
 source "$root/scripts/server.sh"
 
-cleanup() {
-  local status=$?
-  kill_server
-  if ((status == 0)) && ! $keep; then
-    rm --recursive --force -- "$work"
-  else
-    echo "abuse: kept $work" >&2
-  fi
-}
-trap cleanup EXIT
+trap 'clean_up abuse' EXIT
 
 # What the server may hold, in MiB: requests, as much of answers, half as much of HTTP/2 windows;
 # appends in flight and the memory they are written from; recent and old log; outstanding bytes of

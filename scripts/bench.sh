@@ -197,16 +197,7 @@ for ((round = 1; round <= rounds; round++)); do
   done
 done
 
-awk -v loads="${loads[*]}" '
-  function median(text,    parts, count, i, j, t) {
-    count = split(text, parts, " ")
-    for (i = 2; i <= count; i++)
-      for (j = i; j > 1 && parts[j - 1] + 0 > parts[j] + 0; j--) {
-        t = parts[j]; parts[j] = parts[j - 1]; parts[j - 1] = t
-      }
-    if (count == 0) return 0
-    return count % 2 ? parts[(count + 1) / 2] + 0 : (parts[count / 2] + parts[count / 2 + 1]) / 2
-  }
+awk -v loads="${loads[*]}" "$(cat "$root/scripts/median.awk")"'
   function title(load,    parts, version) {
     split(load, parts, "/")
     version = parts[2] == 1 ? "HTTP/1.1" : "HTTP/2"

@@ -127,16 +127,7 @@ for ((pair = 1; pair <= pairs; pair++)); do
   for kind in "${order[@]}"; do run "$pair" "$kind"; done
 done
 
-awk -v readers="$readers" '
-  function median(text,    parts, count, i, j, t) {
-    count = split(text, parts, " ")
-    for (i = 2; i <= count; i++)
-      for (j = i; j > 1 && parts[j - 1] + 0 > parts[j] + 0; j--) {
-        t = parts[j]; parts[j] = parts[j - 1]; parts[j - 1] = t
-      }
-    if (count == 0) return 0
-    return count % 2 ? parts[(count + 1) / 2] + 0 : (parts[count / 2] + parts[count / 2 + 1]) / 2
-  }
+awk -v readers="$readers" "$(cat "$root/scripts/median.awk")"'
   { for (i = 3; i <= 6; i++) figure[$2, $1, i] = $i; if ($1 > pairs) pairs = $1 }
   END {
     split("- - appends/s p50 p99", names, " ")

@@ -47,16 +47,7 @@ done
 
 work=$(mktemp --directory --tmpdir thalweg-scale.XXXXXX)
 
-cleanup() {
-  local status=$?
-  kill_server
-  if ((status == 0)) && ! $keep; then
-    rm --recursive --force -- "$work"
-  else
-    echo "scale: kept $work" >&2
-  fi
-}
-trap cleanup EXIT
+trap 'clean_up scale' EXIT
 
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
 

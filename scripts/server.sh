@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Starts and ends a server; for the scripts beside this one, which source it.
 #
-# They set $thalweg (the binary) and $work (a directory for its log). $server_pid is empty while no
+# They set $thalweg (the binary), $work (a directory for its log) and, for clean_up, $keep. $server_pid is empty while no
 # server of theirs runs, $url is where the last one that was started serves, $listen where the next one
 # is to serve.
 
@@ -49,5 +49,17 @@ stop_server() {
     echo "the server ended with status $status after SIGTERM" >&2
     cat "$work/server.log" >&2
     return 1
+  fi
+}
+
+# clean_up NAME: for the end of the script NAME: ends the server, and removes $work unless the script
+# failed or $keep is true.
+clean_up() {
+  local status=$?
+  kill_server
+  if ((status == 0)) && ! $keep; then
+    rm --recursive --force -- "$work"
+  else
+    echo "$1: kept $work" >&2
   fi
 }

@@ -53,16 +53,7 @@ readonly RESERVE=$((12 * SHARDS * SEGMENT))
 work=$(mktemp --directory --tmpdir thalweg-soak.XXXXXX)
 data=$work/data
 
-cleanup() {
-  local status=$?
-  kill_server
-  if ((status == 0)) && ! $keep; then
-    rm --recursive --force -- "$work"
-  else
-    echo "soak: kept $work" >&2
-  fi
-}
-trap cleanup EXIT
+trap 'clean_up soak' EXIT
 
 fail() {
   echo "soak: $*" >&2
