@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 # Starts and ends a server; for the scripts beside this one, which source it.
 #
-# They set $thalweg (the binary), $work (a directory for its log) and, for clean_up, $keep. $server_pid is empty while no
-# server of theirs runs, $url is where the last one that was started serves, $listen where the next one
-# is to serve.
+# They set $thalweg (the binary), $work (a directory for its log) and, for clean_up, $keep.
+# $server_pid is empty while no server of theirs runs, $url is where the last one that was started
+# serves, $listen where the next one is to serve.
 
 server_pid=
 url=
