@@ -14,7 +14,7 @@ use super::format::{FormatError, FrameHeader, SEGMENT_HEADER_BYTES, SegmentHeade
 use super::quarantine::{self, Quarantine, QuarantineError};
 use super::scan::{LogEnd, ScanError, SegmentMap, Visitor, scan};
 use super::segment::{LogFacts, Segment, Source, file_number};
-use super::segments::Segments;
+use super::segments::{SPARES, Segments};
 use super::writer::Chain;
 use crate::io::{BLOCK_BYTES, Disk, Extent, Io, IoError, LogFile};
 use crate::planted::{self, Bug};
@@ -245,9 +245,15 @@ pub async fn recover<I: Io>(
     let active = found.segments.remove(&end.pos.segment);
     // Should the newest checkpoint turn out damaged next time, the one before it is needed.
     let living = found.segments.split_off(&checkpoint::oldest_needed(io, log).await?);
-    // The spare goes on being it. Others after the end hold a torn tail at most; their epochs come
+    // Spares go on being it. Others after the end hold a torn tail at most; their epochs come
     // next, and were another file given one of them, there would be two of it.
-    let spare = if end.torn_later { None } else { later.remove(&(end.pos.segment + 1)) };
+    let mut spares = Vec::new();
+    while !end.torn_later
+        && spares.len() < SPARES
+        && let Some(spare) = later.remove(&(end.pos.segment + 1 + spares.len() as u64))
+    {
+        spares.push(spare);
+    }
     later.values().try_for_each(|s| io.remove(s.file.name()))?;
     found.unfinished.iter().try_for_each(|name| io.remove(name))?;
 
@@ -255,7 +261,7 @@ pub async fn recover<I: Io>(
         Some(segment) => mend(io, segment, &end).await?,
         None => 0,
     };
-    if let Some(spare) = &spare {
+    for spare in &spares {
         // Its header may have been read out of a cache alone, if the process that made it died
         // before its sync. Lost while a later segment's is there, it would be missed.
         spare.file.sync().await?;
@@ -271,7 +277,7 @@ pub async fn recover<I: Io>(
         Rc::new(Segment::prepare(io, log, source, end.pos.segment).await?)
     };
     io.sync_dir().await?;
-    let segments = Segments::new(log, active, living, spare, dead, next_file_number);
+    let segments = Segments::new(log, active, living, spares, dead, next_file_number);
     let next_stream_id = facts.map_or(1, |f| f.next_stream_id);
     let quarantine = found.quarantine;
     Ok(Recovered { segments, chain: end.chain, next_stream_id, torn_bytes, quarantine })

@@ -1,13 +1,16 @@
-//! The segments of one shard: the one being written, those before it, and a spare.
+//! The segments of one shard: the one being written, those before it, and spares.
 //!
-//! * There is always at most one spare, prepared in the background, so rolling waits for nothing.
+//! * Up to two spares are prepared in the background, so rolling waits for nothing.
 //! * Segments die oldest first; a dead one's file becomes the next spare. The number of files is
-//!   the living plus `DEAD_FILES_MAX` plus two.
+//!   the living plus `DEAD_FILES_MAX` plus `SPARES` plus one.
 //! * No room on the disk for a spare is not an error here: the log goes on until the segment in
 //!   use is full, and who appends is refused before that (see `room_bytes`).
+//! * The last spare on a full disk is held back: it takes what gives room back, and never what is
+//!   appended (see `room_to_free_bytes`). So there is room to copy what lives in the oldest segment,
+//!   even when that is all of it.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use futures_util::future;
@@ -17,8 +20,10 @@ use crate::io::notify::Notify;
 use crate::io::{Clock, Disk, IoResult, LogFile};
 use crate::types::refusal::chain;
 
-/// Dead files kept for reuse; more are removed.
-const DEAD_FILES_MAX: usize = 2;
+/// Segments made ahead of the one in use: one to roll into, and one that is held back.
+pub const SPARES: usize = 2;
+/// Dead files kept for reuse beside the spares; more are removed.
+const DEAD_FILES_MAX: usize = 1;
 /// Entries of a group from which on the log counts as crowded: zeros then wait, since they would
 /// take the bandwidth of which appends are short, to save a part of syncs that many share.
 const CROWDED_ENTRIES: usize = 4;
@@ -35,7 +40,7 @@ pub struct Segments<D: Disk> {
     facts: LogFacts,
     active: RefCell<Rc<Segment<D::File>>>,
     sealed: RefCell<BTreeMap<u64, Rc<Segment<D::File>>>>,
-    spare: RefCell<Option<Rc<Segment<D::File>>>>,
+    spares: RefCell<VecDeque<Rc<Segment<D::File>>>>,
     dead: RefCell<Vec<String>>,
     next_file_number: Cell<u64>,
     /// A spare was taken or made, or the disk ran out of room.
@@ -46,12 +51,13 @@ pub struct Segments<D: Disk> {
 }
 
 impl<D: Disk + Clock> Segments<D> {
-    /// What recovery found: the segment to write on, those before it, one for after it, dead files.
+    /// What recovery found: the segment to write on, those before it, those for after it, dead
+    /// files.
     pub fn new(
         facts: LogFacts,
         active: Rc<Segment<D::File>>,
         sealed: BTreeMap<u64, Rc<Segment<D::File>>>,
-        spare: Option<Rc<Segment<D::File>>>,
+        spares: Vec<Rc<Segment<D::File>>>,
         dead: Vec<String>,
         next_file_number: u64,
     ) -> Self {
@@ -59,7 +65,7 @@ impl<D: Disk + Clock> Segments<D> {
             facts,
             active: RefCell::new(active),
             sealed: RefCell::new(sealed),
-            spare: RefCell::new(spare),
+            spares: RefCell::new(spares.into()),
             dead: RefCell::new(dead),
             next_file_number: next_file_number.into(),
             changed: Notify::default(),
@@ -89,18 +95,33 @@ impl<D: Disk + Clock> Segments<D> {
         self.crowded.set(entries >= CROWDED_ENTRIES);
     }
 
-    /// Bytes that can be appended for sure; 0 means that appends must be refused.
+    /// Bytes that can be appended for sure; 0 means that appends must be refused. On a full disk
+    /// that is what is left of the segment in use, as long as a spare is held back.
     #[must_use]
     pub fn room_bytes(&self) -> u64 {
         let active = self.active.borrow().room_bytes() as u64;
-        match &*self.spare.borrow() {
-            Some(spare) => active + spare.bytes,
-            None if self.out_of_space.get() => active,
-            None => active + self.facts.segment_bytes,
+        match (self.out_of_space.get(), self.spares.borrow().front()) {
+            (false, spare) => active + spare.map_or(self.facts.segment_bytes, |s| s.bytes),
+            (true, Some(_)) => active,
+            (true, None) => 0,
         }
     }
 
-    /// Whether the disk had no room for a spare when last asked.
+    /// Bytes that can be logged for sure when that gives room back: what is held back counts too.
+    #[must_use]
+    pub fn room_to_free_bytes(&self) -> u64 {
+        let active = self.active.borrow().room_bytes() as u64;
+        let spare_bytes: u64 = self.spares.borrow().iter().map(|s| s.bytes).sum();
+        if self.out_of_space.get() { active + spare_bytes } else { self.room_bytes() }
+    }
+
+    /// How many segments there are to roll into.
+    #[must_use]
+    pub fn spare_count(&self) -> usize {
+        self.spares.borrow().len()
+    }
+
+    /// Whether the disk had no room for another spare when last asked.
     #[must_use]
     pub fn is_out_of_space(&self) -> bool {
         self.out_of_space.get()
@@ -113,7 +134,7 @@ impl<D: Disk + Clock> Segments<D> {
         self.sealed.borrow().keys().next().map_or(active, |oldest| active.min(*oldest))
     }
 
-    /// Bytes of log in the segments from `epoch` on, the spare not counted.
+    /// Bytes of log in the segments from `epoch` on, spares not counted.
     #[must_use]
     pub fn used_bytes(&self, epoch: u64) -> u64 {
         let sealed = self.sealed.borrow();
@@ -124,17 +145,16 @@ impl<D: Disk + Clock> Segments<D> {
     /// How many files the log holds, for the metrics.
     #[must_use]
     pub fn file_count(&self) -> usize {
-        let spare = usize::from(self.spare.borrow().is_some());
-        1 + spare + self.sealed.borrow().len() + self.dead.borrow().len()
+        1 + self.spare_count() + self.sealed.borrow().len() + self.dead.borrow().len()
     }
 
-    /// Seals the active segment and goes on in the spare, waiting for it if need be.
+    /// Seals the active segment and goes on in the next spare, waiting for it if need be.
     ///
     /// * Durable: the spare's header is; nothing of the sealed segment is outstanding, since a
     ///   group never crosses segments and each was synced.
     pub async fn roll(&self) -> Rc<Segment<D::File>> {
         let spare = loop {
-            let spare = self.spare.borrow_mut().take();
+            let spare = self.spares.borrow_mut().pop_front();
             match spare {
                 Some(spare) => break spare,
                 None => self.changed.notified().await,
@@ -162,7 +182,7 @@ impl<D: Disk + Clock> Segments<D> {
         released.len()
     }
 
-    /// Keeps a spare ready and zeros running ahead, for ever.
+    /// Keeps spares ready and zeros running ahead, for ever.
     ///
     /// * Errors: a failed write or sync of the background, which is final.
     pub async fn keep(&self, disk: &D) -> IoResult<()> {
@@ -170,11 +190,12 @@ impl<D: Disk + Clock> Segments<D> {
         let mut last_end_bytes = 0;
         loop {
             self.drop_surplus(disk)?;
-            let (active, spare) = (self.active(), self.spare.borrow().clone());
-            let Some(spare) = spare else {
+            if self.spare_count() < SPARES {
                 self.make_spare(disk).await?;
                 continue;
-            };
+            }
+            let (active, spare) = (self.active(), self.spares.borrow().front().cloned());
+            let Some(spare) = spare else { continue };
             let end_bytes = active.end_bytes();
             let grows = std::mem::replace(&mut last_end_bytes, end_bytes) != end_bytes;
             // A spare counts as soon needed when half of the segment in use is full.
@@ -195,15 +216,16 @@ impl<D: Disk + Clock> Segments<D> {
     }
 
     async fn make_spare(&self, disk: &D) -> IoResult<()> {
-        let epoch = self.active.borrow().epoch + 1;
+        // Whatever rolls meanwhile, the sum stays.
+        let epoch = self.active.borrow().epoch + 1 + self.spare_count() as u64;
         let dead = self.dead.borrow_mut().pop();
         let source = dead.map_or_else(|| Source::New(self.take_file_number()), Source::Dead);
         match Segment::prepare(disk, self.facts, source.clone(), epoch).await {
             Ok(segment) => {
-                if self.out_of_space.replace(false) {
+                self.spares.borrow_mut().push_back(Rc::new(segment));
+                if self.spare_count() == SPARES && self.out_of_space.replace(false) {
                     tracing::info!(shard = self.facts.shard, "there is room on the disk again");
                 }
-                *self.spare.borrow_mut() = Some(Rc::new(segment));
                 self.changed.notify();
             }
             Err(error) if error.is_out_of_space() => {
@@ -216,7 +238,10 @@ impl<D: Disk + Clock> Segments<D> {
                 if disk.list()?.iter().any(|(n, _)| *n == name) {
                     self.dead.borrow_mut().push(name);
                 }
-                disk.sleep_us(SPACE_RETRY_US).await;
+                // A file that comes free meanwhile is taken at once.
+                let changed = std::pin::pin!(self.changed.notified());
+                let pause = std::pin::pin!(disk.sleep_us(SPACE_RETRY_US));
+                future::select(changed, pause).await;
             }
             Err(error) => return Err(error),
         }

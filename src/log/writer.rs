@@ -9,6 +9,8 @@
 //!   that recovery can tell damage in it from a torn tail. It is not synced: it is evidence, not
 //!   a promise.
 
+mod faulty;
+
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -101,6 +103,8 @@ pub struct Writer<I: Io, N> {
     flushed_us: Cell<u64>,
     /// The timer after which the log may be quiet, while it runs.
     quiet: Cell<Option<Pin<Box<dyn Future<Output = ()>>>>>,
+    /// The segment in use is to be left although it is not full.
+    roll_wanted: Cell<bool>,
     /// A marker that the next sync makes durable.
     marker: RefCell<Option<DurableFrame<I::Buf, N>>>,
 }
@@ -130,6 +134,7 @@ impl<I: Io, N> Writer<I, N> {
             lone_groups: 0.into(),
             flushed_us: 0.into(),
             quiet: Cell::default(),
+            roll_wanted: Cell::default(),
             marker: RefCell::default(),
         }
     }
@@ -207,6 +212,13 @@ impl<I: Io, N> Writer<I, N> {
         self.sync_us.get().max(self.busy_since_us.get().map_or(0, under_way_us))
     }
 
+    /// Has the log go on in the next segment as soon as nothing is to be written: there must be one.
+    pub fn roll_soon(&self) {
+        let active = self.segments.active();
+        self.roll_wanted.set(active.end_bytes() > SEGMENT_HEADER_BYTES as u64);
+        self.gathered.notify();
+    }
+
     /// Where the next frame goes in the chain. What a checkpoint needs is [`Flushed::end`]: later a
     /// marker or a group under way, which a crash may take away, would be counted in.
     #[must_use]
@@ -248,6 +260,7 @@ impl<I: Io, N> Writer<I, N> {
         }
         self.durable_frame_seq.set(self.chain.get().next_frame_seq - 1);
         self.segments.roll().await;
+        self.roll_wanted.set(false);
         Ok(())
     }
 
@@ -263,6 +276,8 @@ impl<I: Io, N> Writer<I, N> {
                     let wait_us = at_us.saturating_sub(self.io.now_us());
                     self.gathered_within(wait_us).await;
                 }
+                // Nothing gathered, so nothing is taken, and whoever takes nothing rolls.
+                Step::Idle if self.roll_wanted.get() => return Ok(()),
                 Step::Idle if self.marker_is_due() => {
                     if !self.gathered_before_quiet().await && self.is_quiet() {
                         self.write_marker().await?;
@@ -381,25 +396,6 @@ impl<I: Io, N> Writer<I, N> {
             write_us,
             sync_us,
         })
-    }
-
-    async fn sync_group(&self, file: &I::File) -> Result<(), IoError> {
-        if planted::has(Bug::AckBeforeSync) {
-            return Ok(());
-        }
-        match file.sync().await {
-            Err(_) if planted::has(Bug::SyncTriedAgain) => file.sync().await,
-            synced => synced,
-        }
-    }
-
-    /// What the disk finds of a frame when its memory is taken for the next group too early; only
-    /// for [`Bug::BufferReused`].
-    fn reused(&self, frame: &DurableFrame<I::Buf, N>) -> Rc<I::Buf> {
-        let bytes = (*frame.buf).as_ref();
-        let mut other = self.io.alloc(bytes.len());
-        other.as_mut()[..FRAME_HEADER_BYTES].copy_from_slice(&bytes[..FRAME_HEADER_BYTES]);
-        Rc::new(other)
     }
 
     /// Whether this core has most likely nothing to do while the device works: one batch at a time

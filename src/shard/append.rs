@@ -12,6 +12,10 @@ use crate::types::{Ack, AppendInput, Command, PartialStreamConfig, Refusal, Stre
 /// Log bytes kept free on a full disk for what gives room back: trims and deletions. No more than
 /// a quarter of a segment: room for one is all that an empty log may count on.
 const RESERVE_BYTES: u64 = 2 * 1024 * 1024;
+/// Log bytes kept free beyond that so that a segment can be copied of which all lives, though the
+/// copy takes a little more: the end of a segment that a frame does not fit into. No more than a
+/// quarter of a segment either.
+const COPY_WASTE_BYTES: u64 = 1024 * 1024 + 512 * 1024;
 /// What a trim by retention takes in the log.
 const TRIM_BYTES: usize = metadata_bytes(24);
 /// More than a new basin or stream takes in the log, or its deletion.
@@ -88,7 +92,7 @@ impl<I: Io> Engine<I> {
     pub(super) fn check_room_for(&self, input: &AppendInput) -> Result<(), Refusal> {
         let trims = input.records.iter().all(|r| matches!(r.command, Some(Command::Trim(_))));
         if trims {
-            return self.check_room(batch_bytes_max(input), self.deletions_reserve_bytes());
+            return self.check_room_to_free(batch_bytes_max(input));
         }
         self.check_room_to_add(batch_bytes_max(input))
     }
@@ -104,24 +108,36 @@ impl<I: Io> Engine<I> {
         if self.wins_space() {
             return Err(Refusal::HotServer("the disk is full; space is being won".to_owned()));
         }
-        self.check_room(bytes, self.reserve_bytes())
+        check_room(self.segments.room_bytes(), self.wanted_bytes(bytes) + self.kept_bytes())
+    }
+
+    /// Refuses what gives room back when the log might not find room for it on the disk. Half of
+    /// what is held back is left to the cleaner and to deletions.
+    fn check_room_to_free(&self, bytes: usize) -> Result<(), Refusal> {
+        let uses_held_back = self.is_held_back() && !self.wins_space();
+        let left = if uses_held_back { self.config.log.segment_bytes / 2 } else { 0 };
+        let reserve = self.deletions_reserve_bytes().max(left);
+        check_room(self.room_to_free_bytes(), self.wanted_bytes(bytes) + reserve)
     }
 
     /// Refuses to log what retention trims when the log might not find room on the disk.
     pub(super) fn check_room_to_trim(&self) -> Result<(), Refusal> {
-        self.check_room(TRIM_BYTES, self.deletions_reserve_bytes())
+        self.check_room_to_free(TRIM_BYTES)
     }
 
     /// Refuses to copy a batch to the log's end when the log might not find room on the disk.
     pub(super) fn check_room_to_move(&self, bytes: usize) -> Result<(), Refusal> {
-        self.check_room(bytes, self.reserve_bytes())
+        let reserve = self.reserve_bytes();
+        check_room(self.segments.room_to_free_bytes(), self.wanted_bytes(bytes) + reserve)
     }
 
     /// Refuses to delete a stream when the log might not find room on the disk: rather than have it
     /// wait for a segment that only a deletion could give.
     pub(super) fn check_room_to_delete(&self, stream: &Stream) -> Result<(), Refusal> {
         let frees = stream.first_needed_epoch().is_some();
-        self.check_room(CREATION_BYTES_MAX, if frees { 0 } else { self.freeing_reserve_bytes() })
+        let reserve = if frees { 0 } else { self.freeing_reserve_bytes() };
+        let wanted = self.wanted_bytes(CREATION_BYTES_MAX);
+        check_room(self.room_to_free_bytes(), wanted + reserve)
     }
 
     /// Refuses to save usage counters when the log might not find room on the disk.
@@ -132,7 +148,7 @@ impl<I: Io> Engine<I> {
     /// Refuses to change a stream's configuration when the log might not find room on the disk: a
     /// shorter age may be what gives room.
     pub(super) fn check_room_to_change(&self) -> Result<(), Refusal> {
-        self.check_room(CREATION_BYTES_MAX, self.deletions_reserve_bytes())
+        self.check_room_to_free(CREATION_BYTES_MAX)
     }
 
     fn reserve_bytes(&self) -> u64 {
@@ -149,11 +165,41 @@ impl<I: Io> Engine<I> {
         self.reserve_bytes() / 4
     }
 
-    fn check_room(&self, bytes: usize, reserve: u64) -> Result<(), Refusal> {
-        let wanted = (self.writer.gathered_bytes() + bytes) as u64;
-        if self.segments.room_bytes() < wanted + reserve {
-            return Err(Refusal::HotServer("the disk is full; try again later".to_owned()));
-        }
-        Ok(())
+    /// What appends leave free of the segment in use: the reserve, and what a copy of a whole
+    /// segment takes beyond the segment that is held back for it.
+    pub(super) fn kept_bytes(&self) -> u64 {
+        let segment_bytes = self.config.log.segment_bytes;
+        let copy = copied_bytes(segment_bytes) - segment_bytes + COPY_WASTE_BYTES;
+        let is_full = self.segments.is_out_of_space();
+        self.reserve_bytes() + if is_full { copy.min(segment_bytes / 4) } else { 0 }
     }
+
+    /// Room for what gives room back. While the cleaner wins space, what is held back is its own.
+    fn room_to_free_bytes(&self) -> u64 {
+        let cleaner_first = self.is_held_back() && self.wins_space();
+        let segments = &self.segments;
+        if cleaner_first { segments.room_bytes() } else { segments.room_to_free_bytes() }
+    }
+
+    /// Whether the disk is full and there is a segment that no append may use.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.segments.is_out_of_space() && self.segments.spare_count() > 0
+    }
+
+    fn wanted_bytes(&self, bytes: usize) -> u64 {
+        (self.writer.gathered_bytes() + bytes) as u64
+    }
+}
+
+/// What copies of `bytes` of entries take in the log: each step also takes a frame's header and
+/// rounds up to whole blocks.
+pub(super) fn copied_bytes(bytes: u64) -> u64 {
+    bytes + bytes / 60 + 8 * 1024
+}
+
+fn check_room(room_bytes: u64, wanted_bytes: u64) -> Result<(), Refusal> {
+    if room_bytes < wanted_bytes {
+        return Err(Refusal::HotServer("the disk is full; try again later".to_owned()));
+    }
+    Ok(())
 }

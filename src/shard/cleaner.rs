@@ -9,21 +9,27 @@
 //!   half of what is looked at is dead, and as much is copied as is won: bytes written for cleaning
 //!   stay in proportion to bytes appended.
 //! * On a full disk it begins earlier, and only when there is room for all that is needed of a
-//!   segment: a part of it would take room and give none. Appends are refused meanwhile.
+//!   segment: a part of it would take room and give none. Appends are refused meanwhile, and leave
+//!   a segment free (`log::segments`): so there is room although all of the oldest lives. Space to
+//!   win may lie behind it.
+//! * When the segment in use is the oldest, is full and half dead, it is left for the one that is
+//!   held back and cleaned like any other: a disk with room for two segments does with these.
 //! * It yields to appends: little is under way at a time, with pauses between that get shorter as
 //!   the space to win grows.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
-use super::engine::{Engine, Note};
+use super::append::copied_bytes;
+use super::engine::{Engine, Note, json};
 use crate::control::Stream;
 use crate::io::Io;
-use crate::log::entry::{Batch, entries};
+use crate::log::entry::{Batch, Kind, entries};
 use crate::log::frames::Frames;
 use crate::log::reader::{ReadError, damaged};
 use crate::log::segment::Segment;
 use crate::types::LogPos;
+use crate::usage::Saved;
 
 /// Pause before looking again whether there is something to clean, in microseconds.
 const PAUSE_US: u64 = 250_000;
@@ -39,6 +45,8 @@ const MOVED_BYTES_MAX: usize = 256 * 1024;
 const LOOKED_AT_BYTES_MAX: usize = 1024 * 1024;
 /// How much longer than the work the pause after it is, at most, while there are appends.
 const PAUSE_FACTOR_MAX: u64 = 3;
+/// More than a batch takes in the log.
+const BATCH_BYTES_MAX: u64 = 1280 * 1024;
 /// Segments beyond twice what lives that are left alone.
 const RESERVE_SEGMENTS: u64 = 2;
 /// Segments that must have been won for a checkpoint to be written only to give them up.
@@ -183,13 +191,16 @@ impl<I: Io> Engine<I> {
 
     /// Cleans the oldest segment if there is something to win.
     pub(super) async fn clean_step(&self) -> Result<Cleaned, CleanError> {
-        if !self.wants_cleaning() {
+        if !self.wants_cleaning() && !self.wants_to_leave_active() {
             return Ok(Cleaned::Nothing);
         }
         let active_epoch = self.segments.active().epoch;
         let epoch = self.first_needed_epoch().await;
         self.cleaner.cleaned_to.set(epoch);
         self.release_if_worth_it();
+        if epoch >= active_epoch && self.wants_to_leave_active() {
+            return self.leave_active(active_epoch).await;
+        }
         if epoch >= active_epoch || !self.wants_cleaning() {
             return Ok(Cleaned::Nothing);
         }
@@ -278,8 +289,7 @@ impl<I: Io> Engine<I> {
                 }
             }
         }
-        // Each step also takes a frame's header and rounds up to whole blocks.
-        Ok(bytes + bytes / 60 + 8 * 1024)
+        Ok(usize::try_from(copied_bytes(bytes as u64)).expect("little more than a segment"))
     }
 
     /// The stream of this batch, if it needs it in the frame at `pos`.
@@ -331,9 +341,38 @@ impl<I: Io> Engine<I> {
         let live_bytes = self.cleaner.log_bytes(self.catalog.borrow().usage.stored_bytes());
         let segment_bytes = self.config.log.segment_bytes;
         if self.segments.is_out_of_space() {
-            return live_bytes.saturating_add(live_bytes / 4).saturating_add(segment_bytes);
+            // What was held back and is used up comes back first.
+            let reserve = if self.is_held_back() { segment_bytes } else { 0 };
+            return live_bytes.saturating_add(live_bytes / 4).saturating_add(reserve);
         }
         live_bytes.saturating_mul(2).saturating_add(RESERVE_SEGMENTS * segment_bytes)
+    }
+
+    /// Whether appends find no room in the segment in use although half of it, most likely, is
+    /// dead, and there is one to go on in.
+    fn wants_to_leave_active(&self) -> bool {
+        let active = self.segments.active();
+        let live_bytes = self.cleaner.log_bytes(self.catalog.borrow().usage.stored_bytes());
+        let is_short = self.segments.room_bytes() < self.kept_bytes() + BATCH_BYTES_MAX;
+        self.is_held_back()
+            && is_short
+            && live_bytes <= active.bytes / 2
+            && active.end_bytes() > live_bytes + active.bytes / 4
+            && active.epoch == self.segments.oldest_epoch()
+    }
+
+    /// Leaves the segment in use for the next one, and cleans it.
+    async fn leave_active(&self, epoch: u64) -> Result<Cleaned, CleanError> {
+        self.writer.roll_soon();
+        self.io.sleep_us(PAUSE_US).await;
+        if self.segments.active().epoch == epoch {
+            return Ok(Cleaned::Nothing); // the log is busy; what it writes may roll as well
+        }
+        // The old segment is needed as long as the log ends in it.
+        let entry = json(&Saved::default());
+        let ticket = self.writer.append_metadata(Kind::Usage, &entry, Note::Usage);
+        self.settled(ticket).await?;
+        self.clean(epoch).await
     }
 
     /// Whether there is something to win.

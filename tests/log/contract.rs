@@ -266,7 +266,7 @@ fn released_segments_are_used_again(device: &impl Device) {
         });
         let files = device.files();
         let segments = files.keys().filter(|n| n.starts_with("segment")).count();
-        assert!(segments <= 5, "one in use, one spare, two dead, one on its way: {segments}");
+        assert!(segments <= 5, "one in use, two spares, one dead, one on its way: {segments}");
         let last = live(device, async |life| {
             // The last frame, and nothing of the former lives of its file.
             life.found.batches.clone()

@@ -66,21 +66,28 @@ fn a_full_disk_is_no_error_until_there_is_no_room_and_passes() {
     SimRuntime::new(&io).block_on(async {
         let life = open(&Rc::new(io.clone())).await.unwrap();
         let body = Box::pin(async {
-            // Room for the segment in use and its spare, and no other.
-            io.set_faults(Faults { capacity_bytes: 2 << 20, ..io.faults() });
+            // Room for the segment in use and its spares, and no other.
+            io.set_faults(Faults { capacity_bytes: 3 << 20, ..io.faults() });
             while life.segments.active().epoch == 1 {
                 life.append_durably(&mut dice, 1, 100_000).await;
             }
             io.sleep_us(10_000_000).await;
             let room = life.segments.active().room_bytes() as u64;
-            assert_eq!(life.segments.room_bytes(), room, "no spare is promised");
-            io.set_faults(Faults::default());
+            assert_eq!(life.segments.room_bytes(), room, "the last spare is held back");
+            assert_eq!(life.segments.room_to_free_bytes(), room + (1 << 20));
             while life.segments.active().epoch == 2 {
                 life.append_durably(&mut dice, 1, 100_000).await;
             }
+            io.sleep_us(10_000_000).await;
+            assert_eq!(life.segments.room_bytes(), 0, "there is none to hold back");
+            io.set_faults(Faults::default());
+            while life.segments.active().epoch == 3 {
+                life.append_durably(&mut dice, 1, 100_000).await;
+            }
+            io.sleep_us(10_000_000).await;
         });
         kept(&life, body).await;
-        assert_eq!(life.segments.file_count(), 3, "nothing was left behind meanwhile");
+        assert_eq!(life.segments.file_count(), 6, "nothing was left behind meanwhile");
     });
 }
 

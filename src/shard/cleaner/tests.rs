@@ -12,7 +12,9 @@ use crate::shard::testkit::{
     LOG, Shard, assert_whole, basin, create, create_basin, live_with, path, provision,
 };
 use crate::types::append::{AppendBuilder, Span};
-use crate::types::{AppendInput, PartialStreamConfig};
+use crate::types::{AppendInput, PartialStreamConfig, Refusal};
+
+mod full_disk;
 
 /// A life in which space is won back.
 fn live<T>(io: &SimIo, life: impl AsyncFnOnce(Shard) -> T) -> T {
@@ -30,10 +32,18 @@ fn batch(body: &[u8]) -> AppendInput {
     builder.finish(body.to_vec(), None, None).expect("a batch")
 }
 
-async fn append(shard: &Shard, stream: &str, input: AppendInput) {
+/// Appends a batch; false when the disk is full.
+async fn has_room_for(shard: &Shard, stream: &str, input: AppendInput) -> bool {
     let auto_create = PartialStreamConfig::default();
-    let call = Call::Append { path: path(stream), input, auto_create };
-    shard.handle(call).await.expect("appended");
+    match shard.handle(Call::Append { path: path(stream), input, auto_create }).await {
+        Ok(_) => true,
+        Err(Refusal::HotServer(_)) => false,
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+async fn append(shard: &Shard, stream: &str, input: AppendInput) {
+    assert!(has_room_for(shard, stream, input).await, "appended");
 }
 
 fn stream(shard: &Shard, name: &str) -> Rc<Stream> {
@@ -157,16 +167,11 @@ fn a_full_disk_is_cleaned_harder() {
                 if name == "kept" && kept == 320 {
                     continue;
                 }
-                let input = batch(&body(number, bytes));
-                let auto_create = PartialStreamConfig::default();
-                let call = Call::Append { path: path(name), input, auto_create };
-                match shard.handle(call).await {
-                    Ok(_) => kept += usize::from(name == "kept"),
-                    Err(crate::types::Refusal::HotServer(_)) => {
-                        refused += 1;
-                        shard.io.sleep_us(200_000).await;
-                    }
-                    Err(other) => panic!("{other:?}"),
+                if has_room_for(&shard, name, batch(&body(number, bytes))).await {
+                    kept += usize::from(name == "kept");
+                } else {
+                    refused += 1;
+                    shard.io.sleep_us(200_000).await;
                 }
             }
             if number % 8 == 7 {

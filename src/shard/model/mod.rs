@@ -56,7 +56,7 @@ const EXPIRED_ARE_HIDDEN: bool = true;
 const OVERDUE_MS: u64 = 700;
 /// Seeds tried when nobody says how many.
 const CASES: u64 = 36;
-/// Files of the log that are kept though nothing is in them: the one in use, its spare, and two
+/// Files of the log that are kept though nothing is in them: the one in use, two spares, and one
 /// to be used again.
 const LOG_FILES_RESERVE: usize = 4;
 

@@ -88,7 +88,7 @@ fn what_expires_on_a_full_disk_makes_room() {
 fn trims_leave_room_for_deletions() {
     live_on_a_small_disk(23, async |shard| {
         fill(&shard, "s").await;
-        let refused_at = shard.segments.room_bytes();
+        let refused_at = shard.segments.room_to_free_bytes();
         assert!(shard.check_room_to_trim().is_ok(), "when appends are refused: {refused_at}");
         // Metadata is logged here without asking for room, as deletions are.
         while shard.check_room_to_trim().is_ok() {
@@ -96,7 +96,7 @@ fn trims_leave_room_for_deletions() {
             let ticket = shard.log_stream(&record, &stream(&shard).expect("there"));
             shard.settle(ticket).await.expect("durable");
         }
-        let left = shard.segments.room_bytes();
+        let left = shard.segments.room_to_free_bytes();
         assert!(left < refused_at && left > 256 * 1024, "{left} of {refused_at}");
         shard.handle(Call::DeleteStream(path("s"))).await.expect("deleted");
         sleep(&shard, 5 * SECOND_US).await;
@@ -115,6 +115,11 @@ fn deletions_that_free_nothing_leave_room_for_one_that_does() {
             provision(&shard, create(&name(i))).await;
         }
         fill(&shard, "s").await;
+        // Metadata is logged here without asking for room.
+        while shard.segments.room_to_free_bytes() > 1 << 20 {
+            let stream = stream(&shard).expect("there");
+            shard.settle(shard.log_stream(&stream.record(), &stream)).await.expect("durable");
+        }
         let mut deleted = 0;
         for i in 0..count {
             match shard.handle(Call::DeleteStream(path(&name(i)))).await {
