@@ -28,6 +28,10 @@ use crate::usage::Saved;
 
 /// Full frames after which what was saved is written, however few streams it is.
 const FULL_FRAMES_MAX: usize = 4;
+/// Shortest and longest pause after checkpoints that failed, or gave nothing back on a full disk,
+/// in microseconds; but no shorter than they took. A deletion may wait as long for its effect.
+const IN_VAIN_PAUSE_US_MIN: u64 = 100_000;
+const IN_VAIN_PAUSE_US_MAX: u64 = 2_000_000;
 /// Streams looked at without a pause for the oldest segment needed.
 const STREAMS_STEP: usize = 1024;
 
@@ -109,15 +113,18 @@ impl<I: Io> Engine<I> {
     ///
     /// On a full disk it is what gives room back: little can be logged, so whatever is logged
     /// (trims and deletions) is followed by a checkpoint, and by the second one that it takes
-    /// before a segment may go.
+    /// before a segment may go. One that fails, or gives nothing back there, is followed by a
+    /// pause, which doubles as long as that goes on.
     pub async fn run_checkpoints(self: Rc<Self>) {
         let state = &self.checkpoints;
         let mut is_failing = false;
+        let mut pause_us = 0;
         loop {
             while state.logged_bytes.get() < self.checkpoint_due_bytes() {
                 state.due.notified().await;
             }
             state.logged_bytes.set(0);
+            let (began_us, oldest_epoch) = (self.io.now_us(), self.segments.oldest_epoch());
             let mut written = self.checkpoint().await;
             let releases = self.segments.oldest_epoch() < state.previous_first_epoch.get();
             let at_once = state.release_due.take() || self.segments.is_out_of_space();
@@ -133,6 +140,19 @@ impl<I: Io> Engine<I> {
                 Err(error) => tracing::debug!(shard, %error, "checkpoint failed again"),
                 Ok(()) if was_failing => tracing::info!(shard, "checkpoints are written again"),
                 Ok(()) => {}
+            }
+            let is_full = self.segments.is_out_of_space();
+            let is_in_vain =
+                is_failing || (is_full && self.segments.oldest_epoch() == oldest_epoch);
+            if !is_in_vain {
+                pause_us = 0;
+                continue;
+            }
+            pause_us = (2 * pause_us).clamp(IN_VAIN_PAUSE_US_MIN, IN_VAIN_PAUSE_US_MAX);
+            let took_us = self.io.now_us().saturating_sub(began_us);
+            self.io.sleep_us(pause_us.max(took_us)).await;
+            if is_failing && is_full {
+                self.note_logged(1); // what it would give back may be all that there is
             }
         }
     }

@@ -209,3 +209,42 @@ fn checkpoints_that_find_no_room_are_reported_once() {
     assert_eq!(count("no room for a new segment"), 1, "{lines}");
     assert_eq!(count("checkpoints are written again"), 1, "{lines}");
 }
+
+/// Names of the checkpoints that were begun.
+fn checkpoints_begun(io: &crate::io::sim::SimIo) -> usize {
+    let begun = |event: &&crate::io::sim::Event| {
+        event.what == "create" && event.file.starts_with("checkpoint-")
+    };
+    io.trace().iter().filter(begun).count()
+}
+
+/// Each append is a group of its own. Without a pause each would bring a checkpoint, or two.
+#[test]
+fn checkpoints_on_a_full_disk_do_not_follow_each_other_without_a_pause() {
+    for finds_room in [true, false] {
+        live_on_a_small_disk(26, async |shard| {
+            let io = Rc::clone(&shard.io);
+            let used: u64 = io.list().expect("lists").iter().map(|(_, bytes)| bytes).sum();
+            let faults = io.faults();
+            let capacity_bytes = used + if finds_room { 64 * 1024 } else { 0 };
+            io.set_faults(crate::io::sim::Faults { capacity_bytes, ..faults });
+            while !shard.segments.is_out_of_space() {
+                append_to(&shard, "s", batch(1, 100_000)).await.expect("appended");
+            }
+            let (begun, began_us) = (checkpoints_begun(&io), io.now_us());
+            for _ in 0..100 {
+                append_to(&shard, "small", batch(1, 10)).await.expect("appended");
+                sleep(&shard, SECOND_US / 20).await;
+            }
+            let took_us = io.now_us() - began_us;
+            let begun = checkpoints_begun(&io) - begun;
+            let most = usize::try_from(took_us / SECOND_US).expect("small") + 8;
+            assert!((1..most).contains(&begun), "{begun} checkpoints in {took_us} us");
+            // What a deletion gives back does not wait for long.
+            shard.handle(Call::DeleteStream(path("s"))).await.expect("deleted");
+            io.set_faults(faults);
+            sleep(&shard, 5 * SECOND_US).await;
+            assert!(!shard.segments.is_out_of_space(), "finds room: {finds_room}");
+        });
+    }
+}
