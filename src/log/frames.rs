@@ -3,6 +3,7 @@
 //! For work in the background that goes through whole segments: nothing is kept in memory but the
 //! stretch being looked at, and what readers have cached stays theirs.
 
+use super::entry::{Batch, entries};
 use super::format::{
     FRAME_HEADER_BYTES, FormatError, FrameHeader, SEGMENT_HEADER_BYTES, Salt, payload_of,
 };
@@ -25,6 +26,32 @@ pub struct Frame<'w> {
     pub frame_seq: u64,
     /// Its entries' bytes, checked.
     pub payload: &'w [u8],
+    file: &'w str,
+}
+
+impl<'w> Frame<'w> {
+    /// Its batches in order, copies included, each with all bytes of its entry. Entries of other
+    /// kinds are passed over.
+    ///
+    /// * Errors: [`ReadError::Damaged`] where an entry makes no sense; do not go on after it.
+    pub fn batches(
+        &self,
+    ) -> impl Iterator<Item = Result<(&'w [u8], Batch<'w>), ReadError>> + use<'_, 'w> {
+        entries(self.payload).filter_map(|entry| match entry {
+            Ok(entry) if !entry.kind.is_batch() => None,
+            Ok(entry) => {
+                let batch = Batch::of(&entry).map(|batch| (entry.bytes, batch));
+                Some(batch.map_err(|reason| self.unparsable(reason)))
+            }
+            Err(reason) => Some(Err(self.unparsable(reason))),
+        })
+    }
+
+    /// The error of an entry that makes no sense although the frame is whole.
+    pub fn unparsable(&self, reason: FormatError) -> ReadError {
+        let (file, offset_bytes) = (self.file.to_owned(), self.pos.offset_bytes);
+        ReadError::Damaged { file, offset_bytes, reason }
+    }
 }
 
 /// The frames of a segment, in order.
@@ -68,6 +95,7 @@ impl<'s, F: LogFile> Frames<'s, F> {
         payload_of(&header, frame).map_err(|reason| damaged(self.segment, pos, reason))?;
         let end = FRAME_HEADER_BYTES + header.payload_bytes as usize;
         let frame_seq = header.frame_seq;
-        Ok(Some(Frame { pos, frame_seq, payload: &frame[FRAME_HEADER_BYTES..end] }))
+        let file = self.segment.file.name();
+        Ok(Some(Frame { pos, frame_seq, payload: &frame[FRAME_HEADER_BYTES..end], file }))
     }
 }

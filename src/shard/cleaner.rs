@@ -24,9 +24,9 @@ use super::append::copied_bytes;
 use super::engine::{Engine, Note, json};
 use crate::control::Stream;
 use crate::io::Io;
-use crate::log::entry::{Batch, Kind, entries};
+use crate::log::entry::{Batch, Kind};
 use crate::log::frames::Frames;
-use crate::log::reader::{ReadError, damaged};
+use crate::log::reader::ReadError;
 use crate::log::segment::Segment;
 use crate::types::LogPos;
 use crate::usage::Saved;
@@ -243,24 +243,19 @@ impl<I: Io> Engine<I> {
         let mut frames = Frames::of(segment, self.config.log.salt());
         while let Some(frame) = frames.next().await? {
             step.looked_at_bytes += frame.payload.len();
-            for entry in entries(frame.payload) {
-                let unparsable = |reason| damaged(segment, frame.pos, reason);
-                let entry = entry.map_err(unparsable)?;
-                if !entry.kind.is_batch() {
-                    continue;
-                }
-                let batch = Batch::of(&entry).map_err(unparsable)?;
+            for batch in frame.batches() {
+                let (bytes, batch) = batch?;
                 let Some(stream) = self.stream_that_needs(frame.pos, &batch) else { continue };
-                if !self.wait_for_room(entry.bytes.len()).await {
+                if !self.wait_for_room(bytes.len()).await {
                     self.settled(step.ticket).await?;
                     return Ok(None);
                 }
                 // The place is the writer's to give.
-                let copy = batch.moved_to(frame.pos).map_err(unparsable)?;
-                step.ticket = self.writer.append_moved(entry.bytes, Note::Moved(stream, copy));
-                step.moved_bytes += entry.bytes.len();
-                moved_bytes += entry.bytes.len() as u64;
-                self.cleaner.note_batch(entry.bytes.len() as u64, batch.metered_bytes.into());
+                let copy = batch.moved_to(frame.pos).map_err(|reason| frame.unparsable(reason))?;
+                step.ticket = self.writer.append_moved(bytes, Note::Moved(stream, copy));
+                step.moved_bytes += bytes.len();
+                moved_bytes += bytes.len() as u64;
+                self.cleaner.note_batch(bytes.len() as u64, batch.metered_bytes.into());
                 if step.moved_bytes >= MOVED_BYTES_MAX {
                     step = self.end_step(step).await?;
                 }
@@ -279,14 +274,10 @@ impl<I: Io> Engine<I> {
         let mut bytes = 0;
         let mut frames = Frames::of(segment, self.config.log.salt());
         while let Some(frame) = frames.next().await? {
-            for entry in entries(frame.payload) {
-                let unparsable = |reason| damaged(segment, frame.pos, reason);
-                let entry = entry.map_err(unparsable)?;
-                if entry.kind.is_batch() {
-                    let batch = Batch::of(&entry).map_err(unparsable)?;
-                    let needed = self.stream_that_needs(frame.pos, &batch).is_some();
-                    bytes += if needed { entry.bytes.len() } else { 0 };
-                }
+            for batch in frame.batches() {
+                let (entry_bytes, batch) = batch?;
+                let needed = self.stream_that_needs(frame.pos, &batch).is_some();
+                bytes += if needed { entry_bytes.len() } else { 0 };
             }
         }
         Ok(usize::try_from(copied_bytes(bytes as u64)).expect("little more than a segment"))

@@ -18,11 +18,11 @@ use super::engine::Engine;
 use super::turns::Turns;
 use crate::control::Stream;
 use crate::io::{Io, IoError};
-use crate::log::entry::{Batch, entries};
+use crate::log::entry::Batch;
 use crate::log::footer::{FooterRun, FooterWriter};
 use crate::log::frames::Frames;
 use crate::log::index::SPAN_BYTES;
-use crate::log::reader::{ReadError, damaged};
+use crate::log::reader::ReadError;
 use crate::log::segment::Segment;
 use crate::types::StreamId;
 use crate::types::refusal::chain;
@@ -294,12 +294,8 @@ impl<I: Io> Engine<I> {
         let (mut looked_at_bytes, mut end_frame_seq) = (0, 0);
         while let Some(frame) = frames.next().await? {
             end_frame_seq = frame.frame_seq + 1;
-            for entry in entries(frame.payload) {
-                let unparsable = |reason| damaged(segment, frame.pos, reason);
-                let entry = entry.map_err(unparsable)?;
-                if entry.kind.is_batch() {
-                    found.add(&Batch::of(&entry).map_err(unparsable)?, frame.pos.offset_bytes);
-                }
+            for batch in frame.batches() {
+                found.add(&batch?.1, frame.pos.offset_bytes);
             }
             looked_at_bytes += frame.payload.len();
             if looked_at_bytes >= LOOKED_AT_BYTES_MAX {
