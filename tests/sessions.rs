@@ -15,6 +15,8 @@ mod append_failures;
 mod crowd;
 #[path = "sessions/drain.rs"]
 mod drain;
+#[path = "sessions/floods.rs"]
+mod floods;
 #[path = "sessions/follow.rs"]
 mod follow;
 #[path = "sessions/http2.rs"]

@@ -10,8 +10,9 @@
 //!   each stream at most [`Limits::stream_window_bytes`].
 //! * What is sent waits for the peer's window: no more than [`SEND_BUFFER_BYTES`] of a stream wait
 //!   inside the crate.
-//! * Known floods end the connection: resets, control frames and small frames beyond what the
-//!   crate tolerates are answered with `ENHANCE_YOUR_CALM`.
+//! * Known floods end the connection with `ENHANCE_YOUR_CALM`: resets, heads and small frames
+//!   beyond what the crate tolerates, and whatever frames bring nothing forward beyond what
+//!   [`Transport`] tolerates, which then tells its [`Socket`].
 //!
 //! Sources: RFC 9113; S2 specification, section 1.1.
 
@@ -19,6 +20,7 @@
 
 mod body;
 mod head;
+mod pace;
 mod transport;
 
 pub use body::{next_piece, send};
@@ -28,7 +30,7 @@ pub use head::{Fields, RequestHead, ResponseHead, send_continue};
 
 /// A request as the crate accepts it.
 pub type Request = http::Request<RecvStream>;
-pub use transport::Transport;
+pub use transport::{Socket, Transport};
 
 use bytes::Bytes;
 
@@ -99,7 +101,7 @@ impl Default for Limits {
 /// Begins a connection; our SETTINGS go out first, whatever the peer does.
 pub fn handshake<S>(transport: Transport<S>, limits: &Limits) -> Handshake<Transport<S>, Bytes>
 where
-    Transport<S>: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    S: Socket,
 {
     h2::server::Builder::new()
         .max_concurrent_streams(limits.streams_max)

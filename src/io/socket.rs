@@ -63,7 +63,7 @@ const REST: Duration = Duration::from_micros(50);
 #[derive(Debug)]
 pub struct VectoredSocket {
     stream: TcpStream,
-    /// Received since the reader waited or gave way, in bytes.
+    /// Received, or charged for it, since the reader waited or gave way, in bytes.
     turn_bytes: usize,
     /// When the first turn ended since the reader waited.
     turns_since: Option<Instant>,
@@ -101,6 +101,11 @@ impl VectoredSocket {
             self.rest = None;
         }
         Poll::Ready(())
+    }
+
+    /// Counts work that what was received stands for, as so many bytes more of the reader's turn.
+    pub fn charge(&mut self, bytes: usize) {
+        self.turn_bytes += bytes;
     }
 
     /// Closes one direction or both.

@@ -282,9 +282,12 @@ fn floods_do_not_hurt_others() {
     });
     assert_eq!(ended, [true; 3], "who floods with CONTINUATION is sent away");
     eprintln!("SETTINGS");
-    attack(&client, |_, _| encode_frame(SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0]).repeat(1000));
+    let settings = encode_frame(SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0]);
+    let ended = attack(&client, |_, _| settings.repeat(1000));
+    assert_eq!(ended, [true; 3], "who floods with SETTINGS is sent away");
     eprintln!("PING");
-    attack(&client, |_, _| encode_frame(PING, 0, 0, b"12345678").repeat(1000));
+    let ended = attack(&client, |_, _| encode_frame(PING, 0, 0, b"12345678").repeat(1000));
+    assert_eq!(ended, [true; 3], "who floods with PING is sent away");
     eprintln!("empty DATA");
     let ended = attack(&client, |raw, round| {
         let mut bytes = Vec::new();
@@ -296,7 +299,8 @@ fn floods_do_not_hurt_others() {
     });
     assert_eq!(ended, [true; 3], "who floods with empty DATA is sent away");
     eprintln!("window updates");
-    attack(&client, |_, _| encode_frame(8, 0, 0, &1u32.to_be_bytes()).repeat(1000));
+    let ended = attack(&client, |_, _| encode_frame(8, 0, 0, &1u32.to_be_bytes()).repeat(1000));
+    assert_eq!(ended, [true; 3], "who floods with window updates is sent away");
     // Whatever became of the attackers, sessions are served as before.
     for protocol in Protocol::BOTH {
         let mut session = Session::append(&client, protocol, "s");

@@ -10,8 +10,8 @@ use std::rc::Rc;
 use futures_util::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
-    ConnectionSettings, LINGER_US, ROOM_US, Routed, Share, answer, answer_bytes, is_waiting_read,
-    no_room, patience_us, throw_away,
+    ConnectionSettings, LINGER_BYTES_MAX, LINGER_US, ROOM_US, Routed, Share, answer, answer_bytes,
+    is_waiting_read, no_room, patience_us, throw_away,
 };
 use crate::api::request::{Headers, Parts};
 use crate::api::response::{Header, Response};
@@ -357,7 +357,7 @@ impl<I: Io> Connection<'_, I> {
         self.line.wait_for(Waiting::Peer, self.now_us() + LINGER_US);
         let drained = async {
             if self.socket.shutdown(Shutdown::Write).await.is_ok() {
-                throw_away(&mut self.socket).await;
+                throw_away(&mut self.socket, LINGER_BYTES_MAX).await;
             }
         };
         // However it ends, the connection does.

@@ -8,8 +8,10 @@ mod socket;
 mod stream;
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::future::{self, Either};
@@ -69,7 +71,10 @@ pub(super) async fn serve<I: Io>(
     let handshake = http2::handshake(transport, &limits);
     let Ok(Ok(mut wire)) = line.guard(handshake).await else { return };
     let streams = Rc::new(Streams::default());
-    if let Gone::Politely = run(core, &mut wire, &streams, line).await {
+    let gone = run(core, &socket, &mut wire, &streams, line).await;
+    // Its streams end now, whatever the peer still sends.
+    drop(wire);
+    if let Gone::Politely = gone {
         socket.linger(line).await;
     }
 }
@@ -85,6 +90,7 @@ enum Gone {
 /// Accepts streams until there will be no more.
 async fn run<I: Io>(
     core: &Rc<Core<I>>,
+    socket: &SharedSocket<I>,
     wire: &mut Wire<I>,
     streams: &Rc<Streams>,
     line: &Registered,
@@ -99,7 +105,7 @@ async fn run<I: Io>(
             line.wait_for(Waiting::Answer, 0);
         }
         let accepted = {
-            let told = pin!(told(core, streams, leaving));
+            let told = pin!(told(core, socket, streams, leaving));
             line.guard(future::select(pin!(wire.accept()), told)).await.map(|either| match either {
                 Either::Left((accepted, _)) => Some(accepted),
                 Either::Right(_) => None,
@@ -120,6 +126,7 @@ async fn run<I: Io>(
                 tracing::debug!(%error, "HTTP/2 connection ended");
                 return Gone::Abruptly;
             }
+            Ok(None) if socket.is_flooded() => return send_away(core, wire, line).await,
             Ok(Some(None)) => return Gone::Politely,
             Ok(None) if core.drain.is_begun() && !leaving => {
                 leaving = true;
@@ -136,9 +143,26 @@ async fn run<I: Io>(
     }
 }
 
-/// Waits for the last stream to end, or for the server to drain if this does not leave yet.
-async fn told<I: Io>(core: &Core<I>, streams: &Streams, leaving: bool) {
-    let ended = pin!(streams.changed.notified());
+/// Ends a connection whose peer sends far more frames than it needs, and tells it so.
+async fn send_away<I: Io>(core: &Core<I>, wire: &mut Wire<I>, line: &Registered) -> Gone {
+    tracing::debug!("HTTP/2 connection ended: too many frames that bring nothing forward");
+    wire.abrupt_shutdown(http2::Reason::ENHANCE_YOUR_CALM);
+    line.wait_for(Waiting::Peer, core.now_us() + GOODBYE_US);
+    match line.guard(pin!(poll_fn(|cx| wire.poll_closed(cx)))).await {
+        Ok(Ok(())) => Gone::Politely,
+        _ => Gone::Abruptly,
+    }
+}
+
+/// Waits for the last stream to end, or for the server to drain if this does not leave yet, or for
+/// the peer to have sent too much: which is found out on the way to here.
+async fn told<I: Io>(core: &Core<I>, socket: &SharedSocket<I>, streams: &Streams, leaving: bool) {
+    let flooded = pin!(poll_fn(|_| match socket.is_flooded() {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    }));
+    let changed = pin!(streams.changed.notified());
+    let ended = future::select(flooded, changed);
     if leaving {
         ended.await;
     } else {

@@ -1,6 +1,6 @@
 //! The socket under an HTTP/2 connection: it outlives the protocol, and knows when it is stuck.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::IoSlice;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -8,38 +8,53 @@ use std::task::{Context, Poll};
 
 use futures_util::io::{AsyncRead, AsyncWrite};
 
+use crate::http2::Socket;
 use crate::io::Io;
 use crate::io::socket::VectoredSocket;
-use crate::shard::connection::{LINGER_US, throw_away};
+use crate::shard::connection::{LINGER_BYTES_MAX, LINGER_US, throw_away};
 use crate::shard::core::Core;
 use crate::shard::lifeline::{Lifeline, Registered, Waiting};
+
+/// What a frame costs of a turn, in bytes: the smallest take as long as some hundred bytes of a
+/// body.
+const FRAME_BYTES: usize = 128;
+/// Most that is still received of a peer that was sent away for sending too much, in bytes.
+const FLOOD_BYTES_MAX: usize = 1024 * 1024;
 
 /// A connection's socket, which outlives the protocol on it.
 pub(super) struct SharedSocket<I: Io> {
     socket: Rc<RefCell<VectoredSocket>>,
     line: Rc<Lifeline>,
     core: Rc<Core<I>>,
+    /// The peer has sent more frames than it may.
+    is_flooded: Rc<Cell<bool>>,
 }
 
 impl<I: Io> Clone for SharedSocket<I> {
     fn clone(&self) -> Self {
         let (socket, line, core) =
             (Rc::clone(&self.socket), Rc::clone(&self.line), Rc::clone(&self.core));
-        Self { socket, line, core }
+        Self { socket, line, core, is_flooded: Rc::clone(&self.is_flooded) }
     }
 }
 
 impl<I: Io> SharedSocket<I> {
     pub(super) fn new(core: &Rc<Core<I>>, socket: VectoredSocket, line: &Registered) -> Self {
         let socket = Rc::new(RefCell::new(socket));
-        Self { socket, line: line.share(), core: Rc::clone(core) }
+        Self { socket, line: line.share(), core: Rc::clone(core), is_flooded: Rc::default() }
+    }
+
+    /// Whether the peer has sent more frames than it may.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.is_flooded.get()
     }
 
     /// Lets the peer read what was sent last.
     pub(super) async fn linger(mut self, line: &Registered) {
         line.wait_for(Waiting::Peer, self.core.now_us() + LINGER_US);
+        let bytes_max = if self.is_flooded() { FLOOD_BYTES_MAX } else { LINGER_BYTES_MAX };
         // However it ends, the connection does.
-        let _ended = line.guard(pin!(throw_away(&mut self))).await;
+        let _ended = line.guard(pin!(throw_away(&mut self, bytes_max))).await;
     }
 
     /// Notes since when the socket takes nothing.
@@ -50,6 +65,20 @@ impl<I: Io> SharedSocket<I> {
             self.line.stalled_until(self.core.now_us() + self.core.connection.peer_us);
         }
         written
+    }
+}
+
+impl<I: Io> Socket for SharedSocket<I> {
+    fn now_us(&self) -> u64 {
+        self.core.now_us()
+    }
+
+    fn took_frames(&mut self, frames: usize) {
+        self.socket.borrow_mut().charge(frames * FRAME_BYTES);
+    }
+
+    fn exceeded(&mut self) {
+        self.is_flooded.set(true);
     }
 }
 
