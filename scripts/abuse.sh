@@ -52,11 +52,11 @@ source "$root/scripts/server.sh"
 
 trap 'clean_up abuse' EXIT
 
-# What the server may hold, in MiB: requests, as much of answers, half as much of HTTP/2 windows;
-# appends in flight and the memory they are written from; recent and old log; outstanding bytes of
+# What the server may hold, in MiB: requests, as much of answers, half as much of HTTP/2 windows and
+# of open HTTP/2 requests; appends in flight and the memory they are written from; recent and old log; outstanding bytes of
 # read sessions; and itself.
 requests=64 inflight=64 window=32 cache=32 sessions=128 itself=128
-ceiling=$((requests * 5 / 2 + inflight * 2 + window + cache + sessions + itself))
+ceiling=$((requests * 3 + inflight * 2 + window + cache + sessions + itself))
 mib() { echo $(($1 * 1024 * 1024)); }
 settings=(
   --request-memory-bytes "$(mib $requests)" --append-inflight-bytes "$(mib $inflight)"

@@ -97,6 +97,8 @@ pub(super) struct Core<I: Io> {
     pub(super) answers: Rc<Held>,
     /// What its HTTP/2 connections may be sent before they are looked at.
     pub(super) windows: Rc<Held>,
+    /// Open HTTP/2 requests of connections that have many.
+    pub(super) requests: Rc<Held>,
     /// Coded bodies that are decoded at a time: each may become as long as a body may be.
     pub(super) decoding: Rc<Permits>,
     /// Sessions of its connections that other cores serve.
@@ -142,6 +144,7 @@ impl<I: Io> Core<I> {
             held: Held::new(memory_bytes),
             answers: Held::new(memory_bytes),
             windows: Held::new(memory_bytes / 2),
+            requests: Held::new(memory_bytes / 2),
             decoding: Permits::new(DECODED_AT_ONCE),
             remote_sessions: RemoteSessions::default(),
             served_sessions: RefCell::default(),

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::common::client::{Client, batch, fresh_basin_on, records_path};
 use crate::common::duplex::Protocol;
+use crate::common::frames::{DATA, RawHttp2};
 use crate::common::http::{Request, Response};
 use crate::common::http2::Http2;
 use crate::common::s2s::AppendInput;
@@ -111,4 +112,87 @@ fn a_long_message_of_a_session_without_room_ends_it() {
     });
     assert!(taken.is_some(), "there is room again");
     assert_eq!(client.tail_seq_num("s"), 3);
+}
+
+/// Heads of HTTP/1.1 are counted as bodies are: they can be 64 KiB long, and need not end.
+#[test]
+fn heads_that_do_not_end_leave_room_for_others() {
+    const HEADS: usize = 700;
+    let Some(server) = Server::start_with(1, &SETTINGS) else { return };
+    let mut client = fresh_basin_on(&server, &json!({}));
+    client.create_stream("s");
+    let mut head = format!("GET /health HTTP/1.1\r\nhost: {}\r\n", client.host());
+    while head.len() < 60_000 {
+        head.push_str(&format!("x-long: {}\r\n", "x".repeat(1_000)));
+    }
+    let before = client.metric("process_resident_memory_bytes");
+    let mut open = Vec::new();
+    for _ in 0..HEADS {
+        let mut one = client.another();
+        // Refused ones may be closed before all is sent.
+        let _sent = one.conn().write(head.as_bytes());
+        open.push(one);
+    }
+    let refused = crate::common::poll(crate::common::EVENTUALLY_WAIT, || {
+        let answered = client.metric(r#"thalweg_refusals_total{code="rate_limited""#);
+        (answered > 0).then_some(answered)
+    });
+    assert!(refused.is_some(), "some are refused");
+    client.append_bodies("s", &["small"]);
+    let growth = client.metric("process_resident_memory_bytes").saturating_sub(before);
+    // 32 MiB of requests, and 16 KiB that each connection has beside it, twice while it grows.
+    assert!(growth < 32 * 1024 * 1024 + HEADS as u64 * 40 * 1024, "{growth} bytes more");
+    let last = open.last_mut().expect("some are open");
+    last.conn().write(b"\r\n").ok();
+    drop(open);
+    client.another().get("/health").status(200);
+}
+
+/// Requests that wait are counted beyond a few of each connection, whatever their number there.
+#[test]
+fn open_requests_of_http2_are_bounded_over_all_connections() {
+    const CONNECTIONS: usize = 12;
+    const READS: u32 = 250;
+    let Some(server) = Server::start_with(1, &SETTINGS) else { return };
+    let mut client = fresh_basin_on(&server, &json!({}));
+    client.create_stream("s");
+    let basin = client.basin().to_owned();
+    let path = format!("{}?seq_num=0&wait=60", records_path("s"));
+    let headers = [("s2-basin", &*basin)];
+    let open_all = |raw: &mut RawHttp2| {
+        let heads = (0..READS).flat_map(|at| raw.request(2 * at + 1, 1, "GET", &path, &headers));
+        let heads = heads.collect::<Vec<_>>();
+        raw.write(&heads).expect("they are taken");
+        let mut refused = 0;
+        // What waits says nothing.
+        while let Ok(Some(frame)) = raw.next_within(std::time::Duration::from_millis(500)) {
+            refused += usize::from(frame.kind == DATA && frame.ends_stream());
+            if frame.kind == DATA {
+                let text = String::from_utf8_lossy(&frame.payload);
+                assert!(text.contains("rate_limited"), "{text}");
+            }
+        }
+        refused
+    };
+    let mut open: Vec<RawHttp2> =
+        (0..CONNECTIONS).map(|_| RawHttp2::open(client.host(), &[])).collect();
+    let refused: Vec<usize> = open.iter_mut().map(open_all).collect();
+    // 16 MiB of 8 KiB each, and four of each connection beside them.
+    let asked = CONNECTIONS * READS as usize;
+    let admitted = asked - refused.iter().sum::<usize>();
+    assert_eq!(admitted, 2048 + 4 * CONNECTIONS, "{refused:?}");
+    assert_eq!(refused[0], 0);
+
+    // Others are served all the same, each as many at a time as is free.
+    let conn = Http2::open(client.host());
+    for _ in 0..20 {
+        conn.send(&Request::get("/health")).status(200);
+    }
+    open.truncate(1);
+    let again = crate::common::poll(crate::common::EVENTUALLY_WAIT, || {
+        let mut raw = RawHttp2::open(client.host(), &[]);
+        (open_all(&mut raw) == 0).then_some(())
+    });
+    assert!(again.is_some(), "there is room again");
+    client.append_bodies("s", &["x"]);
 }

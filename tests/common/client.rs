@@ -136,7 +136,9 @@ impl Client {
         let text = String::from_utf8(response.status(200).body.clone()).expect("text");
         let lines = text.lines().filter(|line| line.starts_with(name));
         let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-        format!("{:.0}", values.sum::<f64>()).parse().expect("a whole number")
+        format!("{:.0}", values.fold(0.0, |sum, value| sum + value))
+            .parse()
+            .expect("a whole number")
     }
 
     #[track_caller]

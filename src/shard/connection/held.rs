@@ -1,7 +1,8 @@
 //! What a core's connections make it hold for them, together.
 //!
-//! * [`Held`] counts bytes: of requests from when they arrive until they are answered, or of
-//!   answers until they are taken. Each connection has a [`Share`] of it.
+//! * [`Held`] counts bytes: of requests from when they arrive until they are answered, heads
+//!   included; of answers until they are taken; or of HTTP/2 requests for being open, beyond
+//!   [`FREE_REQUESTS`] of each connection. Each connection or request has a [`Share`] of it.
 //! * What arrives is in the peers' hands: it may take [`ARRIVING_OF_4`] quarters of the whole, and
 //!   each connection has [`FREE_BYTES`] beside it, so that small requests get through whatever
 //!   others hold. Who wants more waits in line, and is refused after [`ROOM_US`].
@@ -23,6 +24,11 @@ use crate::types::AppendInput;
 
 /// What a connection may receive without asking, in bytes.
 pub(super) const FREE_BYTES: u64 = 16 * 1024;
+/// HTTP/2 requests that a connection may have open at a time without asking.
+pub(super) const FREE_REQUESTS: usize = 4;
+/// Memory of an open HTTP/2 request beside its body, in bytes: its task, what its head said, and
+/// its place in the protocol.
+pub(super) const REQUEST_BYTES: u64 = 8 * 1024;
 /// How long a request waits for memory before it is refused, in microseconds.
 pub(super) const ROOM_US: u64 = 1_000_000;
 /// Quarters of the memory that may be in the hands of peers.
@@ -185,12 +191,18 @@ impl Share {
 
     /// Waits for room for that much more, and counts it; nothing of it is in a peer's hands.
     pub(super) async fn take(&self, bytes: u64) {
-        let empty = self.held.line.borrow().is_empty();
-        if empty && self.held.has_room(0, bytes) {
-            self.add(bytes);
-        } else {
+        if !self.try_take(bytes) {
             self.held.wait(0, bytes, || self.add(bytes)).await;
         }
+    }
+
+    /// Counts that much more if there is room for it at once, and nobody waits for any.
+    pub(super) fn try_take(&self, bytes: u64) -> bool {
+        let fits = self.held.line.borrow().is_empty() && self.held.has_room(0, bytes);
+        if fits {
+            self.add(bytes);
+        }
+        fits
     }
 
     /// Waits while more is counted than there is room for, but for nobody who waits in line: for

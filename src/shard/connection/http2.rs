@@ -20,6 +20,7 @@ use crate::http2::{self, Connection, Transport};
 use crate::io::Io;
 use crate::io::notify::Notify;
 use crate::io::socket::VectoredSocket;
+use crate::shard::connection::held::FREE_REQUESTS;
 use crate::shard::core::{Core, spawn};
 use crate::shard::lifeline::{Goodbye, Registered, Waiting};
 use socket::SharedSocket;
@@ -114,10 +115,11 @@ async fn run<I: Io>(
         match accepted {
             Ok(Some(Some(Ok((request, respond))))) => {
                 let stream = Stream::new(core, respond);
+                let is_free = streams.open.get() < FREE_REQUESTS;
                 let counted = Counted::new(streams);
                 // Boxed where it is made: on its way to the executor it would be copied whole.
                 let task = Box::pin(async move {
-                    stream.serve(request).await;
+                    stream.serve(request, is_free).await;
                     drop(counted);
                 });
                 spawn(task, core.queue());

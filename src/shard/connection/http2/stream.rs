@@ -13,7 +13,7 @@ use crate::api::{ApiError, Code};
 use crate::codec::s2s::Deframer;
 use crate::http2::{self, RecvStream, RequestHead, ResponseHead, SendResponse, SendStream};
 use crate::io::Io;
-use crate::shard::connection::held::{FREE_BYTES, Share, soon};
+use crate::shard::connection::held::{FREE_BYTES, REQUEST_BYTES, Share, soon};
 use crate::shard::connection::session::{self, Ended, Gone, Inlet, Outlet};
 use crate::shard::connection::{
     Routed, SESSION_HEADERS, SessionKind, SessionRequest, answer, answer_bytes, is_waiting_read,
@@ -35,18 +35,13 @@ impl<I: Io> Stream<I> {
         Self { core: Rc::clone(core), respond }
     }
 
-    /// Answers it, and returns when that is sent or nobody wants it any more.
-    pub(super) async fn serve(mut self, request: http2::Request) {
+    /// Answers it, and returns when that is sent or nobody wants it any more; `is_free` says that
+    /// its being open is not counted.
+    pub(super) async fn serve(mut self, request: http2::Request, is_free: bool) {
         let core = Rc::clone(&self.core);
         core.metrics.request();
         let line = core.streams.add();
         let (head, body) = RequestHead::of(request);
-        if head.expects_continue()
-            && !body.is_end_stream()
-            && http2::send_continue(&mut self.respond).is_err()
-        {
-            return;
-        }
         let routed = {
             let headers = Fields(head.fields());
             let parts = Parts {
@@ -57,12 +52,27 @@ impl<I: Io> Stream<I> {
             };
             Routed::of(&parts, &core.connection)
         };
+        let place = core.requests.share();
+        if !is_free && !place.try_take(open_bytes(&body)) {
+            // When it fails, the stream is gone.
+            let _sent = self.refuse(&routed);
+            return;
+        }
+        if head.expects_continue()
+            && !body.is_end_stream()
+            && http2::send_continue(&mut self.respond).is_err()
+        {
+            return;
+        }
+        let declared_bytes = head.declared_bytes();
+        // It may be long, and the answer may take its time.
+        drop(head);
         // When it fails, the stream is gone, or the server ends: nobody is there to be told.
         let served = async {
             if routed.is_session() {
                 Box::pin(self.session(routed, body, &line)).await
             } else {
-                self.unary(routed, body, head.declared_bytes(), &line).await
+                self.unary(routed, body, declared_bytes, &line).await
             }
         };
         if let Err(error) = line.guard(pin!(served)).await.unwrap_or(Ok(())) {
@@ -140,17 +150,38 @@ impl<I: Io> Stream<I> {
         routed: &Routed,
         line: &Registered,
     ) -> Result<(), http2::Error> {
+        match self.send_head(&response, routed)? {
+            Some(mut stream) => {
+                send_in_time(&self.core, line, &mut stream, response.body, true).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Says that there is no room for it, in a few bytes that wait for the peer by themselves.
+    fn refuse(&mut self, routed: &Routed) -> Result<(), http2::Error> {
+        let response = no_room(&self.core);
+        match self.send_head(&response, routed)? {
+            Some(mut stream) => stream.send_data(response.body.into(), true),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends a response's head; `None` when no body follows.
+    fn send_head(
+        &mut self,
+        response: &Response,
+        routed: &Routed,
+    ) -> Result<Option<SendStream<Bytes>>, http2::Error> {
         let Response { status, content_type, headers, body } = response;
-        let mut head = self.head(status, content_type, texts(&headers).chain(texts(&routed.extra)));
-        if status != 204 {
+        let headers = texts(headers).chain(texts(&routed.extra));
+        let mut head = self.head(*status, *content_type, headers);
+        if *status != 204 {
             head = head.with_length(body.len());
         }
         let empty = body.is_empty() || routed.is_head;
-        let mut stream = head.send(&mut self.respond, empty)?;
-        if empty {
-            return Ok(());
-        }
-        send_in_time(&self.core, line, &mut stream, body, true).await
+        let stream = head.send(&mut self.respond, empty)?;
+        Ok((!empty).then_some(stream))
     }
 
     fn head<'h>(
@@ -210,6 +241,11 @@ impl<I: Io> Stream<I> {
         }
         Ok(())
     }
+}
+
+/// Memory of a request for being open, in bytes: with what may arrive of its body unasked.
+fn open_bytes(body: &RecvStream) -> u64 {
+    if body.is_end_stream() { REQUEST_BYTES } else { REQUEST_BYTES + FREE_BYTES }
 }
 
 fn texts(headers: &[Header]) -> impl Iterator<Item = (&'static str, &str)> {
