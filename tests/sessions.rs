@@ -23,6 +23,8 @@ mod follow;
 mod http2;
 #[path = "sessions/read.rs"]
 mod read;
+#[path = "sessions/receipts.rs"]
+mod receipts;
 #[path = "sessions/sse.rs"]
 mod sse;
 #[path = "sessions/together.rs"]

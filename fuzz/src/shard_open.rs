@@ -72,8 +72,9 @@ async fn ask(shard: &Shard, path: &StreamPath) {
     for start in starts {
         let _read = read(shard, path, start).await;
     }
-    let call = Call::Append { path: path.clone(), input: one(), auto_create: Default::default() };
-    if let Ok(Answer::Ack(ack, _)) = shard.handle(call).await {
+    let (input, auto_create) = (one(), Default::default());
+    let call = Call::Append { path: path.clone(), input, auto_create, receipt: false };
+    if let Ok(Answer::Ack(ack, ..)) = shard.handle(call).await {
         assert_eq!(ack.end.seq_num, ack.start.seq_num + 1);
         let start = ReadStart::SeqNum(ack.start.seq_num);
         match read(shard, path, start).await {

@@ -5,6 +5,7 @@
 
 use super::error::{ApiError, Code};
 use super::negotiate::{MediaType, media_type, request_coding, unsupported_coding};
+use super::receipt::RECEIPT;
 use super::request::{Headers, trim};
 use crate::codec::Format;
 use crate::codec::sse::EventId;
@@ -34,6 +35,12 @@ pub(crate) fn basin(headers: &dyn Headers) -> Result<BasinName, ApiError> {
     let value = headers.first(NAME).ok_or_else(|| bad_header(NAME, "missing"))?;
     let text = std::str::from_utf8(trim(value)).map_err(|_| bad_header(NAME, "not UTF-8"))?;
     BasinName::new(text).map_err(|error| bad_header(NAME, error.0))
+}
+
+/// Whether `thalweg-receipt` asks for a receipt: its value is `1`. Anything else asks for nothing,
+/// so that another value may mean something one day.
+pub(crate) fn wants_receipt(headers: &dyn Headers) -> bool {
+    headers.first(RECEIPT).is_some_and(|value| trim(value) == b"1")
 }
 
 /// Checks the length of `s2-encryption-key`, which holds even where no key is needed.

@@ -30,6 +30,7 @@ pub mod location;
 pub mod negotiate;
 mod percent;
 pub mod query;
+pub mod receipt;
 pub mod request;
 pub mod response;
 pub mod route;

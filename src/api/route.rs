@@ -4,6 +4,8 @@
 //! `a%2Fb` is one segment, an empty segment is an empty name, a trailing `/` is another route.
 //! Stages come in the order of section 1.10; see [`route`].
 
+mod method;
+
 use super::error::{ApiError, Code};
 use super::header;
 use super::negotiate::{MediaType, media_type, request_coding, session_coding};
@@ -14,6 +16,7 @@ use super::usage::{UsageParams, UsageScope};
 use crate::codec::{BatchForm, Coding, Feed};
 use crate::types::name::NameError;
 use crate::types::{BasinName, PartialStreamConfig, RequestToken, StreamName};
+use method::Method;
 
 /// What a request asks for, with every argument its head carries.
 ///
@@ -96,6 +99,8 @@ pub enum Operation {
         form: BatchForm,
         /// Whether the answer is protobuf; otherwise it is JSON.
         answer_proto: bool,
+        /// Whether the answer comes with a receipt.
+        receipt: bool,
         /// Configuration of the stream, should this request create it.
         auto_create: Option<PartialStreamConfig>,
     },
@@ -105,6 +110,8 @@ pub enum Operation {
         path: StreamPath,
         /// How large answers are compressed.
         coding: Option<Coding>,
+        /// Whether acknowledgements come with a receipt.
+        receipt: bool,
         /// Configuration of the stream, should this request create it.
         auto_create: Option<PartialStreamConfig>,
     },
@@ -178,39 +185,6 @@ pub fn route(parts: &Parts<'_>) -> Result<Operation, ApiError> {
         Resource::Usage(raw) => usage(raw, parts),
         Resource::Locations => Ok(Operation::ListLocations),
         Resource::DefaultLocation => default_location(method, parts),
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Method {
-    Get,
-    Post,
-    Put,
-    Patch,
-    Delete,
-}
-
-impl Method {
-    fn of(text: &str) -> Option<Self> {
-        match text {
-            "GET" | "HEAD" => Some(Self::Get),
-            "POST" => Some(Self::Post),
-            "PUT" => Some(Self::Put),
-            "PATCH" => Some(Self::Patch),
-            "DELETE" => Some(Self::Delete),
-            _ => None,
-        }
-    }
-
-    /// How an `allow` header lists it.
-    fn listed(self) -> &'static str {
-        match self {
-            Self::Get => "GET, HEAD",
-            Self::Post => "POST",
-            Self::Put => "PUT",
-            Self::Patch => "PATCH",
-            Self::Delete => "DELETE",
-        }
     }
 }
 
@@ -359,11 +333,12 @@ fn append(path: StreamPath, parts: &Parts<'_>) -> Result<Operation, ApiError> {
     let headers = parts.headers;
     header::check_encryption_key(headers)?;
     let auto_create = header::stream_config(headers)?;
+    let receipt = header::wants_receipt(headers);
     let form = match media_type(headers, "content-type") {
         Some(MediaType::S2s) => {
             header::check_uncoded_body(headers)?;
             let coding = session_coding(headers);
-            return Ok(Operation::AppendSession { path, coding, auto_create });
+            return Ok(Operation::AppendSession { path, coding, receipt, auto_create });
         }
         Some(MediaType::Protobuf) => {
             request_coding(headers)?;
@@ -376,7 +351,7 @@ fn append(path: StreamPath, parts: &Parts<'_>) -> Result<Operation, ApiError> {
         }
     };
     let answer_proto = media_type(headers, "accept") == Some(MediaType::Protobuf);
-    Ok(Operation::Append { path, form, answer_proto, auto_create })
+    Ok(Operation::Append { path, form, answer_proto, receipt, auto_create })
 }
 
 /// Only `Content-Type` asks for an S2S session: clients' `Accept` differs (section 1.6).

@@ -76,7 +76,9 @@ pub struct Flushed<B, N> {
     pub written_bytes: u64,
     /// How long a group of nothing but Standard batches waited for company, in microseconds.
     pub standard_wait_us: Option<u64>,
-    /// Time spent writing, in microseconds.
+    /// When it was begun, on the monotonic clock.
+    pub began_us: u64,
+    /// Time spent writing, in microseconds; 0 when that is counted as sync.
     pub write_us: u64,
     /// Time spent in the sync, in microseconds.
     pub sync_us: u64,
@@ -266,10 +268,8 @@ impl<I: Io, N> Writer<I, N> {
 
     async fn wait_until_due(&self) -> Result<(), IoError> {
         loop {
-            let step = {
-                let gather = self.gather.borrow();
-                gather.step(&self.policy, self.io.now_us(), self.sync_us.get())
-            };
+            let (now_us, sync_us) = (self.io.now_us(), self.sync_us.get());
+            let step = self.gather.borrow().step(&self.policy, now_us, sync_us);
             match step {
                 Step::Write => return Ok(()),
                 Step::WaitUntilUs(at_us) => {
@@ -347,7 +347,7 @@ impl<I: Io, N> Writer<I, N> {
         segment: &Segment<I::File>,
         open: Vec<OpenFrame<I::Buf, N>>,
     ) -> Result<Flushed<I::Buf, N>, IoError> {
-        let start_us = self.io.now_us();
+        let began_us = self.io.now_us();
         let mut frames = Vec::with_capacity(open.len());
         for frame in open {
             frames.push(self.place(segment, frame).await);
@@ -362,7 +362,7 @@ impl<I: Io, N> Writer<I, N> {
             [only] if self.is_alone(only.notes.len() == 1) => {
                 let offset_bytes = u64::from(only.pos.offset_bytes);
                 segment.file.write_alone(Rc::clone(&only.buf), offset_bytes).await?;
-                start_us // both in one; counted as sync
+                began_us // both in one; counted as sync
             }
             all => {
                 future::try_join_all(all.iter().map(write)).await?;
@@ -382,17 +382,17 @@ impl<I: Io, N> Writer<I, N> {
         if let Some(marker) = self.marker.take() {
             frames.insert(0, marker);
         }
-        let (write_us, sync_us) = (written_us - start_us, synced_us - written_us);
+        let (write_us, sync_us) = (written_us - began_us, synced_us - written_us);
         self.sync_us.set((7 * self.sync_us.get() + write_us + sync_us) / 8);
         let offset_bytes = u32::try_from(segment.end_bytes()).expect("segments are at most 4 GiB");
         let end = (LogPos { segment: segment.epoch, offset_bytes }, self.chain.get());
-        let standard_wait_us = None;
         Ok(Flushed {
             frames,
             durable_ticket,
             end,
             written_bytes,
-            standard_wait_us,
+            standard_wait_us: None,
+            began_us,
             write_us,
             sync_us,
         })

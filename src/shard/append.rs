@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::call::{Answer, CallResult, StreamPath};
 use super::engine::{Engine, Note, Refused};
+use super::receipt::ReceiptSlot;
 use crate::control::Stream;
 use crate::io::Io;
 use crate::log::entry::{BatchPlace, batch_bytes_max, metadata_bytes};
@@ -28,6 +29,7 @@ impl<I: Io> Engine<I> {
         path: &StreamPath,
         input: AppendInput,
         auto_create: &PartialStreamConfig,
+        wants_receipt: bool,
     ) -> CallResult {
         let start_us = self.io.now_us();
         let bytes = input.metered_bytes;
@@ -40,28 +42,32 @@ impl<I: Io> Engine<I> {
             .map_err(Refused::from)
             .and_then(|()| self.stream_for_append(path, auto_create))
             .and_then(|stream| {
-                let (ack, ticket) = self.sequence(&stream, &input)?;
-                Ok((stream, ack, ticket))
+                let slot = wants_receipt.then(|| ReceiptSlot::new(start_us, stream.class()));
+                let (ack, ticket) = self.sequence(&stream, &input, slot.clone())?;
+                Ok((stream, ack, ticket, slot))
             });
         let records = input.records.len() as u64;
         let AppendInput { buf, .. } = input;
-        let (stream, ack, ticket) = match sequenced {
+        let (stream, ack, ticket, slot) = match sequenced {
             Ok(sequenced) => sequenced,
             Err(refused) => return self.refuse(refused).await,
         };
         self.settle(ticket).await?;
         let latency_us = self.io.now_us() - start_us;
         self.metrics.append_acked(stream.class(), records, bytes, latency_us);
-        Ok(Answer::Ack(Ack { tail: stream.durable.get().tail, ..ack }, buf.into_spare()))
+        let ack = Ack { tail: stream.durable.get().tail, ..ack };
+        Ok(Answer::Ack(ack, buf.into_spare(), slot.and_then(|slot| slot.receipt())))
     }
 
     /// Judges a batch and hands it to the log, without an await: whole or not at all.
     ///
-    /// * Shape: the acknowledgement, and the ticket that it waits for.
+    /// * Shape: the acknowledgement, and the ticket that it waits for. When that is reached,
+    ///   `slot` holds the receipt.
     pub(super) fn sequence(
         self: &Rc<Self>,
         stream: &Rc<Stream>,
         input: &AppendInput,
+        slot: Option<Rc<ReceiptSlot>>,
     ) -> Result<(Ack, u64), Refused> {
         self.check_room_for(input)?;
         if stream.is_deleting() {
@@ -79,7 +85,14 @@ impl<I: Io> Engine<I> {
         let arrival_ms = stream.arrive(now_ms);
         let place = BatchPlace { stream: stream.id, first_seq_num: first.seq_num, arrival_ms };
         let bytes = input.metered_bytes;
-        let note = Note::Batch { stream: Rc::clone(stream), first, after, arrival_ms, bytes };
+        let note = Note::Batch {
+            stream: Rc::clone(stream),
+            first,
+            after,
+            arrival_ms,
+            bytes,
+            receipt: slot,
+        };
         let ticket = self.writer.append_batch(place, input, &timestamps, stream.class(), note);
         stream.accepted.set(after);
         stream.last_ticket.set(ticket);

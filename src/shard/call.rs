@@ -12,8 +12,8 @@ use crate::codec::BatchForm;
 use crate::control::{BasinRecord, Creation, StreamRecord};
 use crate::metrics::{ExecutorSnapshot, Snapshot};
 use crate::types::{
-    Ack, AppendInput, BasinConfig, BasinConfigPatch, BasinName, PartialStreamConfig, Refusal,
-    StreamConfig, StreamConfigPatch, StreamName, StreamPosition,
+    Ack, AppendInput, BasinConfig, BasinConfigPatch, BasinName, PartialStreamConfig, Receipt,
+    Refusal, StreamConfig, StreamConfigPatch, StreamName, StreamPosition,
 };
 use crate::usage::{Part, Query};
 
@@ -39,6 +39,8 @@ pub enum Call {
         input: AppendInput,
         /// What the request says about a stream that it creates.
         auto_create: PartialStreamConfig,
+        /// Whether the answer is to come with a receipt.
+        receipt: bool,
     },
     /// Read records; answered with a body.
     Read {
@@ -155,8 +157,9 @@ impl Call {
 pub enum Answer {
     /// Done, and nothing to say.
     Done,
-    /// A batch is durable; its receive buffer comes back to be used again.
-    Ack(Ack, Vec<u8>),
+    /// A batch is durable; its receive buffer comes back to be used again, with a receipt if one
+    /// was asked for.
+    Ack(Ack, Vec<u8>, Option<Receipt>),
     /// A finished body.
     Body(Vec<u8>),
     /// A durable tail.

@@ -26,7 +26,7 @@ use crate::metrics::{GroupWritten, Metrics};
 use crate::planted::{self, Bug};
 use crate::stream::State;
 use crate::types::refusal::chain;
-use crate::types::{BasinName, LogPos, Refusal, StreamPosition};
+use crate::types::{BasinName, LogPos, Receipt, Refusal, StreamPosition};
 
 use super::aside::Aside;
 use super::call::{Answer, Call, CallResult};
@@ -37,6 +37,7 @@ use super::drain::Drain;
 use super::durable::Durable;
 use super::folder::Folder;
 use super::read::Followed;
+use super::receipt::ReceiptSlot;
 use super::replay::Replay;
 use super::scrub::{Findings, ScrubPolicy, note_lost};
 
@@ -72,6 +73,8 @@ pub(super) enum Note {
         after: State,
         arrival_ms: u64,
         bytes: u64,
+        /// Where the receipt is laid that its client asked for.
+        receipt: Option<Rc<ReceiptSlot>>,
     },
     Trimmed(Rc<Stream>, Trimmed),
     /// Without its place, which only the writer knows.
@@ -211,8 +214,8 @@ impl<I: Io> Engine<I> {
     /// * Cancel: what was logged becomes durable all the same.
     pub async fn handle(self: &Rc<Self>, call: Call) -> CallResult {
         match call {
-            Call::Append { path, input, auto_create } => {
-                self.append(&path, input, &auto_create).await
+            Call::Append { path, input, auto_create, receipt } => {
+                self.append(&path, input, &auto_create, receipt).await
             }
             // Boxed: each append would carry the room of the largest of them.
             other => Box::pin(self.handle_other(other)).await,
@@ -287,6 +290,7 @@ impl<I: Io> Engine<I> {
     fn became_durable(&self, flushed: Flushed<I::Buf, Note>) {
         let (mut batches, mut record_bytes) = (0, 0);
         let frame_count = flushed.frames.len() as u64;
+        let mut asked = Vec::new(); // no memory is taken for none
         for frame in flushed.frames {
             // Old records that were moved are not what readers follow.
             if !frame.notes.is_empty() && frame.notes.iter().all(|n| matches!(n, Note::Moved(..))) {
@@ -296,11 +300,12 @@ impl<I: Io> Engine<I> {
             }
             for note in frame.notes {
                 match note {
-                    Note::Batch { stream, first, after, arrival_ms, bytes } => {
+                    Note::Batch { stream, first, after, arrival_ms, bytes, receipt } => {
                         stream.became_durable(first, arrival_ms, frame.pos, after);
                         stream.count_batch(first.seq_num, &after, arrival_ms, bytes);
                         batches += 1;
                         record_bytes += bytes;
+                        asked.extend(receipt.map(|slot| (slot, frame.pos)));
                     }
                     Note::Trimmed(stream, to) => stream.trimmed(to.trim_point, to.at_ms),
                     Note::Moved(stream, batch) => {
@@ -316,6 +321,18 @@ impl<I: Io> Engine<I> {
                     Note::BasinGone(name) => self.registry.borrow_mut().remove(&name),
                 }
             }
+        }
+        for (slot, pos) in asked {
+            slot.fill(Receipt {
+                shard: self.config.log.shard,
+                pos,
+                class: slot.class,
+                group_batches: batches,
+                group_bytes: flushed.written_bytes,
+                queued_us: flushed.began_us.saturating_sub(slot.since_us),
+                write_us: flushed.write_us,
+                sync_us: flushed.sync_us,
+            });
         }
         if batches > 0 {
             let entry_bytes = record_bytes + batches * BATCH_HEADER_BYTES as u64;

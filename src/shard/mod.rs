@@ -37,6 +37,7 @@ mod lifeline;
 #[cfg(test)]
 mod model;
 mod read;
+mod receipt;
 mod registry;
 mod replay;
 mod respond;

@@ -11,12 +11,13 @@ use super::core::Core;
 use super::engine::json;
 use super::scrub::DamagedPlace;
 use super::usage::Tally;
+use crate::api::receipt::{RECEIPT, header_value};
 use crate::api::response::{JSON, PROMETHEUS, PROTOBUF, Response};
 use crate::api::{ApiError, Code, Operation};
 use crate::codec::json::{encode_ack, encode_tail};
 use crate::codec::{BatchForm, DecodeError, proto};
 use crate::io::Io;
-use crate::types::{Ack, AppendInput, PartialStreamConfig, Refusal};
+use crate::types::{Ack, AppendInput, Receipt, Refusal};
 use crate::wire::Body;
 
 /// What a connection learns beside the answer.
@@ -53,17 +54,22 @@ async fn answer<I: Io>(
     aside: &mut Aside,
 ) -> Result<Response, ApiError> {
     match operation {
-        Operation::Append { path, form, answer_proto, auto_create } => {
+        Operation::Append { path, form, answer_proto, receipt, auto_create } => {
             let input = decode(core, body, form).map_err(refused_body)?;
             let auto_create = auto_create.unwrap_or_default();
-            let ack = append(core, path, input, auto_create, aside).await?;
+            let call = Call::Append { path: path.clone(), input, auto_create, receipt };
+            let (ack, receipt) = append(core, &path, call, aside).await?;
             let mut body = Vec::with_capacity(192);
-            Ok(if answer_proto {
-                proto::encode_ack(&mut body, &ack);
+            let response = if answer_proto {
+                proto::encode_ack(&mut body, &ack, None);
                 Response::new(200, PROTOBUF, body)
             } else {
                 encode_ack(&mut body, &ack);
                 Response::new(200, JSON, body)
+            };
+            Ok(match receipt {
+                Some(receipt) => response.with_header(RECEIPT, header_value(&receipt)),
+                None => response,
             })
         }
         // Boxed: each append would carry the room of the largest of them.
@@ -113,20 +119,18 @@ async fn answer_other<I: Io>(
 
 async fn append<I: Io>(
     core: &Rc<Core<I>>,
-    path: StreamPath,
-    input: AppendInput,
-    auto_create: PartialStreamConfig,
+    path: &StreamPath,
+    call: Call,
     aside: &mut Aside,
-) -> Result<Ack, ApiError> {
+) -> Result<(Ack, Option<Receipt>), ApiError> {
     if core.drain.is_begun() {
         return Err(Refusal::Draining.into());
     }
-    aside.appended_at = core.foreign_owner(&path);
-    let call = Call::Append { path: path.clone(), input, auto_create };
-    match core.call_owner(&path, call).await? {
-        Answer::Ack(ack, buf) => {
+    aside.appended_at = core.foreign_owner(path);
+    match core.call_owner(path, call).await? {
+        Answer::Ack(ack, buf, receipt) => {
             aside.spare = buf;
-            Ok(ack)
+            Ok((ack, receipt))
         }
         other => Err(unexpected(&other)),
     }

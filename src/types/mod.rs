@@ -12,6 +12,7 @@ pub mod limits;
 pub mod name;
 pub mod payload;
 pub mod position;
+pub mod receipt;
 pub mod refusal;
 
 pub use append::{AppendBuilder, AppendInput, Command, HeaderSpan, RecordSpan, Span};
@@ -22,4 +23,5 @@ pub use config::{
 pub use name::{BasinName, FencingToken, RequestToken, StreamName};
 pub use payload::Payload;
 pub use position::{Ack, LogPos, StreamId, StreamPosition};
+pub use receipt::Receipt;
 pub use refusal::Refusal;

@@ -36,7 +36,7 @@ fn everything() -> ListQuery {
 }
 
 fn append_of(form: BatchForm, answer_proto: bool) -> Operation {
-    Operation::Append { path: path("s"), form, answer_proto, auto_create: None }
+    Operation::Append { path: path("s"), form, answer_proto, receipt: false, auto_create: None }
 }
 
 fn from_tail() -> ReadQuery {

@@ -6,7 +6,7 @@
 use prost::Message;
 
 use super::messages::AppendAck;
-use crate::types::{Ack, StreamPosition};
+use crate::types::{Ack, Receipt, StreamPosition};
 use crate::wire::{push_varint, varint_len};
 
 /// Key bytes: field number << 3 | wire type.
@@ -23,14 +23,16 @@ mod key {
     pub(super) const POSITION_TIMESTAMP: u8 = 0x10;
 }
 
-/// Appends an `AppendAck`. All three positions are there, even when zero.
+/// Appends an `AppendAck`. All three positions are there, even when zero; the receipt is there if
+/// the client asked for it.
 ///
 /// * Source: S2 specification, sections 4.1 and 4.6.
-pub fn encode_ack(out: &mut Vec<u8>, ack: &Ack) {
+pub fn encode_ack(out: &mut Vec<u8>, ack: &Ack, receipt: Option<Receipt>) {
     let message = AppendAck {
         start: Some(ack.start.into()),
         end: Some(ack.end.into()),
         tail: Some(ack.tail.into()),
+        receipt: receipt.map(Into::into),
     };
     message.encode(out).expect("a vector has room");
 }

@@ -3,6 +3,8 @@
 //! Convenient rather than fast: every field is owned. Fields mean what their namesakes in
 //! `types` mean. Source: S2 specification, section 4.1.
 
+use crate::types::StorageClass;
+
 /// A place in a stream.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct StreamPosition {
@@ -65,6 +67,42 @@ pub struct AppendAck {
     /// The durable tail.
     #[prost(message, optional, tag = "3")]
     pub tail: Option<StreamPosition>,
+    /// Only in sessions that ask for it. Not of the specification; decoders skip what they do not
+    /// know, and the number is one that it will hardly come to.
+    #[prost(message, optional, tag = "10001")]
+    pub receipt: Option<Receipt>,
+}
+
+/// What it took to make a batch durable; see `docs/RECEIPTS.md`.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Receipt {
+    /// The shard whose log it is.
+    #[prost(uint32, tag = "1")]
+    pub shard: u32,
+    /// The segment that the batch's frame lies in.
+    #[prost(uint64, tag = "2")]
+    pub segment: u64,
+    /// The frame's place in it, in bytes.
+    #[prost(uint32, tag = "3")]
+    pub offset: u32,
+    /// 1 is Standard, 2 Express: the numbers of `StorageClass`.
+    #[prost(uint32, tag = "4")]
+    pub class: u32,
+    /// Batches in its group.
+    #[prost(uint64, tag = "5")]
+    pub batches: u64,
+    /// Bytes of its group.
+    #[prost(uint64, tag = "6")]
+    pub bytes: u64,
+    /// Microseconds until its group was begun.
+    #[prost(uint64, tag = "7")]
+    pub queued_us: u64,
+    /// Microseconds in the write.
+    #[prost(uint64, tag = "8")]
+    pub write_us: u64,
+    /// Microseconds in the sync.
+    #[prost(uint64, tag = "9")]
+    pub sync_us: u64,
 }
 
 /// A record that was read.
@@ -98,5 +136,24 @@ pub struct ReadBatch {
 impl From<crate::types::StreamPosition> for StreamPosition {
     fn from(position: crate::types::StreamPosition) -> Self {
         Self { seq_num: position.seq_num, timestamp: position.timestamp }
+    }
+}
+
+impl From<crate::types::Receipt> for Receipt {
+    fn from(receipt: crate::types::Receipt) -> Self {
+        Self {
+            shard: receipt.shard.into(),
+            segment: receipt.pos.segment,
+            offset: receipt.pos.offset_bytes,
+            class: match receipt.class {
+                StorageClass::Standard => 1,
+                StorageClass::Express => 2,
+            },
+            batches: receipt.group_batches,
+            bytes: receipt.group_bytes,
+            queued_us: receipt.queued_us,
+            write_us: receipt.write_us,
+            sync_us: receipt.sync_us,
+        }
     }
 }

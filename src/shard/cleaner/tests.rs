@@ -35,7 +35,8 @@ fn batch(body: &[u8]) -> AppendInput {
 /// Appends a batch; false when the disk is full.
 async fn has_room_for(shard: &Shard, stream: &str, input: AppendInput) -> bool {
     let auto_create = PartialStreamConfig::default();
-    match shard.handle(Call::Append { path: path(stream), input, auto_create }).await {
+    let call = Call::Append { path: path(stream), input, auto_create, receipt: false };
+    match shard.handle(call).await {
         Ok(_) => true,
         Err(Refusal::HotServer(_)) => false,
         Err(other) => panic!("{other:?}"),

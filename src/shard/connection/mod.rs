@@ -133,10 +133,10 @@ impl SessionRequest {
     /// `None` when the operation is not a session.
     fn of(operation: Operation) -> Option<Self> {
         Some(match operation {
-            Operation::AppendSession { path, coding, auto_create } => {
+            Operation::AppendSession { path, coding, receipt, auto_create } => {
                 let auto_create = auto_create.unwrap_or_default();
                 Self {
-                    open: Open::Append { path, auto_create },
+                    open: Open::Append { path, auto_create, receipt },
                     kind: SessionKind::Append { coding },
                 }
             }

@@ -278,10 +278,10 @@ async fn answer<I: Io>(
         let mut end = None;
         while let Some(out) = next {
             match out {
-                Out::Ack(ack) => {
+                Out::Ack(ack, receipt) => {
                     unanswered.pop();
                     let start = s2s::begin(&mut bytes);
-                    proto::encode_ack(&mut bytes, &ack);
+                    proto::encode_ack(&mut bytes, &ack, receipt);
                     let advised = core.drain.is_begun();
                     s2s::finish(&mut bytes, start, coding, advised)
                         .expect("an acknowledgement is short");
@@ -354,7 +354,7 @@ pub(super) async fn read<I: Io>(
                     outlet.end().await?;
                     return Ok(Ended::Well);
                 }
-                Out::Opened | Out::Ack(_) => {}
+                Out::Opened | Out::Ack(..) => {}
             }
         }
     };

@@ -58,7 +58,12 @@ async fn fill(shard: &Shard) {
     for round in 0..ROUNDS {
         let append = |stream| {
             let (path, auto_create) = (path(&name(stream)), PartialStreamConfig::default());
-            shard.handle(Call::Append { path, input: batch(stream, round), auto_create })
+            shard.handle(Call::Append {
+                path,
+                input: batch(stream, round),
+                auto_create,
+                receipt: false,
+            })
         };
         let acks = future::join_all((0..STREAMS).map(append)).await;
         assert!(acks.iter().all(Result::is_ok));
@@ -347,7 +352,10 @@ fn a_footer_is_made_out_of_a_segment_only_when_the_log_goes_on_behind_it() {
         assert!(matches!(made, Err(FoldError::NothingBehind(of)) if of == epoch), "{made:?}");
         let append = (path(&name(0)), batch(0, ROUNDS), PartialStreamConfig::default());
         let (path, input, auto_create) = append;
-        shard.handle(Call::Append { path, input, auto_create }).await.expect("appended");
+        shard
+            .handle(Call::Append { path, input, auto_create, receipt: false })
+            .await
+            .expect("appended");
         assert_eq!(shard.fold_step().await.expect("now it does"), Folded::Footer);
         assert!(shard.footers.find(epoch, 7, footer::Target::SeqNum(ROUNDS)).await.is_some());
     });

@@ -129,7 +129,7 @@ pub(super) async fn act(shard: &Shard, op: &Op) -> Outcome {
 
 fn outcome(answer: Answer) -> Outcome {
     match answer {
-        Answer::Ack(ack, _) => Outcome::Acked(ack),
+        Answer::Ack(ack, ..) => Outcome::Acked(ack),
         Answer::Body(body) => Outcome::Read(parse(&body)),
         Answer::Tail(tail) => Outcome::Tail(tail),
         Answer::Streams(records) => {
@@ -156,7 +156,12 @@ fn age_secs(retention: Retention) -> Option<u64> {
 }
 
 fn append(name: &str, input: AppendInput) -> Call {
-    Call::Append { path: path(name), input, auto_create: PartialStreamConfig::default() }
+    Call::Append {
+        path: path(name),
+        input,
+        auto_create: PartialStreamConfig::default(),
+        receipt: false,
+    }
 }
 
 fn read(name: &str, query: ReadQuery) -> Call {

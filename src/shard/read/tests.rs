@@ -31,7 +31,10 @@ fn batch(seq_num: u64, body_bytes: usize) -> AppendInput {
 async fn append(shard: &Shard, name: &str, body_bytes: usize) {
     let seq_num = stream(shard, name).accepted.get().tail.seq_num;
     let (input, auto_create) = (batch(seq_num, body_bytes), PartialStreamConfig::default());
-    shard.handle(Call::Append { path: path(name), input, auto_create }).await.expect("appended");
+    shard
+        .handle(Call::Append { path: path(name), input, auto_create, receipt: false })
+        .await
+        .expect("appended");
 }
 
 fn stream(shard: &Shard, name: &str) -> Rc<Stream> {

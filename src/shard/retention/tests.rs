@@ -58,7 +58,10 @@ fn batch(records: usize, body_bytes: usize) -> AppendInput {
 /// Appends a batch to a stream.
 async fn append_to(shard: &Shard, stream: &str, input: AppendInput) -> Result<(), Refusal> {
     let auto_create = PartialStreamConfig::default();
-    shard.handle(Call::Append { path: path(stream), input, auto_create }).await.map(|_| ())
+    shard
+        .handle(Call::Append { path: path(stream), input, auto_create, receipt: false })
+        .await
+        .map(|_| ())
 }
 
 async fn append(shard: &Shard, body_bytes: usize) {

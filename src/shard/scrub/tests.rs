@@ -31,7 +31,10 @@ fn batch(body_bytes: usize) -> AppendInput {
 async fn append(shard: &Shard, stream: &str, body_bytes: usize) {
     let (path, input) = (path(stream), batch(body_bytes));
     let auto_create = PartialStreamConfig::default();
-    shard.handle(Call::Append { path, input, auto_create }).await.expect("appended");
+    shard
+        .handle(Call::Append { path, input, auto_create, receipt: false })
+        .await
+        .expect("appended");
 }
 
 /// A basin with the streams `a` and `b`, whose records fill segments up to `epoch` in turn.

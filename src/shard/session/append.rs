@@ -19,6 +19,7 @@ use crate::io::notify::Notify;
 use crate::planted::{self, Bug};
 use crate::shard::call::StreamPath;
 use crate::shard::engine::Engine;
+use crate::shard::receipt::ReceiptSlot;
 use crate::types::{Ack, PartialStreamConfig, Refusal};
 
 /// A batch that was judged, and what its answer waits for.
@@ -33,6 +34,7 @@ struct Accepted {
     records: u64,
     bytes: u64,
     began_us: u64,
+    receipt: Option<Rc<ReceiptSlot>>,
 }
 
 /// What intake hands to acknowledgement.
@@ -72,6 +74,7 @@ impl<I: Io> Engine<I> {
         self: &Rc<Self>,
         path: &StreamPath,
         auto_create: &PartialStreamConfig,
+        wants_receipts: bool,
         pipe: &Pipe,
     ) -> Result<(), Refusal> {
         self.check_open()?;
@@ -82,7 +85,7 @@ impl<I: Io> Engine<I> {
         self.settle(stream.created_ticket).await?;
         pipe.push_out(Out::Opened);
         let pending = Pending::default();
-        let intake = pin!(self.take_in(&stream, pipe, &pending));
+        let intake = pin!(self.take_in(&stream, wants_receipts, pipe, &pending));
         let acknowledge = pin!(self.acknowledge(&stream, pipe, &pending));
         match future::select(acknowledge, intake).await {
             Either::Left((ended, _)) => ended,
@@ -93,7 +96,13 @@ impl<I: Io> Engine<I> {
     }
 
     /// Judges and logs what comes in, until it ends or something is refused.
-    async fn take_in(self: &Rc<Self>, stream: &Rc<Stream>, pipe: &Pipe, pending: &Pending) {
+    async fn take_in(
+        self: &Rc<Self>,
+        stream: &Rc<Stream>,
+        wants_receipts: bool,
+        pipe: &Pipe,
+        pending: &Pending,
+    ) {
         while let Some(input) = pipe.next_in().await {
             let In::Batch(input) = input else { return pending.end() };
             let began_us = self.io.now_us();
@@ -106,9 +115,10 @@ impl<I: Io> Engine<I> {
                 return;
             }
             self.metrics.append_admitted(self.io.now_us() - began_us);
-            match self.sequence(stream, &input) {
+            let receipt = wants_receipts.then(|| ReceiptSlot::new(began_us, stream.class()));
+            match self.sequence(stream, &input, receipt.clone()) {
                 Ok((ack, ticket)) => {
-                    let outcome = Ok(Accepted { ack, records, bytes, began_us });
+                    let outcome = Ok(Accepted { ack, records, bytes, began_us, receipt });
                     pending.push(Judged { ticket, outcome });
                 }
                 Err(refused) => {
@@ -149,9 +159,10 @@ impl<I: Io> Engine<I> {
     }
 
     fn push_ack(&self, stream: &Stream, accepted: Accepted, pipe: &Pipe) {
-        let Accepted { ack, records, bytes, began_us } = accepted;
+        let Accepted { ack, records, bytes, began_us, receipt } = accepted;
         let latency_us = self.io.now_us() - began_us;
         self.metrics.append_acked(stream.class(), records, bytes, latency_us);
-        pipe.push_out(Out::Ack(Ack { tail: stream.durable.get().tail, ..ack }));
+        let ack = Ack { tail: stream.durable.get().tail, ..ack };
+        pipe.push_out(Out::Ack(ack, receipt.and_then(|slot| slot.receipt())));
     }
 }

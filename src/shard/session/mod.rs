@@ -26,7 +26,7 @@ use super::engine::Engine;
 use crate::api::query::ReadQuery;
 use crate::codec::Feed;
 use crate::io::Io;
-use crate::types::{Ack, AppendInput, PartialStreamConfig, Refusal};
+use crate::types::{Ack, AppendInput, PartialStreamConfig, Receipt, Refusal};
 
 pub(super) use pipe::{Pipe, RemoteSessions};
 
@@ -51,6 +51,8 @@ pub(super) enum Open {
         path: StreamPath,
         /// What the request says about a stream that it creates.
         auto_create: PartialStreamConfig,
+        /// Whether acknowledgements come with a receipt.
+        receipt: bool,
     },
     /// Spelled batches go out.
     Read {
@@ -88,8 +90,8 @@ pub(super) enum In {
 pub(super) enum Out {
     /// The stream is there, and the session begins. Anything before it is a plain refusal.
     Opened,
-    /// The next batch is durable.
-    Ack(Ack),
+    /// The next batch is durable; with a receipt, if the session asks for them.
+    Ack(Ack, Option<Receipt>),
     /// The next bytes of the response.
     Bytes(Vec<u8>),
     /// It ends, because of this.
@@ -202,8 +204,8 @@ fn start<I: Io>(engine: &Rc<Engine<I>>, open: Open, pipe: &Rc<Pipe>, core: &Rc<C
 impl<I: Io> Engine<I> {
     pub(super) async fn run_session(self: Rc<Self>, open: Open, pipe: &Rc<Pipe>) {
         let ended = match open {
-            Open::Append { path, auto_create } => {
-                self.append_session(&path, &auto_create, pipe).await
+            Open::Append { path, auto_create, receipt } => {
+                self.append_session(&path, &auto_create, receipt, pipe).await
             }
             Open::Read { path, query, feed, auto_create } => {
                 self.read_session(&path, &query, feed, &auto_create, pipe).await

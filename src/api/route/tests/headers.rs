@@ -259,7 +259,8 @@ fn content_type_and_accept_choose_the_mode() {
         feed,
         auto_create: None,
     };
-    let appended = Operation::AppendSession { path: path("s"), coding: None, auto_create: None };
+    let (coding, receipt, auto_create) = (None, false, None);
+    let appended = Operation::AppendSession { path: path("s"), coding, receipt, auto_create };
     let s2s = Feed::S2s { coding: None };
     let sse = Feed::Sse { format: Format::Raw, resumed: None };
     let cases: [(&str, List<'_>, Operation); 10] = [
@@ -276,6 +277,24 @@ fn content_type_and_accept_choose_the_mode() {
     ];
     for (method, headers, operation) in cases {
         assert_eq!(ask(method, RECORDS, headers), Ok(operation), "{method} {headers:?}");
+    }
+}
+
+#[test]
+fn only_a_one_asks_for_receipts() {
+    for (value, expected) in
+        [("1", true), (" 1\t", true), ("2", false), ("", false), ("01", false), ("1, 1", false)]
+    {
+        for mode in [JSON, ("content-type", "application/protobuf"), ("content-type", "s2s/proto")]
+        {
+            let headers = [BASIN, mode, ("thalweg-receipt", value)];
+            match ask("POST", RECORDS, &headers) {
+                Ok(
+                    Operation::Append { receipt, .. } | Operation::AppendSession { receipt, .. },
+                ) => assert_eq!(receipt, expected, "{value:?} {mode:?}"),
+                other => panic!("{other:?}"),
+            }
+        }
     }
 }
 

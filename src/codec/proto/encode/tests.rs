@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 use super::super::messages;
 use super::*;
+use crate::types::{LogPos, StorageClass};
 
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -40,10 +41,30 @@ fn the_heartbeats_of_the_specification() {
 
 #[test]
 fn an_ack_always_carries_all_three_positions() {
-    assert_eq!(written(|out| encode_ack(out, &Ack::default())), b"\x0A\x00\x12\x00\x1A\x00");
+    assert_eq!(written(|out| encode_ack(out, &Ack::default(), None)), b"\x0A\x00\x12\x00\x1A\x00");
     let ack = Ack { start: position(0, 0), end: position(2, 7), tail: position(300, 9) };
     let expected = b"\x0A\x00\x12\x04\x08\x02\x10\x07\x1A\x05\x08\xAC\x02\x10\x09";
-    assert_eq!(written(|out| encode_ack(out, &ack)), expected);
+    assert_eq!(written(|out| encode_ack(out, &ack, None)), expected);
+}
+
+/// What a client that knows nothing of receipts passes over.
+#[test]
+fn a_receipt_stands_behind_the_positions() {
+    let receipt = Receipt {
+        shard: 1,
+        pos: LogPos { segment: 12, offset_bytes: 409_600 },
+        class: StorageClass::Express,
+        group_batches: 17,
+        group_bytes: 20_480,
+        queued_us: 31,
+        write_us: 0,
+        sync_us: 55,
+    };
+    let ack = Ack { start: position(0, 0), end: position(2, 7), tail: position(300, 9) };
+    let without = written(|out| encode_ack(out, &ack, None));
+    let with = written(|out| encode_ack(out, &ack, Some(receipt)));
+    let field = b"\x8A\xF1\x04\x14\x08\x01\x10\x0C\x18\x80\x80\x19\x20\x02\x28\x11\x30\x80\xA0\x01\x38\x1F\x48\x37";
+    assert_eq!(with, [&without[..], field].concat());
 }
 
 #[test]
@@ -115,7 +136,7 @@ proptest! {
     fn acks_read_as_they_were(numbers in any::<[u64; 6]>()) {
         let [a, b, c, d, e, f] = numbers;
         let ack = Ack { start: position(a, b), end: position(c, d), tail: position(e, f) };
-        let read = AppendAck::decode(&written(|out| encode_ack(out, &ack))[..]).unwrap();
+        let read = AppendAck::decode(&written(|out| encode_ack(out, &ack, None))[..]).unwrap();
         prop_assert_eq!(read.start, Some(ack.start.into()));
         prop_assert_eq!(read.end, Some(ack.end.into()));
         prop_assert_eq!(read.tail, Some(ack.tail.into()));

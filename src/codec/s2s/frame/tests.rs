@@ -47,7 +47,7 @@ fn frames_follow_one_another_without_separators() {
     let mut out = Vec::new();
     for _ in 0..2 {
         let start = begin(&mut out);
-        proto::encode_ack(&mut out, &Ack::default());
+        proto::encode_ack(&mut out, &Ack::default(), None);
         finish(&mut out, start, None, false).unwrap();
     }
     assert_eq!(out, b"\x00\x00\x07\x00\x0A\x00\x12\x00\x1A\x00".repeat(2));
