@@ -74,19 +74,19 @@ fn an_append_allocates_no_more_than_is_known() {
     let (json, proto) = ("application/json", "application/protobuf");
     let case = |name, appends, ceiling, round| Case { name, appends, ceiling, round };
     let cases = [
-        case("JSON over HTTP/1.1", 1, 17, unary(address, json, JSON, 1)),
-        case("JSON over HTTP/1.1", TOGETHER, 159 + GROUP, unary(address, json, JSON, TOGETHER)),
-        case("protobuf over HTTP/1.1", 1, 17, unary(address, proto, PROTO, 1)),
+        case("JSON over HTTP/1.1", 1, 11, unary(address, json, JSON, 1)),
+        case("JSON over HTTP/1.1", TOGETHER, 77 + GROUP, unary(address, json, JSON, TOGETHER)),
+        case("protobuf over HTTP/1.1", 1, 11, unary(address, proto, PROTO, 1)),
         case(
             "protobuf over HTTP/1.1",
             TOGETHER,
-            159 + GROUP,
+            77 + GROUP,
             unary(address, proto, PROTO, TOGETHER),
         ),
-        case("session over HTTP/1.1", 1, 16, session(address, 1)),
-        case("session over HTTP/1.1", TOGETHER, 67 + GROUP, session(address, TOGETHER)),
-        case("JSON over HTTP/2", 1, 32, http2(address, 1)),
-        case("JSON over HTTP/2", TOGETHER, 397 + GROUP, http2(address, TOGETHER)),
+        case("session over HTTP/1.1", 1, 11, session(address, 1)),
+        case("session over HTTP/1.1", TOGETHER, 62 + GROUP, session(address, TOGETHER)),
+        case("JSON over HTTP/2", 1, 29, http2(address, 1)),
+        case("JSON over HTTP/2", TOGETHER, 331 + GROUP, http2(address, TOGETHER)),
     ];
     let mut faults = Vec::new();
     for mut case in cases {

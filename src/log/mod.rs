@@ -18,6 +18,7 @@ pub mod cache;
 pub mod checkpoint;
 pub mod chunk;
 pub mod entry;
+mod flushed;
 pub mod footer;
 pub mod footers;
 pub mod format;

@@ -18,6 +18,7 @@ use std::rc::Rc;
 use futures_util::future::{self, Either};
 
 use super::entry::{self, BatchPlace, Kind};
+pub use super::flushed::{Chain, DurableFrame, Flushed};
 use super::format::{FRAME_HEADER_BYTES, FrameHeader, SEGMENT_HEADER_BYTES};
 use super::group::{Gather, OpenFrame, Policy, Step};
 use super::segment::{LogFacts, Segment};
@@ -35,54 +36,6 @@ const LONE_GROUPS_MIN: u32 = 8;
 /// Longest that a write and its sync may take on average for them to hold the thread, in
 /// microseconds.
 const ALONE_SYNC_US_MAX: u64 = 1_000;
-
-/// Place in the chain of frames: what the next frame must say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Chain {
-    /// `frame_seq` of the next frame.
-    pub next_frame_seq: u64,
-    /// `header_crc` of the frame before.
-    pub prev_crc: u32,
-}
-
-impl Chain {
-    /// Where a log starts.
-    pub const START: Self = Self { next_frame_seq: 1, prev_crc: 0 };
-}
-
-/// A frame that is durable.
-#[derive(Debug)]
-pub struct DurableFrame<B, N> {
-    /// Where it lies.
-    pub pos: LogPos,
-    /// Its bytes, as on disk.
-    pub buf: Rc<B>,
-    /// Memory that those bytes hold on to, in bytes.
-    pub memory_bytes: usize,
-    /// What was handed in with each of its entries, in order.
-    pub notes: Vec<N>,
-}
-
-/// A group that is durable.
-#[derive(Debug)]
-pub struct Flushed<B, N> {
-    /// Its frames, in order, after the marker before them if there was one.
-    pub frames: Vec<DurableFrame<B, N>>,
-    /// Every entry up to this ticket is durable.
-    pub durable_ticket: u64,
-    /// Where the log ends now, and what the next frame there must say: what a checkpoint needs.
-    pub end: (LogPos, Chain),
-    /// Bytes written.
-    pub written_bytes: u64,
-    /// How long a group of nothing but Standard batches waited for company, in microseconds.
-    pub standard_wait_us: Option<u64>,
-    /// When it was begun, on the monotonic clock.
-    pub began_us: u64,
-    /// Time spent writing, in microseconds; 0 when that is counted as sync.
-    pub write_us: u64,
-    /// Time spent in the sync, in microseconds.
-    pub sync_us: u64,
-}
 
 /// The writer; one per shard. All methods take `&self`: borrows end before any await.
 pub struct Writer<I: Io, N> {
@@ -365,7 +318,11 @@ impl<I: Io, N> Writer<I, N> {
                 began_us // both in one; counted as sync
             }
             all => {
-                future::try_join_all(all.iter().map(write)).await?;
+                match all {
+                    // Joining them takes memory, and there is mostly one.
+                    [only] => write(only).await?,
+                    all => drop(future::try_join_all(all.iter().map(write)).await?),
+                }
                 let written_us = self.io.now_us();
                 self.sync_group(&segment.file).await?;
                 written_us

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
-use super::call::{Answer, Call, StreamPath};
+use super::call::{Answer, Call};
 use super::core::Core;
 use super::engine::json;
 use super::scrub::DamagedPlace;
@@ -27,7 +27,12 @@ pub(super) struct Aside {
     pub(super) spare: Vec<u8>,
     /// The core that an append crossed to, if it did.
     pub(super) appended_at: Option<usize>,
+    /// Empty; the memory of an earlier answer, for that of an append.
+    pub(super) body: Vec<u8>,
 }
+
+/// More than an acknowledgement takes, in bytes.
+const ACK_BYTES: usize = 192;
 
 /// Does what a request asks and spells the answer.
 ///
@@ -57,9 +62,11 @@ async fn answer<I: Io>(
         Operation::Append { path, form, answer_proto, receipt, auto_create } => {
             let input = decode(core, body, form).map_err(refused_body)?;
             let auto_create = auto_create.unwrap_or_default();
-            let call = Call::Append { path: path.clone(), input, auto_create, receipt };
-            let (ack, receipt) = append(core, &path, call, aside).await?;
-            let mut body = Vec::with_capacity(192);
+            let shard = core.shard_of(&path);
+            let call = Call::Append { path, input, auto_create, receipt };
+            let (ack, receipt) = append(core, shard, call, aside).await?;
+            let mut body = std::mem::take(&mut aside.body);
+            body.reserve(ACK_BYTES);
             let response = if answer_proto {
                 proto::encode_ack(&mut body, &ack, None);
                 Response::new(200, PROTOBUF, body)
@@ -119,15 +126,15 @@ async fn answer_other<I: Io>(
 
 async fn append<I: Io>(
     core: &Rc<Core<I>>,
-    path: &StreamPath,
+    shard: u16,
     call: Call,
     aside: &mut Aside,
 ) -> Result<(Ack, Option<Receipt>), ApiError> {
     if core.drain.is_begun() {
         return Err(Refusal::Draining.into());
     }
-    aside.appended_at = core.foreign_owner(path);
-    match core.call_owner(path, call).await? {
+    aside.appended_at = core.engine(shard).is_none().then(|| core.core_of(shard));
+    match core.call(shard, call).await? {
         Answer::Ack(ack, buf, receipt) => {
             aside.spare = buf;
             Ok((ack, receipt))

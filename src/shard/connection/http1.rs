@@ -34,6 +34,8 @@ mod session;
 const MOVE_AFTER: u32 = 16;
 /// Largest response buffer kept for the next answer, in bytes.
 const OUT_BYTES_KEPT: usize = 256 * 1024;
+/// The same of an answer's body, which is copied there.
+const BODY_BYTES_KEPT: usize = 1024;
 
 /// Why a connection ends.
 enum End {
@@ -55,6 +57,8 @@ struct Connection<'a, I: Io> {
     /// What the head says whose body is arriving.
     routed: Option<Routed>,
     out: Vec<u8>,
+    /// Empty; memory for the answer to the next append.
+    answer_body: Vec<u8>,
     /// Its part of the memory for requests, and of that for answers.
     share: Share,
     answer_share: Share,
@@ -96,6 +100,7 @@ pub(super) async fn serve<I: Io>(
         line,
         routed: None,
         out,
+        answer_body: Vec::new(),
         share,
         answer_share,
         elsewhere,
@@ -230,7 +235,8 @@ impl<I: Io> Connection<'_, I> {
         let (keep_alive, mut persistence) = (head.keep_alive(), head.persistence());
         let Some(mut routed) = self.routed.take() else { return Err(End::Done) };
         self.share.arrived();
-        let mut aside = Aside::default();
+        let body = std::mem::take(&mut self.answer_body);
+        let mut aside = Aside { body, ..Aside::default() };
         let body = Body::Buf(request.into_body());
         let waits = is_waiting_read(&routed.operation);
         let mut response = if self.has_answer_room(answer_bytes(&routed.operation)).await? {
@@ -253,10 +259,18 @@ impl<I: Io> Connection<'_, I> {
             persistence = Persistence::Close;
         }
         self.spell(&response, &routed.extra, persistence, routed.is_head);
-        drop(response);
+        self.keep_body(response.body);
         self.flush().await?;
         self.answer_share.set((self.out.capacity() as u64).saturating_sub(FREE_BYTES));
         if close { Err(End::Linger) } else { self.stay_or_move(aside.appended_at) }
+    }
+
+    /// Keeps the memory of a short answer for the next one.
+    fn keep_body(&mut self, mut body: Vec<u8>) {
+        if body.capacity() <= BODY_BYTES_KEPT {
+            body.clear();
+            self.answer_body = body;
+        }
     }
 
     /// Whether there is room for an answer of that size, now or soon.

@@ -10,6 +10,7 @@ mod http1;
 mod http2;
 mod session;
 
+use std::borrow::Cow;
 use std::pin::pin;
 use std::rc::Rc;
 
@@ -76,7 +77,7 @@ const CODED_HERE_BYTES_MAX: usize = 64 * 1024;
 struct Routed {
     operation: Result<Operation, ApiError>,
     /// Headers that every answer to it carries.
-    extra: Vec<Header>,
+    extra: Cow<'static, [Header]>,
     /// How its body is coded.
     body_coding: Option<Coding>,
     /// How a large answer may be coded.
@@ -99,6 +100,12 @@ impl Routed {
                 && negotiate::media_type(parts.headers, "content-type") == Some(MediaType::S2s),
             operation,
         }
+    }
+
+    /// Takes the operation, which is done once. What is left in its place is nobody's to look at
+    /// and takes no memory.
+    fn take_operation(&mut self) -> Result<Operation, ApiError> {
+        std::mem::replace(&mut self.operation, Ok(Operation::Options))
     }
 
     /// Whether its answer is a session.
@@ -203,9 +210,7 @@ async fn answer<I: Io>(
     share: &Share,
     aside: &mut Aside,
 ) -> Response {
-    let taken = Err(ApiError::new(Code::Other, "the request was answered already"));
-    let operation = std::mem::replace(&mut routed.operation, taken);
-    let result = match operation {
+    let result = match routed.take_operation() {
         Ok(operation) => match decoded(core, body, share, routed.body_coding, &operation).await {
             Ok(body) => respond(core, operation, body, aside).await,
             Err(error) => Err(error),

@@ -26,6 +26,9 @@ use crate::types::{AppendInput, Refusal};
 /// More than the longest message of a session, in bytes.
 const MESSAGE_BYTES_MAX: u64 = 2 * 1024 * 1024;
 
+/// What most acknowledgements take as a frame, in bytes.
+const ACK_FRAME_BYTES: usize = 64;
+
 /// The client went away, or is not worth waiting for any longer.
 #[derive(Debug)]
 pub(super) struct Gone;
@@ -280,6 +283,7 @@ async fn answer<I: Io>(
             match out {
                 Out::Ack(ack, receipt) => {
                     unanswered.pop();
+                    bytes.reserve(ACK_FRAME_BYTES);
                     let start = s2s::begin(&mut bytes);
                     proto::encode_ack(&mut bytes, &ack, receipt);
                     let advised = core.drain.is_begun();

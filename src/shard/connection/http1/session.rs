@@ -68,7 +68,8 @@ impl<I: Io> Connection<'_, I> {
         let Self { core, conn, socket, line, settings, .. } = self;
         let (reader, writer) = AsyncReadExt::split(socket);
         let mut inlet = BodyIn { conn, reader, ended: false };
-        let mut out = BodyOut { core, writer, line, settings, chunked, watch: None };
+        let mut out =
+            BodyOut { core, writer, line, settings, chunked, chunk_head: Vec::new(), watch: None };
         let ended = match kind {
             SessionKind::Append { coding } => {
                 line.guard(pin!(session::append(core, &session, coding, &mut inlet, &mut out)))
@@ -208,6 +209,8 @@ struct BodyOut<'a, 'b, I: Io> {
     line: &'a Registered,
     settings: &'a ConnectionSettings,
     chunked: bool,
+    /// Memory for the size line of a chunk.
+    chunk_head: Vec<u8>,
     /// The other direction, when nobody else looks at it.
     watch: Option<&'a mut BodyIn<'b>>,
 }
@@ -229,10 +232,13 @@ impl<I: Io> Outlet for BodyOut<'_, '_, I> {
         if !self.chunked {
             return self.send_all(&mut [IoSlice::new(&bytes)]).await;
         }
-        let mut head = Vec::with_capacity(12);
+        let mut head = std::mem::take(&mut self.chunk_head);
+        head.clear();
         chunk_head(&mut head, bytes.len());
         let mut bufs = [IoSlice::new(&head), IoSlice::new(&bytes), IoSlice::new(b"\r\n")];
-        self.send_all(&mut bufs).await
+        let sent = self.send_all(&mut bufs).await;
+        self.chunk_head = head;
+        sent
     }
 
     async fn end(&mut self) -> Result<(), Gone> {

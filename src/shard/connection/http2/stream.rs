@@ -7,9 +7,9 @@ use std::rc::Rc;
 use bytes::Bytes;
 use futures_util::future::{self, Either};
 
+use crate::api::ApiError;
 use crate::api::request::{Headers, Parts};
 use crate::api::response::{Header, Response};
-use crate::api::{ApiError, Code};
 use crate::codec::s2s::Deframer;
 use crate::http2::{self, RecvStream, RequestHead, ResponseHead, SendResponse, SendStream};
 use crate::io::Io;
@@ -203,12 +203,8 @@ impl<I: Io> Stream<I> {
         line: &Registered,
     ) -> Result<(), http2::Error> {
         let core = Rc::clone(&self.core);
-        let operation = std::mem::replace(
-            &mut routed.operation,
-            Err(ApiError::new(Code::Other, "the session was opened")),
-        );
-        let Some(SessionRequest { open, kind }) = operation.ok().and_then(SessionRequest::of)
-        else {
+        let operation = routed.take_operation().ok();
+        let Some(SessionRequest { open, kind }) = operation.and_then(SessionRequest::of) else {
             return Ok(());
         };
         let session = match session::open(&core, open).await {
