@@ -11,10 +11,13 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use glommio::GlommioError;
 use glommio::io::{Directory, DmaBuffer, DmaFile, OpenOptions, ReadResult};
+use glommio::{GlommioError, TaskQueueHandle};
 
-use super::{BLOCK_BYTES, Buffer, Clock, Disk, Extent, IoError, IoResult, LogFile, Rng};
+use super::socket::VectoredSocket;
+use super::{
+    BLOCK_BYTES, Buffer, Clock, Disk, Extent, IoError, IoResult, LogFile, Network, Rng, Tasks,
+};
 
 /// Disk, clock and randomness of the executor that uses it; one per shard.
 #[derive(Debug)]
@@ -294,6 +297,33 @@ impl Rng for GlommioIo {
         let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)
     }
+}
+
+impl Tasks for GlommioIo {
+    type Queue = TaskQueueHandle;
+
+    fn spawn<T: 'static>(&self, task: impl Future<Output = T> + 'static, queue: TaskQueueHandle) {
+        match glommio::spawn_local_into(task, queue) {
+            Ok(task) => drop(task.detach()),
+            Err(error) => tracing::error!(%error, "a task could not be started"),
+        }
+    }
+
+    async fn run_to_end<T: 'static>(
+        &self,
+        task: impl Future<Output = T> + 'static,
+        queue: TaskQueueHandle,
+    ) -> Option<T> {
+        glommio::spawn_local_into(task, queue).ok()?.detach().await
+    }
+
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        glommio::executor().spawn_blocking(work).await
+    }
+}
+
+impl Network for GlommioIo {
+    type Socket = VectoredSocket;
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
-//! The seam to the outside: disk, clock and randomness, and nothing about what bytes mean.
+//! The seam to the outside: disk, clock, randomness, tasks and connections, and nothing about what
+//! bytes mean.
 //!
 //! Everything below `shard` that waits does so through these traits, so a test can put a
 //! simulated disk and clock underneath. `io::glommio` is the real thing; it is the only room that
-//! names glommio's files and timers. `io::sim` keeps disk, clock and dice in memory.
+//! names glommio's files and timers. `io::sim` keeps disk, clock, dice and network in memory.
 //!
 //! Rules that every implementation keeps:
 //! * a write is handed over when `write_at` returns, durable only after a later `sync` returned;
@@ -18,8 +19,12 @@ pub mod permits;
 pub mod sim;
 pub mod socket;
 
+use std::fmt::Debug;
 use std::future::Future;
+use std::net::Shutdown;
 use std::rc::Rc;
+
+use futures_util::io::{AsyncRead, AsyncWrite};
 
 /// Alignment of every offset and length, in bytes: the unit in which a disk is written.
 pub const BLOCK_BYTES: usize = 4096;
@@ -176,7 +181,66 @@ pub trait Rng: 'static {
     fn next_u64(&self) -> u64;
 }
 
-/// Everything a shard needs from outside.
-pub trait Io: Disk + Clock + Rng {}
+/// Tasks of the executor that the shard runs on. They stay on its thread.
+pub trait Tasks: 'static {
+    /// Which kind of work a task is; an executor may share its time among them.
+    type Queue: Copy + 'static;
 
-impl<T: Disk + Clock + Rng> Io for T {}
+    /// Starts a task that nobody waits for.
+    fn spawn<T: 'static>(&self, task: impl Future<Output = T> + 'static, queue: Self::Queue);
+
+    /// Runs a task to its end; `None` when the executor takes no more.
+    ///
+    /// * Cancel: the task goes on.
+    fn run_to_end<T: 'static>(
+        &self,
+        task: impl Future<Output = T> + 'static,
+        queue: Self::Queue,
+    ) -> impl Future<Output = Option<T>>;
+
+    /// Does what would hold up everything else on the executor, on a thread of its own.
+    fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = T>;
+}
+
+/// A connection to a client; several buffers are sent at once.
+///
+/// * Cancel: what was not received stays to be received; what was sent stays sent.
+/// * Dropped, it is closed in both directions.
+pub trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {
+    /// The connection on its way to another executor.
+    type Moving: Debug + Send + 'static;
+
+    /// Counts work that what was received stands for, as so many bytes more of the reader's turn,
+    /// where turns are taken.
+    fn charge(&mut self, _bytes: usize) {}
+
+    /// Closes one direction or both.
+    ///
+    /// * Errors: the peer is gone.
+    fn shutdown(&self, how: Shutdown) -> impl Future<Output = std::io::Result<()>>;
+
+    /// Takes the connection off the executor that runs.
+    ///
+    /// * Errors: it cannot move; it is closed then.
+    fn detach(self) -> std::io::Result<Self::Moving>;
+
+    /// Binds the connection to the executor that runs.
+    fn attach(moving: Self::Moving) -> Self;
+}
+
+/// Where connections come from.
+pub trait Network: 'static {
+    /// Its connections.
+    type Socket: Socket;
+}
+
+/// A connection of `I` on its way to another executor.
+pub type Moving<I> = <<I as Network>::Socket as Socket>::Moving;
+
+/// Everything a shard, and who serves it to clients, needs from outside.
+pub trait Io: Disk + Clock + Rng + Tasks + Network {}
+
+impl<T: Disk + Clock + Rng + Tasks + Network> Io for T {}

@@ -10,6 +10,7 @@
 mod disk;
 mod faults;
 mod file;
+mod network;
 mod random;
 mod runtime;
 
@@ -24,7 +25,9 @@ use disk::{DiskState, FileId};
 use faults::FaultDice;
 pub use faults::{FaultCounts, FaultKind, Faults, Mishap};
 pub use file::{SimBuf, SimFile};
+pub use network::{SILENCE_US, SimSocket, Wire};
 pub use random::Stream;
+use runtime::Spawned;
 pub use runtime::{SimRuntime, SimTask};
 
 use super::{Clock, Disk, IoError, IoResult, Rng};
@@ -59,6 +62,9 @@ pub(crate) struct World {
     timers_made: Cell<u64>,
     trace: RefCell<Vec<Event>>,
     dice: RefCell<Stream>,
+    connections_made: Cell<u64>,
+    /// Tasks that the executor has not seen yet.
+    spawned: Spawned,
 }
 
 impl World {
@@ -73,6 +79,8 @@ impl World {
             timers_made: 0.into(),
             trace: RefCell::default(),
             dice: RefCell::new(Stream::new(seed, "rng")),
+            connections_made: Cell::default(),
+            spawned: Spawned::default(),
         })
     }
 

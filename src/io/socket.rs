@@ -26,6 +26,8 @@ use rustix::net::{
     socket_with, sockopt,
 };
 
+use super::Socket;
+
 /// Connections that may wait to be accepted, as far as the kernel allows: what comes beyond them is
 /// dropped, and tries again a second later.
 const BACKLOG: i32 = 4096;
@@ -77,12 +79,6 @@ impl VectoredSocket {
         Self { stream: socket, turn_bytes: 0, turns_since: None, rest: None }
     }
 
-    /// The connection itself.
-    #[must_use]
-    pub fn into_inner(self) -> TcpStream {
-        self.stream
-    }
-
     /// Lets others have their turn, if the reader has had its own.
     #[expect(clippy::disallowed_methods, reason = "sockets are real, and so is their time")]
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -102,17 +98,25 @@ impl VectoredSocket {
         }
         Poll::Ready(())
     }
+}
 
-    /// Counts work that what was received stands for, as so many bytes more of the reader's turn.
-    pub fn charge(&mut self, bytes: usize) {
+impl Socket for VectoredSocket {
+    type Moving = MovingSocket;
+
+    fn charge(&mut self, bytes: usize) {
         self.turn_bytes += bytes;
     }
 
-    /// Closes one direction or both.
-    ///
-    /// * Errors: the peer is gone.
-    pub async fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+    async fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.stream.shutdown(how).await.map_err(Into::into)
+    }
+
+    fn detach(self) -> io::Result<MovingSocket> {
+        MovingSocket::detach(self.stream)
+    }
+
+    fn attach(moving: MovingSocket) -> Self {
+        Self::new(moving.attach())
     }
 }
 

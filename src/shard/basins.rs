@@ -71,7 +71,7 @@ impl<I: Io> Core<I> {
                 tracing::warn!(basin = basin.as_str(), %error, "basin deletion not finished");
             }
         };
-        drop(glommio::spawn_local(task).detach());
+        self.spawn(task);
     }
 
     async fn purge_basin(
@@ -112,7 +112,7 @@ impl<I: Io> Core<I> {
                         tracing::warn!(%error, "stream deletion not finished");
                     }
                 };
-                drop(glommio::spawn_local(task).detach());
+                self.spawn(task);
             }
             // Only shard 0 decides about basins; the others hold copies.
             if let Some(owner) = self.engines.get(&0)

@@ -7,14 +7,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 
-use futures_util::future::{self, AbortHandle};
-use glommio::TaskQueueHandle;
+use futures_util::future::{self, AbortHandle, LocalBoxFuture};
 use glommio::channels::shared_channel::{ConnectedReceiver, ConnectedSender};
 
 use super::call::{Answer, Call, CallResult, StreamPath, shard_of};
@@ -26,19 +24,18 @@ use super::session::{Pipe, RemoteSessions, Told};
 use super::turns::Turns;
 use crate::codec::json::AppendDecoder;
 use crate::http1::Conn;
-use crate::io::Io;
 use crate::io::notify::Notify;
 use crate::io::permits::Permits;
-use crate::io::socket::MovingSocket;
+use crate::io::{Io, Moving, Socket};
 use crate::metrics::{ExecutorMetrics, Exporter};
 use crate::types::{BasinName, Refusal};
 
 /// Coded bodies that a core decodes at a time.
 const DECODED_AT_ONCE: usize = 4;
 
-/// What goes from core to core.
+/// What goes from core to core; `M` is a connection on its way.
 #[derive(Debug)]
-pub(super) enum Message {
+pub(super) enum Message<M> {
     /// Do this on a shard of yours, and answer under this number.
     Call(u64, u16, Call),
     /// The answer to the call with this number.
@@ -48,7 +45,7 @@ pub(super) enum Message {
     /// To core 0, at start: my shards are open.
     Opened,
     /// Serve this connection from now on: it appends to a stream of yours.
-    Adopt(MovingSocket, Box<Conn>),
+    Adopt(M, Box<Conn>),
     /// About the session with this number between the two: one of yours on my shards, or one of
     /// mine on yours, as [`Told`] says.
     ToSession(u64, Told),
@@ -57,7 +54,7 @@ pub(super) enum Message {
 }
 
 /// Links to the other cores, by core; `None` in one's own place.
-pub(super) type Links = Vec<Option<ConnectedSender<Message>>>;
+pub(super) type Links<I> = Vec<Option<ConnectedSender<Message<Moving<I>>>>>;
 
 #[derive(Debug, Default)]
 struct Pending {
@@ -107,9 +104,9 @@ pub(super) struct Core<I: Io> {
     pub(super) served_sessions: RefCell<BTreeMap<(usize, u64), Rc<Pipe>>>,
     /// Changes of one basin take turns (used on the core of shard 0).
     pub(super) basin_turns: Turns<BasinName>,
-    queue: TaskQueueHandle,
-    readers: TaskQueueHandle,
-    links: Links,
+    queue: I::Queue,
+    readers: I::Queue,
+    links: Links<I>,
     loads: Loads,
     pending: RefCell<BTreeMap<u64, Pending>>,
     /// Calls of other cores that may wait for long, by core and number.
@@ -125,8 +122,8 @@ impl<I: Io> Core<I> {
     pub(super) fn new(
         shards: u16,
         engines: BTreeMap<u16, Rc<Engine<I>>>,
-        links: Links,
-        (queue, readers): (TaskQueueHandle, TaskQueueHandle),
+        links: Links<I>,
+        (queue, readers): (I::Queue, I::Queue),
         connection: ConnectionSettings,
         (index, loads): (usize, Arc<[AtomicUsize]>),
     ) -> Self {
@@ -233,9 +230,11 @@ impl<I: Io> Core<I> {
             let (core, engine) = (Rc::clone(self), Rc::clone(engine));
             // To its end, or other shards would never hear of what was logged. Boxed because it
             // calls the other shards in turn.
-            let change: Pin<Box<dyn Future<Output = CallResult>>> =
+            let change: LocalBoxFuture<'static, CallResult> =
                 Box::pin(async move { core.change_basin(&engine, &name, call).await });
-            return run_to_end(change, self.queue).await;
+            let stopped = || Refusal::Other("the core of this shard is stopping".to_owned());
+            let ended = self.clock().run_to_end(change, self.queue).await;
+            return ended.unwrap_or_else(|| Err(stopped()));
         }
         match call {
             Call::CoreMetrics => Ok(Answer::CoreMetrics(self.metrics.snapshot())),
@@ -271,16 +270,21 @@ impl<I: Io> Core<I> {
         Ok(Exporter::new(env!("CARGO_PKG_VERSION")).render(&shards, &executors))
     }
 
+    /// Starts a task that nobody waits for, among the requests.
+    pub(super) fn spawn<T: 'static>(&self, task: impl Future<Output = T> + 'static) {
+        self.clock().spawn(task, self.queue);
+    }
+
     /// The queue that requests run in.
     #[must_use]
-    pub(super) fn queue(&self) -> TaskQueueHandle {
+    pub(super) fn queue(&self) -> I::Queue {
         self.queue
     }
 
     /// The queue that read sessions spell in: as many as there are, together they have no larger
     /// part of the core than all requests have.
     #[must_use]
-    pub(super) fn readers_queue(&self) -> TaskQueueHandle {
+    pub(super) fn readers_queue(&self) -> I::Queue {
         self.readers
     }
 
@@ -306,13 +310,17 @@ impl<I: Io> Core<I> {
     }
 
     /// Sends a message to another core, waiting for room.
-    pub(super) async fn send(&self, core: usize, message: Message) -> Result<(), ()> {
+    pub(super) async fn send(&self, core: usize, message: Message<Moving<I>>) -> Result<(), ()> {
         let Some(Some(link)) = self.links.get(core) else { return Err(()) };
         link.send(message).await.map_err(|_| ())
     }
 
     /// Serves one inbound link until its core closes it.
-    pub(super) async fn receive(self: Rc<Self>, link: ConnectedReceiver<Message>, from: usize) {
+    pub(super) async fn receive(
+        self: Rc<Self>,
+        link: ConnectedReceiver<Message<Moving<I>>>,
+        from: usize,
+    ) {
         while let Some(message) = link.recv().await {
             match message {
                 Message::Call(number, shard, call) => self.serve(from, number, shard, call),
@@ -338,9 +346,10 @@ impl<I: Io> Core<I> {
     }
 
     /// Goes on with a connection that another core accepted.
-    fn adopt(self: &Rc<Self>, socket: MovingSocket, conn: Conn) {
+    fn adopt(self: &Rc<Self>, socket: Moving<I>, conn: Conn) {
         self.metrics.connection_moved_in();
-        spawn(connection::adopt(Rc::clone(self), socket, conn), self.queue);
+        let socket = I::Socket::attach(socket);
+        self.spawn(connection::adopt(Rc::clone(self), socket, conn));
     }
 
     /// Serves a call of another core. Its task outlives nobody's patience: the caller bounds how
@@ -362,7 +371,7 @@ impl<I: Io> Core<I> {
         if waits {
             self.waiting_calls.borrow_mut().insert((from, number), handle);
         }
-        spawn(task, self.queue);
+        self.spawn(task);
     }
 
     fn answered(&self, number: u64, result: CallResult) {
@@ -429,25 +438,7 @@ impl<I: Io> Drop for AnswerSlot<'_, I> {
             let (core, number) = (Rc::clone(self.core), self.number);
             // When that core is gone, so is the call.
             let told = async move { core.send(to, Message::Forget(number)).await };
-            spawn(told, self.core.queue);
+            self.core.spawn(told);
         }
-    }
-}
-
-/// Does a call in a task of its own, which goes on when nobody waits for it any more.
-async fn run_to_end(
-    call: impl Future<Output = CallResult> + 'static,
-    queue: TaskQueueHandle,
-) -> CallResult {
-    let stopped = || Refusal::Other("the core of this shard is stopping".to_owned());
-    let task = glommio::spawn_local_into(call, queue).map_err(|_| stopped())?;
-    task.detach().await.unwrap_or_else(|| Err(stopped()))
-}
-
-/// Starts a task of this executor that nobody waits for.
-pub(super) fn spawn<T: 'static>(task: impl Future<Output = T> + 'static, queue: TaskQueueHandle) {
-    match glommio::spawn_local_into(task, queue) {
-        Ok(task) => drop(task.detach()),
-        Err(error) => tracing::error!(%error, "a task could not be started"),
     }
 }

@@ -31,14 +31,17 @@ use glommio::{Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle}
 use super::aside::in_queue;
 pub use super::connection::ConnectionSettings;
 use super::connection::serve;
-use super::core::{Core, Links, Message, spawn};
+use super::core::Core;
 use super::door::{Door, Progress};
 use super::drain::Stage;
 use super::engine::{Engine, EngineConfig};
 use crate::io::glommio::GlommioIo;
-use crate::io::socket::{adopt_listener, keep_alive};
-use crate::io::{Clock, Io};
+use crate::io::socket::{MovingSocket, VectoredSocket, adopt_listener, keep_alive};
+use crate::io::{Clock, Io, Tasks};
 use crate::types::refusal::chain;
+
+/// What goes between our cores.
+type Message = super::core::Message<MovingSocket>;
 
 /// Messages that may wait on one link between two cores.
 const LINK_MESSAGES_MAX: usize = 1024;
@@ -252,20 +255,21 @@ async fn start_core(plan: &Plan, ends: Ends) -> Result<Rc<Core<GlommioIo>>, Stri
             Engine::open_watched(io, config, progress).await.map_err(|e| failure(shard, &e))?;
         let engine = Rc::new(engine);
         engine.run_aside_by(in_queue(old_reads));
-        spawn(Rc::clone(&engine).run_writer(), log);
-        spawn(Rc::clone(&engine).run_segments(), background);
-        spawn(Rc::clone(&engine).run_checkpoints(), background);
-        spawn(Rc::clone(&engine).run_usage(), background);
-        spawn(Rc::clone(&engine).run_retention(), background);
-        spawn(Rc::clone(&engine).run_cleaner(), background);
-        spawn(Rc::clone(&engine).run_folder(), background);
-        spawn(Rc::clone(&engine).run_scrub(), background);
+        let io = Rc::clone(&engine.io);
+        io.spawn(Rc::clone(&engine).run_writer(), log);
+        io.spawn(Rc::clone(&engine).run_segments(), background);
+        io.spawn(Rc::clone(&engine).run_checkpoints(), background);
+        io.spawn(Rc::clone(&engine).run_usage(), background);
+        io.spawn(Rc::clone(&engine).run_retention(), background);
+        io.spawn(Rc::clone(&engine).run_cleaner(), background);
+        io.spawn(Rc::clone(&engine).run_folder(), background);
+        io.spawn(Rc::clone(&engine).run_scrub(), background);
         engines.insert(shard, engine);
     }
 
     // All at once: each end waits for the other to be connected.
     let connected = future::join_all(ends.into_iter().map(connect)).await;
-    let (mut links, mut inbound) = (Links::new(), Vec::new());
+    let (mut links, mut inbound) = (Vec::new(), Vec::new());
     for (from, end) in connected.into_iter().enumerate() {
         let (out, link) = end.unzip();
         links.push(out);
@@ -275,7 +279,7 @@ async fn start_core(plan: &Plan, ends: Ends) -> Result<Rc<Core<GlommioIo>>, Stri
     let (queues, connection) = ((requests, readers), settings.connection.clone());
     let core = Rc::new(Core::new(settings.shards, engines, links, queues, connection, load));
     for (from, link) in inbound {
-        spawn(Rc::clone(&core).receive(link, from), requests);
+        core.spawn(Rc::clone(&core).receive(link, from));
     }
     Ok(core)
 }
@@ -436,8 +440,7 @@ async fn accept(core: Rc<Core<GlommioIo>>, settings: ServerSettings, listener: T
         if socket.set_nodelay(true).is_err() || keep_alive(&socket).is_err() {
             continue; // the peer is gone already
         }
-        let task = serve(Rc::clone(&core), socket);
-        spawn(task, core.queue());
+        core.spawn(serve(Rc::clone(&core), VectoredSocket::new(socket)));
     }
 }
 

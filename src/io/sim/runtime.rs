@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use super::{SimIo, Stream, World};
+use crate::io::Tasks;
 
 /// The number of the future given to [`SimRuntime::block_on`] among the tasks.
 const ROOT: u64 = 0;
@@ -54,20 +56,16 @@ impl SimRuntime {
 
     /// Starts a task; it runs while [`block_on`](Self::block_on) does.
     pub fn spawn<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> SimTask<T> {
-        let shared = Rc::new(Shared::default());
-        let task = SimTask { shared: Rc::clone(&shared) };
-        let future = async move {
-            let output = future.await;
-            *shared.output.borrow_mut() = Some(output);
-            if let Some(waker) = shared.waker.take() {
-                waker.wake();
-            }
-        };
+        let (task, future) = SimTask::of(future);
+        self.add(future);
+        task
+    }
+
+    fn add(&self, future: Pin<Box<dyn Future<Output = ()>>>) {
         let number = self.tasks_made.get() + 1;
         self.tasks_made.set(number);
         let woken = Arc::new(Woken(AtomicBool::new(true)));
-        self.tasks.borrow_mut().insert(number, Task { woken, future: Some(Box::pin(future)) });
-        task
+        self.tasks.borrow_mut().insert(number, Task { woken, future: Some(future) });
     }
 
     /// Runs `future` to its end, and every task beside it meanwhile.
@@ -85,6 +83,7 @@ impl SimRuntime {
         let woken = Arc::new(Woken(AtomicBool::new(true)));
         let waker = Waker::from(Arc::clone(&woken));
         loop {
+            self.world.spawned.0.take().into_iter().for_each(|future| self.add(future));
             let Some(number) = self.next(&woken) else {
                 if self.world.advance() {
                     continue;
@@ -134,6 +133,56 @@ impl SimRuntime {
     }
 }
 
+impl Drop for SimRuntime {
+    fn drop(&mut self) {
+        // What is dropped may start tasks to say goodbye; nobody hears them.
+        drop(self.tasks.take());
+        while !self.world.spawned.0.borrow().is_empty() {
+            drop(self.world.spawned.0.take());
+        }
+    }
+}
+
+/// Tasks that were started by those who know no executor.
+#[derive(Default)]
+pub(super) struct Spawned(RefCell<Vec<Pin<Box<dyn Future<Output = ()>>>>>);
+
+impl fmt::Debug for Spawned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Spawned").field(&self.0.borrow().len()).finish()
+    }
+}
+
+impl SimIo {
+    /// As [`SimRuntime::spawn`], for the executor that runs over this clock.
+    fn start<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> SimTask<T> {
+        let (task, future) = SimTask::of(future);
+        self.world.spawned.0.borrow_mut().push(future);
+        task
+    }
+}
+
+impl Tasks for SimIo {
+    type Queue = ();
+
+    fn spawn<T: 'static>(&self, task: impl Future<Output = T> + 'static, (): ()) {
+        drop(self.start(task));
+    }
+
+    async fn run_to_end<T: 'static>(
+        &self,
+        task: impl Future<Output = T> + 'static,
+        (): (),
+    ) -> Option<T> {
+        Some(self.start(task).await)
+    }
+
+    /// Here and now: another thread would be beyond the seed.
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        work()
+    }
+}
+
 #[derive(Debug)]
 struct Shared<T> {
     output: RefCell<Option<T>>,
@@ -150,6 +199,21 @@ impl<T> Default for Shared<T> {
 #[derive(Debug)]
 pub struct SimTask<T> {
     shared: Rc<Shared<T>>,
+}
+
+impl<T: 'static> SimTask<T> {
+    fn of(future: impl Future<Output = T> + 'static) -> (Self, Pin<Box<dyn Future<Output = ()>>>) {
+        let shared = Rc::new(Shared::default());
+        let task = Self { shared: Rc::clone(&shared) };
+        let future = async move {
+            let output = future.await;
+            *shared.output.borrow_mut() = Some(output);
+            if let Some(waker) = shared.waker.take() {
+                waker.wake();
+            }
+        };
+        (task, Box::pin(future))
+    }
 }
 
 impl<T> Future for SimTask<T> {

@@ -88,6 +88,12 @@ impl Held {
         Share { held: Rc::clone(self), bytes: Cell::default(), arriving_bytes: Cell::default() }
     }
 
+    /// What is counted now.
+    #[cfg(test)]
+    pub(in crate::shard) fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
     /// Takes a part of what is left for the window of an HTTP/2 connection: much while there are
     /// few, ever less with each, never more than there is.
     pub(super) fn grant_window(self: &Rc<Self>) -> (Share, u32) {

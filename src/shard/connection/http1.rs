@@ -20,8 +20,7 @@ use crate::http1::{
     CONTINUE, Conn, Event, Framing, HeadRef, Persistence, Request, Violation, reason_phrase,
     response_head,
 };
-use crate::io::Io;
-use crate::io::socket::VectoredSocket;
+use crate::io::{Io, Socket};
 use crate::shard::connection::held::FREE_BYTES;
 use crate::shard::core::Core;
 use crate::shard::lifeline::{Goodbye, Registered, Waiting};
@@ -51,7 +50,7 @@ enum End {
 struct Connection<'a, I: Io> {
     core: Rc<Core<I>>,
     settings: Rc<ConnectionSettings>,
-    socket: VectoredSocket,
+    socket: I::Socket,
     conn: Conn,
     line: &'a Registered,
     /// What the head says whose body is arriving.
@@ -84,10 +83,10 @@ enum Step {
 /// moves: then it returns where to, with what it takes along.
 pub(super) async fn serve<I: Io>(
     core: &Rc<Core<I>>,
-    socket: VectoredSocket,
+    socket: I::Socket,
     conn: Conn,
     line: &Registered,
-) -> Option<(usize, VectoredSocket, Conn)> {
+) -> Option<(usize, I::Socket, Conn)> {
     let (core, settings) = (Rc::clone(core), Rc::clone(&core.connection));
     let (out, elsewhere) = (Vec::new(), (0, 0));
     let (began_us, arrived_bytes) = (core.now_us(), conn.unread().len() as u64);

@@ -19,9 +19,8 @@ use futures_util::future::{self, Either};
 use crate::http2::{self, Connection, Transport};
 use crate::io::Io;
 use crate::io::notify::Notify;
-use crate::io::socket::VectoredSocket;
 use crate::shard::connection::held::FREE_REQUESTS;
-use crate::shard::core::{Core, spawn};
+use crate::shard::core::Core;
 use crate::shard::lifeline::{Goodbye, Registered, Waiting};
 use socket::SharedSocket;
 use stream::Stream;
@@ -60,7 +59,7 @@ impl Drop for Counted {
 /// Serves a connection of which the preface was received, until it ends.
 pub(super) async fn serve<I: Io>(
     core: &Rc<Core<I>>,
-    socket: VectoredSocket,
+    socket: I::Socket,
     received: Vec<u8>,
     line: &Registered,
 ) {
@@ -122,7 +121,7 @@ async fn run<I: Io>(
                     stream.serve(request, is_free).await;
                     drop(counted);
                 });
-                spawn(task, core.queue());
+                core.spawn(task);
             }
             Ok(Some(Some(Err(error)))) => {
                 tracing::debug!(%error, "HTTP/2 connection ended");

@@ -16,7 +16,6 @@ use std::rc::Rc;
 
 use futures_util::future::{self, Either};
 use futures_util::io::{AsyncRead, AsyncReadExt};
-use glommio::net::TcpStream;
 
 use super::core::{Core, Message};
 use super::lifeline::{Registered, Waiting};
@@ -30,9 +29,8 @@ use crate::codec::coding::{compress, decompress};
 use crate::codec::{BatchForm, Coding, Feed};
 use crate::http1::{Conn, Limits};
 use crate::http2::PREFACE;
-use crate::io::Io;
 use crate::io::permits::Permit;
-use crate::io::socket::{MovingSocket, VectoredSocket};
+use crate::io::{Io, Socket};
 use crate::wire::Body;
 
 use held::ROOM_US;
@@ -218,7 +216,7 @@ async fn answer<I: Io>(
         Err(error) => Err(error),
     };
     match result {
-        Ok(response) => coded(response, routed.answer_coding).await,
+        Ok(response) => coded(core, response, routed.answer_coding).await,
         Err(error) => {
             core.metrics.refused(error.code_text());
             error.into_response()
@@ -243,7 +241,7 @@ async fn decoded<I: Io>(
     };
     let large = body.as_slice().len() > CODED_HERE_BYTES_MAX;
     let decode = move || decompress(coding, body.as_slice(), limit_bytes);
-    let decoded = if large { blocking(decode).await } else { decode() };
+    let decoded = if large { core.clock().blocking(decode).await } else { decode() };
     let decoded = decoded.map_err(|error| ApiError::new(code, error.to_string()))?;
     share.add(decoded.capacity() as u64);
     Ok(decoded.into())
@@ -270,7 +268,7 @@ async fn decoding_permit<I: Io>(core: &Core<I>, share: &Share) -> Result<Permit,
 }
 
 /// A successful response, coded when it is large enough and the client understands it.
-async fn coded(mut response: Response, coding: Option<Coding>) -> Response {
+async fn coded<I: Io>(core: &Core<I>, mut response: Response, coding: Option<Coding>) -> Response {
     let Some(coding) = coding else { return response };
     if !(200..300).contains(&response.status) || response.body.len() < CODED_BYTES_MIN {
         return response;
@@ -282,20 +280,14 @@ async fn coded(mut response: Response, coding: Option<Coding>) -> Response {
         compress(coding, &plain, &mut out);
         out
     };
-    response.body = if large { blocking(code).await } else { code() };
+    response.body = if large { core.clock().blocking(code).await } else { code() };
     response.with_header("content-encoding", coding.as_str())
 }
 
-/// Runs `work` on a thread of its own, since it would hold up everything else on this core.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    glommio::executor().spawn_blocking(work).await
-}
-
 /// Serves a connection that was just accepted, until it ends or moves.
-pub(super) async fn serve<I: Io>(core: Rc<Core<I>>, socket: TcpStream) {
+pub(super) async fn serve<I: Io>(core: Rc<Core<I>>, mut socket: I::Socket) {
     let line = core.lifelines.add();
     core.publish_load();
-    let mut socket = VectoredSocket::new(socket);
     let mut conn = Conn::new(core.connection.limits.clone());
     match sniff(&core, &line, &mut socket, &mut conn).await {
         Some(Protocol::Http1) => serve_http1(core, socket, conn, line).await,
@@ -308,21 +300,16 @@ pub(super) async fn serve<I: Io>(core: Rc<Core<I>>, socket: TcpStream) {
 }
 
 /// Serves a connection that moved here, until it ends or moves on.
-pub(super) async fn adopt<I: Io>(core: Rc<Core<I>>, socket: MovingSocket, conn: Conn) {
+pub(super) async fn adopt<I: Io>(core: Rc<Core<I>>, socket: I::Socket, conn: Conn) {
     let line = core.lifelines.add();
     core.publish_load();
-    serve_http1(core, VectoredSocket::new(socket.attach()), conn, line).await;
+    serve_http1(core, socket, conn, line).await;
 }
 
-async fn serve_http1<I: Io>(
-    core: Rc<Core<I>>,
-    socket: VectoredSocket,
-    conn: Conn,
-    line: Registered,
-) {
+async fn serve_http1<I: Io>(core: Rc<Core<I>>, socket: I::Socket, conn: Conn, line: Registered) {
     let moved = http1::serve(&core, socket, conn, &line).await;
     if let Some((to, socket, conn)) = moved {
-        match MovingSocket::detach(socket.into_inner()) {
+        match socket.detach() {
             // When that core is gone, so is the server, and the connection ends.
             Ok(socket) => drop(core.send(to, Message::Adopt(socket, Box::new(conn))).await),
             Err(error) => tracing::warn!(%error, "a connection could not move"),
@@ -346,7 +333,7 @@ enum Protocol {
 async fn sniff<I: Io>(
     core: &Core<I>,
     line: &Registered,
-    socket: &mut VectoredSocket,
+    socket: &mut I::Socket,
     conn: &mut Conn,
 ) -> Option<Protocol> {
     line.wait_for(Waiting::Idle, core.now_us() + core.connection.idle_us);

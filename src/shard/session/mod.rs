@@ -21,7 +21,7 @@ mod read;
 use std::rc::Rc;
 
 use super::call::StreamPath;
-use super::core::{Core, Message, spawn};
+use super::core::{Core, Message};
 use super::engine::Engine;
 use crate::api::query::ReadQuery;
 use crate::codec::Feed;
@@ -187,7 +187,7 @@ impl<I: Io> Drop for Session<I> {
         let core = Rc::clone(&self.core);
         // When that core is gone, so is its end of the session.
         let told = async move { core.send(to, Message::ToSession(number, Told::Closed)).await };
-        spawn(told, self.core.queue());
+        self.core.spawn(told);
     }
 }
 
@@ -198,7 +198,7 @@ fn start<I: Io>(engine: &Rc<Engine<I>>, open: Open, pipe: &Rc<Pipe>, core: &Rc<C
         Open::Append { .. } => core.queue(),
         Open::Read { .. } => core.readers_queue(),
     };
-    spawn(async move { engine.run_session(open, &pipe).await }, queue);
+    core.clock().spawn(async move { engine.run_session(open, &pipe).await }, queue);
 }
 
 impl<I: Io> Engine<I> {
@@ -232,7 +232,7 @@ impl<I: Io> Core<I> {
                         .push_out(Out::Failed(Refusal::Other("the shard is not here".to_owned()))),
                 }
                 let core = Rc::clone(self);
-                spawn(async move { core.forward(key, &pipe).await }, self.queue());
+                self.spawn(async move { core.forward(key, &pipe).await });
             }
             Told::Out(outs) => {
                 // The connection may have gone meanwhile.

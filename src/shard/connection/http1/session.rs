@@ -13,8 +13,7 @@ use crate::http1::{
     Conn, Event, Framing, LAST_CHUNK, Persistence, Version, chunk_head, reason_phrase,
     response_head,
 };
-use crate::io::Io;
-use crate::io::socket::VectoredSocket;
+use crate::io::{Io, Socket};
 use crate::shard::connection::held::FREE_BYTES;
 use crate::shard::connection::session::{self, Ended, Gone, Inlet, Outlet};
 use crate::shard::connection::{
@@ -137,13 +136,13 @@ impl<I: Io> Connection<'_, I> {
 }
 
 /// The request's body as it arrives.
-struct BodyIn<'a> {
+struct BodyIn<'a, S> {
     conn: &'a mut Conn,
-    reader: ReadHalf<&'a mut VectoredSocket>,
+    reader: ReadHalf<&'a mut S>,
     ended: bool,
 }
 
-impl BodyIn<'_> {
+impl<S: Socket> BodyIn<'_, S> {
     async fn read(&mut self) -> Result<(), Gone> {
         match self.reader.read(self.conn.recv_space()).await {
             Ok(0) => self.conn.received_eof(),
@@ -182,7 +181,7 @@ impl BodyIn<'_> {
     }
 }
 
-impl Inlet for BodyIn<'_> {
+impl<S: Socket> Inlet for BodyIn<'_, S> {
     async fn receive(&mut self, into: &mut Deframer) -> Result<bool, Gone> {
         loop {
             match self.conn.next_event() {
@@ -205,14 +204,14 @@ impl Inlet for BodyIn<'_> {
 /// The response's body.
 struct BodyOut<'a, 'b, I: Io> {
     core: &'a Core<I>,
-    writer: WriteHalf<&'b mut VectoredSocket>,
+    writer: WriteHalf<&'b mut I::Socket>,
     line: &'a Registered,
     settings: &'a ConnectionSettings,
     chunked: bool,
     /// Memory for the size line of a chunk.
     chunk_head: Vec<u8>,
     /// The other direction, when nobody else looks at it.
-    watch: Option<&'a mut BodyIn<'b>>,
+    watch: Option<&'a mut BodyIn<'b, I::Socket>>,
 }
 
 impl<I: Io> BodyOut<'_, '_, I> {

@@ -9,8 +9,7 @@ use std::task::{Context, Poll};
 use futures_util::io::{AsyncRead, AsyncWrite};
 
 use crate::http2::Socket;
-use crate::io::Io;
-use crate::io::socket::VectoredSocket;
+use crate::io::{Io, Socket as _};
 use crate::shard::connection::{LINGER_BYTES_MAX, LINGER_US, throw_away};
 use crate::shard::core::Core;
 use crate::shard::lifeline::{Lifeline, Registered, Waiting};
@@ -23,7 +22,7 @@ const FLOOD_BYTES_MAX: usize = 1024 * 1024;
 
 /// A connection's socket, which outlives the protocol on it.
 pub(super) struct SharedSocket<I: Io> {
-    socket: Rc<RefCell<VectoredSocket>>,
+    socket: Rc<RefCell<I::Socket>>,
     line: Rc<Lifeline>,
     core: Rc<Core<I>>,
     /// The peer has sent more frames than it may.
@@ -39,7 +38,7 @@ impl<I: Io> Clone for SharedSocket<I> {
 }
 
 impl<I: Io> SharedSocket<I> {
-    pub(super) fn new(core: &Rc<Core<I>>, socket: VectoredSocket, line: &Registered) -> Self {
+    pub(super) fn new(core: &Rc<Core<I>>, socket: I::Socket, line: &Registered) -> Self {
         let socket = Rc::new(RefCell::new(socket));
         Self { socket, line: line.share(), core: Rc::clone(core), is_flooded: Rc::default() }
     }
