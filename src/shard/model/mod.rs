@@ -23,6 +23,7 @@ mod basin;
 mod damage;
 mod empty;
 mod life;
+mod network;
 mod order;
 mod plan;
 mod reads;
