@@ -85,7 +85,9 @@ impl Witnesses {
                 (_, Outcome::Unknown) => (now_us, None),
                 _ => continue,
             };
-            if !matches!(attempt.outcome, Outcome::Unknown) {
+            // A change to what is there already logs nothing that could bear witness.
+            let may_log_nothing = matches!(attempt.op, Op::Retain { .. });
+            if !matches!(attempt.outcome, Outcome::Unknown) && !may_log_nothing {
                 self.newest_us = self.newest_us.max(attempt.began_us);
             }
             self.open.push((name, ended_us, start));
