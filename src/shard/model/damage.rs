@@ -156,7 +156,8 @@ impl Run {
             }
         };
         self.tale.lines.push(format!("  {damage:?}"));
-        let judge = Judge { expected, witnesses, damage };
+        let clock_is_back = image.wall_us() < image.wall_high_us();
+        let judge = Judge { expected, witnesses, damage, clock_is_back };
         let told = judge.judge(&image, self.config);
         self.tale.lines.push(format!("  {told:?}"));
         self.told.add(told);
@@ -290,6 +291,8 @@ struct Judge {
     expected: BTreeMap<&'static str, Expected>,
     witnesses: Witnesses,
     damage: Damage,
+    /// The wall clock is behind what it once was.
+    clock_is_back: bool,
 }
 
 impl Judge {
@@ -326,6 +329,13 @@ impl Judge {
             shard.io.sleep_us(SETTLED_US).await;
         });
         told
+    }
+
+    /// Whether this may be a record that nobody ever saw: it was past its age when it was first
+    /// looked for, which is forgotten at a start behind a clock that was set back.
+    fn is_unseen(&self, known: &Known, shown: &Shown) -> bool {
+        let may_be_back = known.unfaded || self.clock_is_back;
+        may_be_back && (known.trimmed..known.tail.seq_num).contains(&shown.seq_num)
     }
 
     /// Looks at one stream.
@@ -368,7 +378,8 @@ impl Judge {
                 // Gone by age, which a clock that was set back undoes; or by what is lost now.
                 (None, None) => {
                     let faded = known.faded.get(&shown.seq_num);
-                    faded.is_some_and(|held| held.is(shown)) || may_miss.is_some()
+                    let is_faded = faded.map_or(self.is_unseen(known, shown), |h| h.is(shown));
+                    is_faded || may_miss.is_some()
                 }
                 (Some(_), Some(_)) => panic!("{}", say("two records of one number")),
             };
