@@ -105,11 +105,14 @@ fn check_extent(name: &str, before: &Known, query: &ReadQuery, records: &[Shown]
 }
 
 /// Whether a record that is there was past its age when it was read: then the wall clock was set
-/// back since, across a start.
+/// back since, across a start. Of one that nobody had seen until then, it was so all the time.
 fn may_have_been_hidden(before: &Known, seen: &Seen, seq_num: u64) -> bool {
     let age_secs = before.age_secs.into_iter().chain(seen.age_secs).min();
-    let held = before.records.get(&seq_num).zip(age_secs);
-    held.is_some_and(|(held, secs)| held.arrived_ms.0 + secs * 1000 < seen.to_ms)
+    match (before.records.get(&seq_num), age_secs) {
+        (Some(held), Some(secs)) => held.arrived_ms.0 + secs * 1000 < seen.to_ms,
+        (None, Some(_)) => before.unfaded && seq_num < before.tail.seq_num,
+        (_, None) => false,
+    }
 }
 
 /// Checks a read that was refused for having nothing to show.
