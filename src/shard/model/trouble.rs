@@ -94,7 +94,12 @@ impl Trouble {
     /// Ends it, and waits until all is as usual.
     pub(super) async fn end(self, shard: &Shard) {
         match self {
-            Self::Stuck { us, .. } => shard.io.sleep_us(us).await,
+            Self::Stuck { us, .. } => {
+                // What the shard does by itself may have got stuck last of all, and nothing more
+                // is to.
+                shard.io.set_faults(Faults::default());
+                shard.io.sleep_us(us).await;
+            }
             Self::ClockBack { after_us, .. } => shard.io.sleep_us(after_us + 1).await,
             Self::NoSpace { us } => shard.io.sleep_us(us).await,
             _ => {}
