@@ -10,6 +10,7 @@ use std::io::ErrorKind;
 use std::rc::Rc;
 
 use super::act::{Attempt, Outcome};
+use super::life::SETTLED_US;
 use super::{Dice, one_in};
 use crate::io::sim::{Faults, SimIo, SimRuntime};
 use crate::io::{Clock, Disk};
@@ -105,9 +106,8 @@ impl Trouble {
             _ => {}
         }
         shard.io.set_faults(Faults::default());
-        if !self.is_final() {
-            shard.io.sleep_us(RECOVERY_US).await;
-        }
+        // Of final trouble, what is under way may still fail: it is seen whether the log has.
+        shard.io.sleep_us(if self.is_final() { SETTLED_US } else { RECOVERY_US }).await;
     }
 }
 
@@ -202,7 +202,7 @@ pub(super) fn excuse(attempt: &mut Attempt, trouble: Option<Trouble>, shard: &Sh
             0
         }
         Outcome::Refused(Refusal::Storage(reason)) => {
-            // A read is refused only where the stream itself never became durable.
+            // A read is refused only where the stream never became durable, or may be about to go.
             let has_failed = shard.durable.failure().is_some_and(|failure| *failure == **reason);
             let excused = trouble.is_some_and(Trouble::is_final) && has_failed;
             assert!(excused, "nothing is wrong with the disk: {attempt:?}");
