@@ -44,6 +44,7 @@ session-goes-on       sessions  append_failures::
 time-steps-back       lib       shard::model::a_shard_is
 checkpoint-ahead      lib       shard::model::a_shard_is
 trim-forgotten        lib       shard::model::a_shard_is
+hidden-early          lib       shard::retention::tests::hidden
 '
 # Longest that one suite may take, in seconds.
 limit=240

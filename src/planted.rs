@@ -75,6 +75,8 @@ bugs! {
     CheckpointAhead = "checkpoint-ahead",
     /// What retention trimmed comes back with a restart.
     TrimForgotten = "trim-forgotten",
+    /// Readers see that records are past their age before a trim that says so is durable.
+    HiddenEarly = "hidden-early",
 }
 
 /// Whether this bug is planted.

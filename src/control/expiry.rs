@@ -2,8 +2,9 @@
 //!
 //! * A batch is hidden when it arrived before a *floor*: now less the age. Not at the age, but one
 //!   millisecond after it, since both times are cut to whole milliseconds and nothing goes early.
-//! * The floor only rises, and the log keeps it when the age changes. So what was hidden stays
-//!   hidden, whatever happens to the age, the clock or the process.
+//! * The floor only rises while the process lives, and the log keeps it when the age changes. What
+//!   a reader saw hidden is kept as a trim point before it is shown (`shard::read::passed`). So
+//!   what was seen to go stays gone, whatever happens to the age, the clock or the process.
 //! * The batches of a stream never arrive earlier than those before them, even when the clock steps
 //!   back. So what is hidden is the front of the stream, and a batch is never hidden at birth.
 

@@ -1,9 +1,10 @@
 //! Retention by age, and the deletion of streams that stay empty (S2 specification, section 12).
 //!
-//! * What outlived its retention is hidden from reads at once, and stays so (`control::expiry`).
-//! * What is hidden is given up by a trim point that is logged. That comes later, by a pass over
-//!   all streams and by the span of the index in which the boundary lies; when all of a stream is
-//!   old enough, all of it goes.
+//! * What outlived its retention is hidden from reads at once, and stays so: before a reader is
+//!   shown that something is gone, a trim point that says so is durable (`read::passed`). So a wall
+//!   clock that is set back brings nothing back that was seen to go.
+//! * What nobody reads is trimmed later, by a pass over all streams and by the span of the index in
+//!   which the boundary lies; when all of a stream is old enough, all of it goes.
 //! * Never early: where whole milliseconds cannot tell, it is late.
 //! * Streams are visited a few at a time, so a million of them hold up nobody.
 
@@ -13,6 +14,7 @@ use super::engine::{Engine, Note};
 use crate::control::{Stream, expiry};
 use crate::io::Io;
 use crate::log::entry::{Kind, Trimmed};
+use crate::log::writer::Writer;
 use crate::stream::State;
 use crate::types::StreamId;
 
@@ -67,16 +69,40 @@ impl<I: Io> Engine<I> {
     fn expire(&self, stream: &Rc<Stream>, now_ms: u64) {
         self.hide_expired(stream);
         let trim_point = stream.hidden_to();
-        let accepted = stream.accepted.get();
         // On a full disk it waits for better times; what gives more room back comes first.
-        if trim_point <= accepted.trim_point || self.check_room_to_trim().is_err() {
+        if trim_point <= stream.accepted.get().trim_point || self.check_room_to_trim().is_err() {
             return;
         }
-        stream.accepted.set(State { trim_point, ..accepted });
         let trimmed = Trimmed { stream: stream.id, trim_point, at_ms: now_ms };
+        self.log_trim(stream, trimmed, Writer::append_in_passing);
+    }
+
+    /// Has the records before `trim_point` trimmed, which are hidden; `true` once that is durable,
+    /// `false` when it cannot be: then no reader may learn that they are gone.
+    pub(super) async fn trim_hidden(&self, stream: &Rc<Stream>, trim_point: u64) -> bool {
+        if trim_point > stream.accepted.get().trim_point {
+            let is_open = self.check_open().is_ok() && !stream.is_deleting();
+            if !is_open || self.check_room_to_trim().is_err() {
+                return false;
+            }
+            let at_ms = self.io.wall_us() / 1000;
+            let trimmed = Trimmed { stream: stream.id, trim_point, at_ms };
+            self.log_trim(stream, trimmed, Writer::append_metadata);
+        }
+        // Or one that was logged before, by whomever.
+        self.settle(stream.last_ticket.get()).await.is_ok()
+    }
+
+    fn log_trim(
+        &self,
+        stream: &Rc<Stream>,
+        trimmed: Trimmed,
+        log: impl FnOnce(&Writer<I, Note>, Kind, &[u8], Note) -> u64,
+    ) {
+        let accepted = stream.accepted.get();
+        stream.accepted.set(State { trim_point: trimmed.trim_point, ..accepted });
         let note = Note::Trimmed(Rc::clone(stream), trimmed);
-        let ticket = self.writer.append_in_passing(Kind::Trimmed, &trimmed.encode(), note);
-        stream.last_ticket.set(ticket);
+        stream.last_ticket.set(log(&self.writer, Kind::Trimmed, &trimmed.encode(), note));
     }
 }
 

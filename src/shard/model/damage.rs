@@ -156,8 +156,7 @@ impl Run {
             }
         };
         self.tale.lines.push(format!("  {damage:?}"));
-        let clock_is_back = image.wall_us() < image.wall_high_us();
-        let judge = Judge { expected, witnesses, damage, clock_is_back };
+        let judge = Judge { expected, witnesses, damage };
         let told = judge.judge(&image, self.config);
         self.tale.lines.push(format!("  {told:?}"));
         self.told.add(told);
@@ -291,8 +290,6 @@ struct Judge {
     expected: BTreeMap<&'static str, Expected>,
     witnesses: Witnesses,
     damage: Damage,
-    /// The wall clock is behind what it once was.
-    clock_is_back: bool,
 }
 
 impl Judge {
@@ -329,13 +326,6 @@ impl Judge {
             shard.io.sleep_us(SETTLED_US).await;
         });
         told
-    }
-
-    /// Whether this may be a record that nobody ever saw: it was past its age when it was first
-    /// looked for, which is forgotten at a start behind a clock that was set back.
-    fn is_unseen(&self, known: &Known, shown: &Shown) -> bool {
-        let may_be_back = known.unfaded || self.clock_is_back;
-        may_be_back && (known.trimmed..known.tail.seq_num).contains(&shown.seq_num)
     }
 
     /// Looks at one stream.
@@ -375,11 +365,10 @@ impl Judge {
             let is_so = match (known.records.get(&shown.seq_num), appended.get(&shown.seq_num)) {
                 (Some(held), None) => held.is(shown),
                 (None, Some(sent)) => (&sent.headers, &sent.body) == (&shown.headers, &shown.body),
-                // Gone by age, which a clock that was set back undoes; or by what is lost now.
+                // Gone by age or a trim, and what said so is lost now.
                 (None, None) => {
                     let faded = known.faded.get(&shown.seq_num);
-                    let is_faded = faded.map_or(self.is_unseen(known, shown), |h| h.is(shown));
-                    is_faded || may_miss.is_some()
+                    faded.is_some_and(|held| held.is(shown)) || may_miss.is_some()
                 }
                 (Some(_), Some(_)) => panic!("{}", say("two records of one number")),
             };
@@ -389,8 +378,7 @@ impl Judge {
         let first = records.first().map_or(tail, |shown| shown.seq_num);
         let expires = known.age_secs.is_some();
         let trims = appended.is_empty();
-        let was_gone = known.records.values().any(|held| held.was_gone);
-        if !expires && trims && !was_gone && first > known.first {
+        if !expires && trims && first > known.first {
             panic!("{}", say(&format!("the records up to {first} are missing")));
         }
         if tail < end { Found::EndMissing } else { Found::All }

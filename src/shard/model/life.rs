@@ -8,7 +8,6 @@ use futures_util::future::{self, Either};
 use super::act::{Attempt, Outcome, act, high_ms, list_all, look, wall_ms};
 use super::plan::{Op, Step, Upkeep};
 use super::trouble::{self, Trouble};
-use super::truth::Known;
 use super::{LOG_FILES_RESERVE, NAMES, OVERDUE_MS, Run, empty, one_in, truth};
 use crate::io::sim::{SimIo, SimRuntime};
 use crate::io::{Clock, Disk};
@@ -118,7 +117,6 @@ impl Run {
         if let Some(us) = self.troubles.clock_between_lives() {
             self.tale.lines.push(format!("the wall clock is set back by {us} us"));
             self.io.set_wall_back(us);
-            self.streams.values_mut().for_each(Known::unfade);
         }
     }
 
@@ -211,9 +209,6 @@ impl Run {
             End::PowerCut => self.io.crash(seed),
             End::Closed | End::Killed => self.io.kill(seed),
         };
-        if self.io.wall_us() < self.io.wall_high_us() {
-            self.streams.values_mut().for_each(Known::unfade);
-        }
         if one_in(self.dice(), 3) {
             self.lose_footers();
         }

@@ -102,7 +102,7 @@ impl<'a> Order<'a> {
         for shown in self.seen.records.iter().take_while(|shown| shown.seq_num < tail.seq_num) {
             assert!(shown.seq_num >= before.first, "{name}: {} is back", shown.seq_num);
             let held = before.records.get(&shown.seq_num);
-            let is_known = held.map_or(before.unfaded, |held| held.is(shown));
+            let is_known = held.is_some_and(|held| held.is(shown));
             assert!(is_known, "{name}: {held:?} reads {shown:?}");
         }
     }

@@ -58,15 +58,13 @@ fn check_record(name: &str, before: &Known, order: &Order<'_>, shown: &Shown, se
 /// Checks that a read began where it was asked to, left out nothing but what went meanwhile, and
 /// did not end early.
 fn check_extent(name: &str, before: &Known, query: &ReadQuery, records: &[Shown], seen: &Seen) {
-    let was_hidden = |seq_num: u64| may_have_been_hidden(before, seen, seq_num);
     let follows = |a: &Shown, b: &Shown| {
         let (next, end) = (a.seq_num + 1, b.seq_num);
-        next == end || next < end && (end <= seen.first() || (next..end).all(was_hidden))
+        next == end || next < end && end <= seen.first()
     };
     assert!(records.is_sorted_by(follows), "{name} has a gap: {query:?}");
     let first = records.first().map_or(seen.tail.seq_num, |shown| shown.seq_num);
-    let left_out =
-        |seq_num: u64| seq_num >= seen.first() && seq_num < first && !was_hidden(seq_num);
+    let left_out = |seq_num: u64| seq_num >= seen.first() && seq_num < first;
     match query.start {
         ReadStart::SeqNum(seq_num) => {
             assert!(first >= seq_num.min(seen.tail.seq_num), "{name}: {first}, not {seq_num}");
@@ -95,23 +93,12 @@ fn check_extent(name: &str, before: &Known, query: &ReadQuery, records: &[Shown]
         && bytes < READ_BODY_BYTES_MAX
     {
         let next = last.seq_num + 1;
-        let went = next < seen.first() || was_hidden(next);
+        let went = next < seen.first();
         assert!(
             went || next >= before.tail.seq_num,
             "{name}: {query:?} ended after {}",
             last.seq_num
         );
-    }
-}
-
-/// Whether a record that is there was past its age when it was read: then the wall clock was set
-/// back since, across a start. Of one that nobody had seen until then, it was so all the time.
-fn may_have_been_hidden(before: &Known, seen: &Seen, seq_num: u64) -> bool {
-    let age_secs = before.age_secs.into_iter().chain(seen.age_secs).min();
-    match (before.records.get(&seq_num), age_secs) {
-        (Some(held), Some(secs)) => held.arrived_ms.0 + secs * 1000 < seen.to_ms,
-        (None, Some(_)) => before.unfaded && seq_num < before.tail.seq_num,
-        (_, None) => false,
     }
 }
 
@@ -128,8 +115,7 @@ fn check_unsatisfiable(
         ReadStart::TailOffset(offset) => offset == 0 || tail.seq_num == 0,
         ReadStart::Timestamp(timestamp) => {
             let held = before.records.range(seen.first()..);
-            let later = held.filter(|(_, held)| held.timestamp >= timestamp);
-            later.filter(|(at, _)| !may_have_been_hidden(before, seen, **at)).count() == 0
+            held.filter(|(_, held)| held.timestamp >= timestamp).count() == 0
         }
     };
     assert!(is_so, "{name}: {query:?} was refused at {tail:?}");

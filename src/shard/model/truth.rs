@@ -21,8 +21,6 @@ pub(super) struct Held {
     /// When its batch arrived: not before the first, not after the second of these, milliseconds
     /// since the Unix epoch.
     pub(super) arrived_ms: (u64, u64),
-    /// It was past an age once, and may be gone for good by that.
-    pub(super) was_gone: bool,
 }
 
 impl Held {
@@ -43,12 +41,8 @@ pub(super) struct Known {
     /// As far as this by commands.
     pub(super) trimmed: u64,
     pub(super) records: BTreeMap<u64, Held>,
-    /// Gone by their age alone. That is remembered, until a trim is logged, only while the process
-    /// lives: a wall clock that was set back brings them back at the next start.
+    /// Gone by their age alone: where the end of the log is lost to damage, they may show again.
     pub(super) faded: BTreeMap<u64, Held>,
-    /// Others may be back too, which nobody ever saw: they were past their age when they were first
-    /// looked for.
-    pub(super) unfaded: bool,
     /// It is deleted when it is empty for so long; 0 for never.
     pub(super) empty_secs: u64,
     /// When it was last written to or made, as [`Held::arrived_ms`].
@@ -254,13 +248,7 @@ fn check_gone(
     let begun_ms = attempts.iter().map(|attempt| attempt.from_ms).min();
     let shortest_ms = ages.iter().flatten().min().map(|secs| secs * 1000);
     for seq_num in before.first.max(order.may_be_trimmed)..first {
-        let held = before.records.get(&seq_num);
-        // Gone before: known to have been, or between those that came back.
-        let is_unknown = held.is_none() && seq_num < before.tail.seq_num;
-        if is_unknown || held.is_some_and(|held| held.was_gone) {
-            continue;
-        }
-        let held = held.map(|held| held.arrived_ms.0);
+        let held = before.records.get(&seq_num).map(|held| held.arrived_ms.0);
         let placed = order.placed.get(&seq_num).map(|placed| placed.arrived_ms.0);
         let arrived_ms = held.or(placed).or(begun_ms).expect("records come with attempts");
         let expired = shortest_ms.is_some_and(|age_ms| arrived_ms + age_ms < seen.to_ms);
@@ -290,23 +278,14 @@ fn after(name: &str, before: &Known, order: Order<'_>, ages: &[Option<u64>], see
         // No timestamp is later than the arrival: clients' are capped.
         latest_ms = latest_ms.max(to_ms);
         let arrived_ms = (from_ms.max(timestamp), latest_ms);
-        let held = Held { timestamp, headers, body, arrived_ms, was_gone: false };
+        let held = Held { timestamp, headers, body, arrived_ms };
         known.records.insert(seq_num, held);
-    }
-    if before.unfaded {
-        for shown in &seen.records {
-            let Shown { seq_num, timestamp, headers, body } = shown.clone();
-            let arrived_ms = (timestamp, latest_ms.max(timestamp));
-            let held = Held { timestamp, headers, body, arrived_ms, was_gone: false };
-            known.records.entry(seq_num).or_insert(held);
-        }
     }
     let living = known.records.split_off(&known.first);
     known.faded = before.faded.clone();
     known.faded.extend(std::mem::replace(&mut known.records, living));
     known.faded = known.faded.split_off(&trimmed);
     known.trimmed = trimmed;
-    known.records.values_mut().for_each(|held| held.was_gone = false);
     let longest_ms = ages.iter().map(|age| age.map_or(u64::MAX, |secs| secs * 1000)).max();
     let longest_ms = longest_ms.expect("some age is in force");
     for (seq_num, held) in &known.records {
@@ -317,15 +296,6 @@ fn after(name: &str, before: &Known, order: Order<'_>, ages: &[Option<u64>], see
 }
 
 impl Known {
-    /// The wall clock is behind what it once was, and a life begins.
-    pub(super) fn unfade(&mut self) {
-        self.unfaded = true;
-        let mut faded = std::mem::take(&mut self.faded);
-        faded.values_mut().for_each(|held| held.was_gone = true);
-        self.first = faded.keys().next().copied().unwrap_or(self.first).min(self.first);
-        self.records.extend(faded);
-    }
-
     /// Checks, when the shard has rested for so long, that what outlived its age is gone.
     pub(super) fn check_overdue(&self, name: &str, now_ms: u64, rested_ms: u64) {
         empty::check_overdue(name, self, now_ms, rested_ms);

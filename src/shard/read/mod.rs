@@ -3,11 +3,13 @@
 //!
 //! * Here: the unary read, and `deliver`, which both it and read sessions take batches from.
 //! * `start` resolves where a read begins, `scan` walks through the log, `pieces` says which part
-//!   of it is next, `live` knows the newest frames of streams that are followed.
+//!   of it is next, `live` knows the newest frames of streams that are followed, `passed` sees that
+//!   what is past its age is trimmed before a reader learns of it.
 //!
 //! Only durable records are looked at. Records are spelled straight from the frame they lie in.
 
 mod live;
+mod passed;
 mod pieces;
 mod scan;
 mod start;
@@ -181,7 +183,7 @@ impl<I: Io> Engine<I> {
     /// One batch as the body of a unary answer, with this tail if it holds any record.
     async fn spell(
         &self,
-        stream: &Stream,
+        stream: &Rc<Stream>,
         part: Part,
         mut budget: Budget,
         form: BatchForm,
@@ -200,7 +202,7 @@ impl<I: Io> Engine<I> {
     /// room for.
     pub(super) async fn deliver(
         &self,
-        stream: &Stream,
+        stream: &Rc<Stream>,
         start: From,
         end_seq_num: u64,
         budget: &mut Budget,
