@@ -48,10 +48,21 @@ impl Board {
 
     /// Notes that `id` was acknowledged at `now_ns`, up to `end` of stream `stream`.
     pub(crate) fn acked(&self, id: BatchId, stream: u32, end: u64, now_ns: u64) {
+        self.remember(id, now_ns);
+        self.ends[stream as usize].fetch_max(end, Ordering::Release);
+    }
+
+    /// The same where an acknowledgement does not say where its `count` records are: those
+    /// acknowledged are at least so many.
+    pub(crate) fn counted(&self, id: BatchId, stream: u32, count: u64, now_ns: u64) {
+        self.remember(id, now_ns);
+        self.ends[stream as usize].fetch_add(count, Ordering::Release);
+    }
+
+    fn remember(&self, id: BatchId, now_ns: u64) {
         let place = &self.acks[id.writer as usize][(id.batch % REMEMBERED) as usize];
         // 0 is left for "nothing yet".
         place.store(lap(id) << TIME_BITS | now_ns.max(1), Ordering::Release);
-        self.ends[stream as usize].fetch_max(end, Ordering::Release);
     }
 
     /// What is known of `id`.
@@ -122,6 +133,8 @@ mod tests {
         board.acked(id(0, 1), 1, 5, 1);
         board.acked(id(0, 0), 1, 3, 2);
         assert_eq!((board.end(0), board.end(1)), (7, 5));
+        board.counted(id(0, 2), 1, 2, 3);
+        assert_eq!((board.end(1), board.look_up(id(0, 2))), (7, Acked::At(3)));
         board.writer_ended();
         assert!(!board.is_over());
         board.writer_ended();

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::abuse::AbuseArgs;
 use crate::client::Target;
+use crate::compare::CompareArgs;
 use crate::record::IDENTITY_BYTES;
 
 /// Load generator and verifier for S2 durable-streams servers.
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Do something bad to a server, and watch whether it serves others and keeps its bounds.
     Abuse(AbuseArgs),
+    /// Run the same loads on several servers, in rounds, and write a report.
+    Compare(Box<CompareArgs>),
     /// Measure direct write + sync of the bare disk: the yardstick for an acknowledgement.
     Disk(DiskArgs),
 }
@@ -75,7 +78,8 @@ pub(crate) struct AppendArgs {
     /// Appends per second in total, `k` for thousands; `max` is a closed loop.
     #[arg(long, default_value = "1k", value_parser = Rate::parse, value_name = "R|max")]
     pub(crate) rate: Rate,
-    /// What appends look like: unary with a JSON or protobuf body, or batches in S2S sessions.
+    /// What appends look like: unary with a JSON or protobuf body, batches in S2S sessions, or
+    /// what a server of another kind takes.
     #[arg(long, value_enum, default_value_t = Protocol::Json)]
     pub(crate) protocol: Protocol,
     /// HTTP version of the load; setting up and reading back always use HTTP/1.1.
@@ -184,6 +188,12 @@ pub(crate) struct ScanArgs {
     /// Readers, each an S2S read session on a connection of its own.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) readers: u32,
+    /// How they read: in S2S sessions, or as a server of another kind wants it.
+    #[arg(long, value_enum, default_value_t = Protocol::S2s)]
+    pub(crate) protocol: Protocol,
+    /// Body bytes of a record, for servers that keep no records apart.
+    #[arg(long, default_value = "256", value_parser = parse_record_bytes, value_name = "BYTES")]
+    pub(crate) record_bytes: usize,
     /// How long they read.
     #[arg(long, default_value = "10s", value_parser = parse_duration, value_name = "D")]
     pub(crate) duration: Duration,
@@ -237,6 +247,10 @@ pub(crate) enum Protocol {
     Proto,
     /// Sessions: batches framed in one long request, acknowledgements in its answer.
     S2s,
+    /// A request per append to a server of the Durable Streams protocol, for comparison.
+    DurableStreams,
+    /// Redis Streams: a command per record, for comparison.
+    Redis,
 }
 
 impl Protocol {
@@ -246,7 +260,14 @@ impl Protocol {
             Self::Json => "json",
             Self::Proto => "proto",
             Self::S2s => "s2s",
+            Self::DurableStreams => "durable-streams",
+            Self::Redis => "redis",
         }
+    }
+
+    /// True for servers that speak another API than ours; see `peers`.
+    pub(crate) fn is_foreign(self) -> bool {
+        matches!(self, Self::DurableStreams | Self::Redis)
     }
 }
 

@@ -119,12 +119,23 @@ impl Connection {
         request: &[u8],
         limit: Duration,
     ) -> Result<Answer, Failure> {
+        self.exchange_by(request, limit, parse).await
+    }
+
+    /// The same with a server that answers otherwise: `parse` finds the answer in the bytes
+    /// received once it is complete.
+    pub(crate) async fn exchange_by(
+        &mut self,
+        request: &[u8],
+        limit: Duration,
+        parse: impl Fn(&mut Vec<u8>) -> Result<Option<Answer>, &'static str>,
+    ) -> Result<Answer, Failure> {
         // Moving a pending deadline further out costs no timer operation.
         self.deadline.as_mut().reset(Instant::now() + limit);
         self.received.clear();
         tokio::select! {
             biased;
-            answer = round_trip(&mut self.stream, &mut self.received, request) => answer,
+            answer = round_trip(&mut self.stream, &mut self.received, request, parse) => answer,
             () = self.deadline.as_mut() => Err(Failure::Timeout),
         }
     }
@@ -144,6 +155,7 @@ async fn round_trip(
     stream: &mut TcpStream,
     received: &mut Vec<u8>,
     request: &[u8],
+    parse: impl Fn(&mut Vec<u8>) -> Result<Option<Answer>, &'static str>,
 ) -> Result<Answer, Failure> {
     let mut sent = 0;
     while sent < request.len() {
@@ -184,6 +196,21 @@ pub(crate) fn session_head(bytes: &[u8]) -> Result<Option<(u16, usize)>, &'stati
         }
     }
     Ok(Some((status, len)))
+}
+
+/// Status, length of the body and length of the head in `bytes`, once the head is complete.
+pub(crate) fn head_with_length(bytes: &[u8]) -> Result<Option<(u16, u64, usize)>, &'static str> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut head = httparse::Response::new(&mut headers);
+    let httparse::Status::Complete(len) = head.parse(bytes).map_err(|_| "malformed head")? else {
+        return Ok(None);
+    };
+    let is_length =
+        |header: &&httparse::Header<'_>| header.name.eq_ignore_ascii_case("content-length");
+    let length = head.headers.iter().find(is_length).ok_or("no body length")?;
+    let text = std::str::from_utf8(length.value.trim_ascii()).map_err(|_| "bad content-length")?;
+    let length = text.parse().map_err(|_| "bad content-length")?;
+    Ok(Some((head.code.ok_or("no status")?, length, len)))
 }
 
 /// The answer in `bytes` once it is complete. A chunked body is joined in place.
@@ -332,6 +359,15 @@ mod tests {
             assert_eq!((answer.status, answer.is_reusable), (status, is_reusable), "{text:?}");
             assert_eq!(&bytes[answer.body], body.as_bytes(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_head_tells_its_bodys_length_before_the_body_comes() {
+        let text = b"HTTP/1.1 200 OK\r\nContent-Length: 12345678901\r\n\r\nabc";
+        assert_eq!(head_with_length(&text[..20]), Ok(None));
+        let head_bytes = text.len() - 3;
+        assert_eq!(head_with_length(text), Ok(Some((200, 12_345_678_901, head_bytes))));
+        assert!(head_with_length(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
     }
 
     #[test]

@@ -188,7 +188,12 @@ impl Context {
                     stats.body_bytes += encoded.body_bytes;
                 }
                 if let Some(board) = &self.plan.board {
-                    board.acked(id, stream, start + u64::from(encoded.count), done_ns);
+                    let count = u64::from(encoded.count);
+                    if self.plan.args.protocol.is_foreign() {
+                        board.counted(id, stream, count, done_ns);
+                    } else {
+                        board.acked(id, stream, start + count, done_ns);
+                    }
                 }
                 fact.is_acked = true;
                 fact.start = start;

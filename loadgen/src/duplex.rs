@@ -68,14 +68,14 @@ impl Incoming {
     pub(crate) async fn receive(&mut self) -> Result<bool, Failure> {
         match &mut self.source {
             Source::One { half, chunks } => {
-                if chunks.state == State::Ended {
+                if chunks.is_over() {
                     return Ok(false);
                 }
                 chunks.raw.reserve(READ_BYTES);
                 if half.read_buf(&mut chunks.raw).await.map_err(Failure::Lost)? == 0 {
                     return Err(Failure::Lost(std::io::ErrorKind::UnexpectedEof.into()));
                 }
-                chunks.decode(&mut self.frames).map_err(Failure::Protocol)?;
+                chunks.decode(|piece| self.frames.push(piece)).map_err(Failure::Protocol)?;
             }
             Source::Two(stream) => match http2::receive(stream).await? {
                 Some(piece) => self.frames.push(&piece),
@@ -112,15 +112,15 @@ pub(crate) async fn open_one(
         read_head(&mut half).await
     });
     let raw = opened.await.map_err(|_| Failure::Timeout)??;
-    let mut chunks = Chunks { raw, state: State::Size };
+    let mut chunks = Chunks::new(raw);
     let mut frames = Frames::default();
-    chunks.decode(&mut frames).map_err(Failure::Protocol)?;
+    chunks.decode(|piece| frames.push(piece)).map_err(Failure::Protocol)?;
     let source = Source::One { half, chunks };
     Ok((Outgoing::One(writer), Incoming { source, frames }))
 }
 
 /// Waits for the head of a session's answer; returns what came behind it.
-async fn read_head(half: &mut OwnedReadHalf) -> Result<BytesMut, NotOpened> {
+pub(crate) async fn read_head(half: &mut OwnedReadHalf) -> Result<BytesMut, NotOpened> {
     let mut bytes = Vec::with_capacity(4_096);
     loop {
         if half.read_buf(&mut bytes).await.map_err(Failure::Lost)? == 0 {
@@ -169,8 +169,9 @@ pub(crate) async fn open_two(
 }
 
 /// A chunked body in pieces. Source: RFC 9112, section 7.1; trailers are not taken.
-struct Chunks {
-    raw: BytesMut,
+pub(crate) struct Chunks {
+    /// What was received and not decoded yet.
+    pub(crate) raw: BytesMut,
     state: State,
 }
 
@@ -188,8 +189,18 @@ enum State {
 }
 
 impl Chunks {
-    /// Moves the data of all chunks received to `frames`.
-    fn decode(&mut self, frames: &mut Frames) -> Result<(), &'static str> {
+    /// A body that begins with `raw`.
+    pub(crate) fn new(raw: BytesMut) -> Self {
+        Self { raw, state: State::Size }
+    }
+
+    /// True behind the last chunk.
+    pub(crate) fn is_over(&self) -> bool {
+        self.state == State::Ended
+    }
+
+    /// Gives the data of all chunks received to `take`.
+    pub(crate) fn decode(&mut self, mut take: impl FnMut(&[u8])) -> Result<(), &'static str> {
         loop {
             self.state = match self.state {
                 State::Size => match httparse::parse_chunk_size(&self.raw) {
@@ -205,7 +216,7 @@ impl Chunks {
                         return Ok(());
                     }
                     let here = self.raw.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-                    frames.push(&self.raw[..here]);
+                    take(&self.raw[..here]);
                     self.raw.advance(here);
                     match left - here as u64 {
                         0 => State::DataEnd,
@@ -232,12 +243,12 @@ mod tests {
     use super::*;
 
     fn decode(pieces: &[&[u8]]) -> Result<(Vec<Frame>, State), &'static str> {
-        let mut chunks = Chunks { raw: BytesMut::new(), state: State::Size };
+        let mut chunks = Chunks::new(BytesMut::new());
         let mut frames = Frames::default();
         let mut found = Vec::new();
         for piece in pieces {
             chunks.raw.extend_from_slice(piece);
-            chunks.decode(&mut frames)?;
+            chunks.decode(|piece| frames.push(piece))?;
             while let Some(frame) = frames.next()? {
                 found.push(frame);
             }

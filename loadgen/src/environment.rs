@@ -11,7 +11,8 @@ pub(crate) struct Environment {
     kernel: String,
     cpu: String,
     cores: usize,
-    /// File system of the current directory: type, device and mount options.
+    /// File system of a directory, the current one unless said otherwise: type, device and mount
+    /// options.
     file_system: String,
     /// Version of this program.
     loadgen: &'static str,
@@ -20,6 +21,11 @@ pub(crate) struct Environment {
 impl Environment {
     /// Reads it all from `/proc`.
     pub(crate) fn read() -> Self {
+        Self::of(Path::new("."))
+    }
+
+    /// The same, with the file system of `directory`.
+    pub(crate) fn of(directory: &Path) -> Self {
         let unknown = || "unknown".to_owned();
         Self {
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease")
@@ -29,7 +35,7 @@ impl Environment {
                 .and_then(|text| cpu_model(&text))
                 .unwrap_or_else(unknown),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
-            file_system: std::env::current_dir()
+            file_system: std::fs::canonicalize(directory)
                 .ok()
                 .zip(fs::read_to_string("/proc/self/mountinfo").ok())
                 .and_then(|(directory, mounts)| file_system(&mounts, &directory))

@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use crate::cli::Protocol;
 use crate::connection::{Answer, Connection, Failure};
 use crate::context::{Context, NotOpened, Plan};
 use crate::desk::Call;
 use crate::feed::{Feed, Prepared};
 use crate::http2::{Hub, Slot};
 use crate::outcome::{Outcome, judge};
+use crate::peers::resp;
 
 /// One writer and what it writes on.
 pub(crate) struct Lane {
@@ -42,14 +44,18 @@ impl Line {
         &mut self,
         plan: &Plan,
         feed: &mut Feed,
-        stream: u32,
+        prepared: &Prepared,
         limit: Duration,
     ) -> Result<Answer, Failure> {
         match self {
+            Self::One(connection) if plan.args.protocol == Protocol::Redis => {
+                let parse = |bytes: &mut Vec<u8>| resp::answer(bytes, prepared.encoded.count);
+                connection.exchange_by(feed.encoder.request(), limit, parse).await
+            }
             Self::One(connection) => connection.exchange(feed.encoder.request(), limit).await,
             Self::Two(slot) => {
                 let body = feed.encoder.take_request();
-                let request = plan.routes.unary_append(stream, body.len());
+                let request = plan.routes.unary_append(prepared.stream, body.len());
                 slot.exchange(request, body, limit).await
             }
         }
@@ -122,7 +128,7 @@ impl Lane {
         sent_ns: u64,
     ) {
         let limit = plan.args.target.request_timeout;
-        let result = line.exchange(plan, &mut self.feed, prepared.stream, limit).await;
+        let result = line.exchange(plan, &mut self.feed, &prepared, limit).await;
         let done_ns = context.clock.now_ns();
         let is_timeout = matches!(result, Err(Failure::Timeout));
         let outcome = match result {

@@ -7,6 +7,7 @@
 //! * `loadgen scan` reads whole streams again and again: a load of old data, for beside appends.
 //! * `loadgen verify` reads back what earlier runs journalled and compares numbers, order, bytes.
 //! * `loadgen abuse` attacks a server and watches whether it stays well.
+//! * `loadgen compare` runs the same loads on several servers and reports on it.
 //! * `loadgen disk` measures direct write + sync of the bare disk, for comparison.
 //!
 //! It shares no code with the server, so that a codec bug cannot hide on both sides.
@@ -22,6 +23,7 @@ mod cli;
 mod client;
 mod clock;
 mod collect;
+mod compare;
 mod connection;
 mod context;
 mod deliveries;
@@ -32,11 +34,13 @@ mod environment;
 mod feed;
 mod follower;
 mod http2;
+mod inlet;
 mod input;
 mod journal;
 mod judge;
 mod lane;
 mod outcome;
+mod peers;
 mod plot;
 mod prompt;
 mod proto;
@@ -90,6 +94,7 @@ fn main() -> ExitCode {
         Command::Scan(args) => scan::run(&args).map(|()| Exit::Good),
         Command::Verify(args) => readback::verify_journals(&args),
         Command::Abuse(args) => abuse::run(&args),
+        Command::Compare(args) => compare::run(&args).map(|()| Exit::Good),
         Command::Disk(args) => disk::run(&args).map(|()| Exit::Good),
     };
     match result {

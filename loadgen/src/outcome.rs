@@ -7,6 +7,9 @@ use crate::cli::Protocol;
 use crate::proto::AppendAck;
 use crate::setup::error_code;
 
+/// Of an error of a server of another kind, so much is shown.
+const ERROR_BYTES_SHOWN: usize = 80;
+
 /// What became of one append.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -54,12 +57,15 @@ pub(crate) fn judge(protocol: Protocol, status: u16, body: &[u8], count: u16) ->
         start: Position,
         end: Position,
     }
+    if protocol.is_foreign() {
+        return judge_foreign(status, body);
+    }
     if status == 200 {
         let range = match protocol {
             Protocol::Json => serde_json::from_slice::<Ack>(body)
                 .ok()
                 .map(|Ack { start, end }| Range { start: start.seq_num, end: end.seq_num }),
-            Protocol::Proto | Protocol::S2s => decode_ack(body),
+            _ => decode_ack(body),
         };
         return match range {
             Some(range) => judge_range(&range, count),
@@ -67,6 +73,17 @@ pub(crate) fn judge(protocol: Protocol, status: u16, body: &[u8], count: u16) ->
         };
     }
     judge_error(status, body, "")
+}
+
+/// What a server of another kind says about an append: it names no range of ours.
+fn judge_foreign(status: u16, body: &[u8]) -> Outcome {
+    match status {
+        200 | 204 => Outcome::Acked { start: 0 },
+        _ => {
+            let words = String::from_utf8_lossy(&body[..body.len().min(ERROR_BYTES_SHOWN)]);
+            Outcome::Doubtful(format!("{status} {}", words.trim()))
+        }
+    }
 }
 
 /// What an error says about the append it answers; `origin` goes in front of its name.
@@ -122,6 +139,16 @@ mod tests {
         ] {
             let found = judge(Protocol::Json, status, body.as_bytes(), 2);
             assert_eq!(found, outcome, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn servers_of_another_kind_acknowledge_by_their_status_alone() {
+        for protocol in [Protocol::Redis, Protocol::DurableStreams] {
+            let acked = Outcome::Acked { start: 0 };
+            assert_eq!(judge(protocol, 200, b"$3\r\n1-0\r\n", 1), acked);
+            assert_eq!(judge(protocol, 204, b"", 1), acked);
+            assert_eq!(judge(protocol, 400, b"ERR no\n", 1), doubtful("400 ERR no"));
         }
     }
 

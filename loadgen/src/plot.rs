@@ -205,7 +205,7 @@ fn round_up(value: f64) -> f64 {
 }
 
 /// 1, 2, 5 per decade, or only powers of ten when there are many.
-fn ticks(min: f64, max: f64) -> Vec<f64> {
+pub(crate) fn ticks(min: f64, max: f64) -> Vec<f64> {
     let steps: &[f64] = if max / min > 10_000.0 { &[1.0] } else { &[1.0, 2.0, 5.0] };
     (-4..=7)
         .flat_map(|decade| steps.iter().map(move |step| step * 10_f64.powi(decade)))
@@ -214,19 +214,19 @@ fn ticks(min: f64, max: f64) -> Vec<f64> {
 }
 
 /// Without trailing zeros.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let text = format!("{value:.4}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-fn line(svg: &mut String, (x1, y1): (f64, f64), (x2, y2): (f64, f64), colour: &str) {
+pub(crate) fn line(svg: &mut String, (x1, y1): (f64, f64), (x2, y2): (f64, f64), colour: &str) {
     let _ = writeln!(
         svg,
         r#"<line x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}" stroke="{colour}"/>"#
     );
 }
 
-fn text(svg: &mut String, x: f64, y: f64, anchor: &str, font: &str, content: &str) {
+pub(crate) fn text(svg: &mut String, x: f64, y: f64, anchor: &str, font: &str, content: &str) {
     let (weight, size) = font.split_once(' ').unwrap_or(("400", font));
     let content = escape(content);
     let _ = writeln!(
@@ -235,7 +235,7 @@ fn text(svg: &mut String, x: f64, y: f64, anchor: &str, font: &str, content: &st
     );
 }
 
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 

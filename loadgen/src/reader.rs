@@ -12,20 +12,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use bytes::Bytes;
-use prost::Message;
 use tokio::time::{Instant, sleep};
 
 use crate::board::{Acked, Board};
-use crate::cli::HttpVersion;
 use crate::clock::ns;
-use crate::context::{Context, NotOpened, Plan};
-use crate::duplex::{self, Duplex, Incoming};
+use crate::context::{Context, Plan};
 use crate::follower::{Follower, Load, Seen};
-use crate::http2::Live;
-use crate::outcome::{Outcome, judge_error};
+use crate::inlet::Inlet;
 use crate::proto::ReadBatch;
-use crate::s2s::Frame;
 
 /// Gap between two looks at whether the run is over.
 const NAP: Duration = Duration::from_millis(50);
@@ -34,7 +28,7 @@ const NAP: Duration = Duration::from_millis(50);
 pub(crate) struct Reader {
     stream: u32,
     follower: Follower,
-    open: Option<Duplex>,
+    open: Option<Inlet>,
     /// True once the current session has brought a record.
     has_answered: bool,
     /// When something last came, or the writers had ended.
@@ -50,7 +44,7 @@ impl Reader {
         let (writers, streams) = (args.writers(), args.streams);
         let load = Load { run: plan.run, writers, streams, record_bytes: args.record_bytes };
         let follower = Follower::new(load, stream, start);
-        let open = Some(open(plan, stream, start).await.context("opening a read session")?);
+        let open = Some(Inlet::open(plan, stream, start).await.context("opening a read session")?);
         Ok(Self { stream, follower, open, has_answered: true, progress_ns: 0 })
     }
 
@@ -58,12 +52,8 @@ impl Reader {
     pub(crate) async fn run(mut self, context: Rc<Context>) -> Result<()> {
         let board = context.plan.board.as_ref().expect("made for the readers");
         loop {
-            let Some((outgoing, mut incoming)) = self.connect(&context, board).await? else {
-                break;
-            };
-            let end = self.follow(&mut incoming, &context, board).await;
-            drop(outgoing);
-            match end {
+            let Some(mut inlet) = self.connect(&context, board).await? else { break };
+            match self.follow(&mut inlet, &context, board).await {
                 None => break,
                 Some(kind) => context.stats.borrow_mut().error(format!("reader: {kind}")),
             }
@@ -80,7 +70,7 @@ impl Reader {
     /// Takes one session's records; tells how it broke, or `None` when there is no more to read.
     async fn follow(
         &mut self,
-        incoming: &mut Incoming,
+        inlet: &mut Inlet,
         context: &Context,
         board: &Board,
     ) -> Option<String> {
@@ -96,13 +86,13 @@ impl Reader {
                     }
                     nap.as_mut().reset(Instant::now() + NAP);
                 }
-                more = incoming.receive() => {
-                    if let Err(kind) = self.take_frames(incoming, context, board) {
+                more = inlet.receive() => {
+                    if let Err(kind) = self.take_batches(inlet, context, board) {
                         return Some(kind);
                     }
                     match more {
                         Ok(true) => {}
-                        Ok(false) if incoming.has_rest() => {
+                        Ok(false) if inlet.has_rest() => {
                             return Some("answer ends within a frame".to_owned());
                         }
                         Ok(false) => return Some("session ended by the server".to_owned()),
@@ -113,48 +103,34 @@ impl Reader {
         }
     }
 
-    /// Takes the frames received.
+    /// Takes the batches received.
     ///
     /// Errors: how one of them ends the session.
-    fn take_frames(
+    fn take_batches(
         &mut self,
-        incoming: &mut Incoming,
+        inlet: &mut Inlet,
         context: &Context,
         board: &Board,
     ) -> Result<(), String> {
         let now_ns = context.clock.now_ns();
-        loop {
-            match incoming.next() {
-                Ok(None) => return Ok(()),
-                Ok(Some(Frame::Message(message))) => {
-                    self.take_batch(message, context, board, now_ns)?;
-                }
-                Ok(Some(Frame::Terminal { status, body })) => {
-                    let (Outcome::Refused(kind) | Outcome::Doubtful(kind)) =
-                        judge_error(status, &body, "terminal ")
-                    else {
-                        unreachable!("an error acknowledges nothing");
-                    };
-                    return Err(kind);
-                }
-                Err(what) => return Err(format!("bad S2S: {what}")),
-            }
+        while let Some(batch) = inlet.next()? {
+            self.take_batch(&batch, context, board, now_ns)?;
         }
+        Ok(())
     }
 
     fn take_batch(
         &mut self,
-        message: Bytes,
+        batch: &ReadBatch,
         context: &Context,
         board: &Board,
         now_ns: u64,
     ) -> Result<(), String> {
-        let batch = ReadBatch::decode(message).map_err(|_| "message without a batch".to_owned())?;
         let delivery = &mut context.stats.borrow_mut().delivery;
         let is_measured = context.window.measures(now_ns);
         if batch.records.is_empty() {
             delivery.heartbeats += 1;
-            let tail = batch.tail.ok_or("heartbeat without a tail")?;
+            let tail = batch.tail.as_ref().ok_or("heartbeat without a tail")?;
             self.follower.heartbeat(tail.seq_num);
             return Ok(());
         }
@@ -210,7 +186,7 @@ impl Reader {
     }
 
     /// The open session, or a new one; `None` when there is nothing left to read.
-    async fn connect(&mut self, context: &Context, board: &Board) -> Result<Option<Duplex>> {
+    async fn connect(&mut self, context: &Context, board: &Board) -> Result<Option<Inlet>> {
         if let Some(open) = self.open.take() {
             return Ok(Some(open));
         }
@@ -218,22 +194,7 @@ impl Reader {
         let mut has_answered = std::mem::replace(&mut self.has_answered, false);
         let reader = std::cell::RefCell::new(&mut *self);
         let is_over = || reader.borrow_mut().is_over(context, board);
-        let open = async || open(plan, stream, from).await;
+        let open = async || Inlet::open(plan, stream, from).await;
         context.reopen(&mut has_answered, is_over, open).await
-    }
-}
-
-/// Opens a session that reads `stream` from `seq_num` on, on a connection of its own.
-async fn open(plan: &Plan, stream: u32, seq_num: u64) -> Result<Duplex, NotOpened> {
-    let limit = plan.args.target.request_timeout;
-    match plan.args.http {
-        HttpVersion::One => {
-            let head = plan.routes.read_head(stream, seq_num);
-            duplex::open_one(&plan.addresses, &head, limit).await
-        }
-        HttpVersion::Two => {
-            let live = Live::open(&plan.addresses).await?;
-            duplex::open_two(&live, plan.routes.read(stream, seq_num), true, limit).await
-        }
     }
 }

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::{Buf, Bytes};
 
 use crate::cli::{AppendArgs, Format, HttpVersion, Protocol};
+use crate::peers::{octets, resp};
 use crate::proto::{push_varint, varint_len};
 use crate::record::{
     BatchId, IDENTITY_BYTES, IDENTITY_HEADER, Identity, Pool, STAMP_BYTES, chain_hash, encode_stamp,
@@ -27,6 +28,10 @@ const CHUNK_HEAD_ROOM: usize = 8;
 enum Notation {
     Json(Format),
     Proto,
+    /// The bodies one after the other.
+    Octets,
+    /// A Redis command for each record.
+    Resp,
 }
 
 /// What goes around the records.
@@ -49,6 +54,8 @@ pub(crate) struct Layout {
     wrapping: Wrapping,
     /// Bytes kept free in front of the payload.
     room: usize,
+    /// Names by stream, where records carry them; empty otherwise.
+    names: Vec<String>,
 }
 
 impl Layout {
@@ -57,29 +64,35 @@ impl Layout {
         let notation = match args.protocol {
             Protocol::Json => Notation::Json(args.format),
             Protocol::Proto | Protocol::S2s => Notation::Proto,
+            Protocol::DurableStreams => Notation::Octets,
+            Protocol::Redis => Notation::Resp,
         };
         let (wrapping, room) = match (args.protocol, args.http) {
             (Protocol::S2s, HttpVersion::One) => {
                 (Wrapping::Chunk, CHUNK_HEAD_ROOM + FRAME_HEAD_BYTES)
             }
             (Protocol::S2s, HttpVersion::Two) => (Wrapping::Frame, FRAME_HEAD_BYTES),
-            (_, HttpVersion::Two) => (Wrapping::Bare, 0),
+            (Protocol::Redis, _) | (_, HttpVersion::Two) => (Wrapping::Bare, 0),
             (protocol, HttpVersion::One) => {
-                let kinds = kind_headers(protocol, args.format);
-                let heads: Vec<_> = streams
-                    .iter()
-                    .map(|stream| {
-                        let path = format!("/v1/streams/{stream}/records");
-                        format!("POST {path} HTTP/1.1\r\n{headers}{kinds}content-length: ")
-                            .into_bytes()
-                    })
-                    .collect();
+                let head = |stream: &String| append_head(protocol, stream, headers, args.format);
+                let heads: Vec<_> = streams.iter().map(head).collect();
                 let room = heads.iter().map(Vec::len).max().unwrap_or(0) + LENGTH_ROOM;
                 (Wrapping::Request { heads }, room)
             }
         };
-        Self { notation, wrapping, room }
+        let names = if notation == Notation::Resp { streams.to_vec() } else { Vec::new() };
+        Self { notation, wrapping, room, names }
     }
+}
+
+/// The head of a unary append to `stream`, up to the digits of its length.
+fn append_head(protocol: Protocol, stream: &str, headers: &str, format: Format) -> Vec<u8> {
+    if protocol == Protocol::DurableStreams {
+        return octets::append_head(stream, headers).into_bytes();
+    }
+    let kinds = kind_headers(protocol, format);
+    let path = format!("/v1/streams/{stream}/records");
+    format!("POST {path} HTTP/1.1\r\n{headers}{kinds}content-length: ").into_bytes()
 }
 
 /// The headers that say what an append and its answer look like, each line with its end.
@@ -93,6 +106,7 @@ pub(crate) fn kind_headers(protocol: Protocol, format: Format) -> String {
             "content-type: application/protobuf\r\naccept: application/protobuf\r\n".to_owned()
         }
         Protocol::S2s => "content-type: s2s/proto\r\naccept: application/protobuf\r\n".to_owned(),
+        Protocol::DurableStreams | Protocol::Redis => String::new(),
     }
 }
 
@@ -103,6 +117,15 @@ pub(crate) enum Bodies<'a> {
     Generated { pool: &'a Pool, count: u16, len: usize, is_stamped: bool },
     /// The given bodies; `identity_header` adds the header that verification needs.
     Given { bodies: &'a [Vec<u8>], identity_header: bool },
+}
+
+impl Bodies<'_> {
+    fn len_of(&self, index: u16) -> usize {
+        match self {
+            Self::Generated { len, .. } => *len,
+            Self::Given { bodies, .. } => bodies[usize::from(index)].len(),
+        }
+    }
 }
 
 /// What was encoded.
@@ -152,7 +175,7 @@ impl Encoder {
         self.unstamped.clear();
         self.buffer.resize(self.layout.room, 0);
         let notation = self.layout.notation;
-        if notation != Notation::Proto {
+        if matches!(notation, Notation::Json(_)) {
             self.buffer.extend_from_slice(b"{\"records\":[");
         }
         let size = match bodies {
@@ -170,10 +193,12 @@ impl Encoder {
                     len
                 }
                 Notation::Proto => self.proto_record(&identity, bodies, &mut encoded.hash),
+                Notation::Octets => self.plain_body(&identity, bodies, &mut encoded.hash),
+                Notation::Resp => self.resp_record(&identity, bodies, &mut encoded.hash),
             };
             encoded.body_bytes += len as u64;
         }
-        if notation != Notation::Proto {
+        if matches!(notation, Notation::Json(_)) {
             self.buffer.extend_from_slice(b"]}");
         }
         self.wrap(stream);
@@ -285,12 +310,8 @@ impl Encoder {
 
     /// Writes one `AppendRecord` as a member of `AppendInput`; returns the length of its body.
     fn proto_record(&mut self, identity: &Identity, bodies: &Bodies<'_>, hash: &mut u64) -> usize {
-        let (len, has_header) = match bodies {
-            Bodies::Generated { len, .. } => (*len, false),
-            Bodies::Given { bodies, identity_header } => {
-                (bodies[usize::from(identity.index)].len(), *identity_header)
-            }
-        };
+        let len = bodies.len_of(identity.index);
+        let has_header = matches!(bodies, Bodies::Given { identity_header: true, .. });
         // The header's two fields, each with tag and length; then the same around both.
         let header_len = 2 + IDENTITY_HEADER.len() + 2 + IDENTITY_BYTES;
         let header_field_len = if has_header { 2 + header_len } else { 0 };
@@ -303,6 +324,21 @@ impl Encoder {
             self.buffer.extend_from_slice(&identity.encode());
         }
         push_field(&mut self.buffer, 3, len);
+        self.plain_body(identity, bodies, hash)
+    }
+
+    /// Writes one record as a Redis command; returns the length of its body.
+    fn resp_record(&mut self, identity: &Identity, bodies: &Bodies<'_>, hash: &mut u64) -> usize {
+        let layout = Arc::clone(&self.layout);
+        let key = &layout.names[identity.stream as usize];
+        resp::push_xadd(&mut self.buffer, key, bodies.len_of(identity.index));
+        let len = self.plain_body(identity, bodies, hash);
+        self.buffer.extend_from_slice(resp::XADD_END);
+        len
+    }
+
+    /// Writes a body as it is; returns its length.
+    fn plain_body(&mut self, identity: &Identity, bodies: &Bodies<'_>, hash: &mut u64) -> usize {
         match bodies {
             Bodies::Generated { pool, len, is_stamped, .. } => {
                 self.generated_body(identity, (pool, *len, *is_stamped), hash)

@@ -123,12 +123,16 @@ fn check(args: &AppendArgs) -> Result<()> {
     if args.measured().is_zero() {
         bail!("--duration must not be 0");
     }
+    if args.protocol.is_foreign() {
+        check_foreign(args)?;
+    }
     if args.http == HttpVersion::One {
         match args.protocol {
             Protocol::S2s if args.connections < args.streams => {
                 bail!("over HTTP/1.1 each of {} streams needs a connection", args.streams);
             }
-            Protocol::Json | Protocol::Proto if args.depth > 1 => {
+            Protocol::S2s => {}
+            _ if args.depth > 1 => {
                 bail!("--depth needs --http 2 or --protocol s2s");
             }
             _ => {}
@@ -136,6 +140,17 @@ fn check(args: &AppendArgs) -> Result<()> {
     }
     if args.writers() > WRITERS_MAX {
         bail!("{} appends in flight exceed the limit of {WRITERS_MAX}", args.writers());
+    }
+    Ok(())
+}
+
+/// What only matters with servers of another kind.
+fn check_foreign(args: &AppendArgs) -> Result<()> {
+    if args.is_tracked() {
+        bail!("{} cannot be verified", args.protocol.name());
+    }
+    if args.http == HttpVersion::Two {
+        bail!("{} does not go over HTTP/2", args.protocol.name());
     }
     Ok(())
 }

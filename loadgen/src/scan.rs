@@ -7,6 +7,7 @@
 //!   fails the run.
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -18,6 +19,7 @@ use tokio::time::timeout;
 use crate::cli::{Format, Protocol, ScanArgs};
 use crate::client::common_headers;
 use crate::duplex;
+use crate::peers;
 use crate::proto::ReadBatch;
 use crate::request::kind_headers;
 use crate::s2s::Frame;
@@ -31,9 +33,22 @@ struct Got {
     passes: Cell<u64>,
 }
 
+impl Got {
+    fn add(&self, records: u64, body_bytes: u64) {
+        self.records.set(self.records.get() + records);
+        self.body_bytes.set(self.body_bytes.get() + body_bytes);
+    }
+}
+
 /// Reads, prints what came.
 pub(crate) fn run(args: &ScanArgs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let protocol = args.protocol;
+    ensure!(
+        protocol.is_foreign() || protocol == Protocol::S2s,
+        "what is read in sessions is not read by {}",
+        protocol.name()
+    );
     let (got, began) = (Got::default(), Instant::now());
     let until = began + args.duration;
     let readers = (0..args.readers).map(|reader| read(args, reader, until, &got));
@@ -70,6 +85,9 @@ async fn read(args: &ScanArgs, reader: u32, until: Instant, got: &Got) -> Result
     let (name, limit) =
         (stream_name(args.seed, reader % args.streams), args.target.request_timeout);
     let common = common_headers(&args.target, Some(&args.basin));
+    if args.protocol.is_foreign() {
+        return read_foreign(args, (&name, &common), &addresses, until, got).await;
+    }
     let kinds = kind_headers(Protocol::S2s, Format::Raw);
     let head = format!("GET /v1/streams/{name}/records?seq_num=0 HTTP/1.1\r\n{common}{kinds}\r\n");
     while Instant::now() < until {
@@ -80,6 +98,29 @@ async fn read(args: &ScanArgs, reader: u32, until: Instant, got: &Got) -> Result
         if ended.with_context(|| format!("reading {name}"))? {
             got.passes.set(got.passes.get() + 1);
         }
+    }
+    Ok(())
+}
+
+/// The same where another protocol is spoken.
+async fn read_foreign(
+    args: &ScanArgs,
+    (name, headers): (&str, &str),
+    addresses: &[SocketAddr],
+    until: Instant,
+    got: &Got,
+) -> Result<()> {
+    let limit = args.target.request_timeout;
+    while Instant::now() < until {
+        let pass = if args.protocol == Protocol::Redis {
+            peers::scan::redis(addresses, name, limit, until).await
+        } else {
+            let record_bytes = args.record_bytes as u64;
+            peers::scan::octets(addresses, (name, headers), record_bytes, limit, until).await
+        };
+        let (records, body_bytes, is_whole) = pass.with_context(|| format!("reading {name}"))?;
+        got.add(records, body_bytes);
+        got.passes.set(got.passes.get() + u64::from(is_whole));
     }
     Ok(())
 }
@@ -128,8 +169,7 @@ impl Pass {
             let expected = self.next.unwrap_or(record.seq_num);
             ensure!(record.seq_num == expected, "{} instead of {expected}", record.seq_num);
             self.next = Some(expected + 1);
-            got.records.set(got.records.get() + 1);
-            got.body_bytes.set(got.body_bytes.get() + record.body.len() as u64);
+            got.add(1, record.body.len() as u64);
         }
         Ok(false)
     }

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::cli::AppendArgs;
 use crate::client::{Client, common_headers};
+use crate::peers;
 
 /// Connections that make streams at a time.
 const LANES_MAX: u32 = 64;
@@ -28,6 +29,11 @@ pub(crate) fn stream_name(seed: u64, index: u32) -> String {
 /// Makes sure that basin and streams exist with the storage class asked for.
 /// `with_tails` asks where they end, too.
 pub(crate) async fn prepare(args: &AppendArgs, with_tails: bool) -> Result<Streams> {
+    if args.protocol.is_foreign() {
+        let names: Vec<_> = (0..args.streams).map(|index| stream_name(args.seed, index)).collect();
+        peers::prepare(args, &names, with_tails).await?;
+        return Ok(Streams { tails: vec![0; names.len()], names });
+    }
     let mut client = Client::new(&args.target)?;
     let body = json!({ "basin": args.basin }).to_string();
     let account = common_headers(&args.target, None);

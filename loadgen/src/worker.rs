@@ -145,9 +145,7 @@ async fn open_writers(plan: &Plan, thread: u32) -> Result<Vec<Writer>> {
                 Protocol::S2s => {
                     Writer::Session(Box::new(Session::open(plan, local, writer, hub).await?))
                 }
-                Protocol::Json | Protocol::Proto => {
-                    Writer::Unary(Box::new(Lane::open(plan, local, writer, hub).await?))
-                }
+                _ => Writer::Unary(Box::new(Lane::open(plan, local, writer, hub).await?)),
             });
         }
     }

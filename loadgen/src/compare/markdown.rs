@@ -1,0 +1,344 @@
+//! `compare.md`: a pure function of what was found. Where the first server is behind comes first.
+
+use std::fmt::Write;
+
+use super::figures::{Comparison, Count, FIGURES, LoadFacts, LoadKind, Spread};
+
+/// The plots that the report shows, written beside it.
+pub(crate) const PLOTS: [(&str, &str); 2] =
+    [("rates.svg", "appends and records a second"), ("p99.svg", "99th percentiles")];
+
+/// The whole report.
+pub(crate) fn render(comparison: &Comparison) -> String {
+    let mut text = String::new();
+    head(&mut text, comparison);
+    behind(&mut text, comparison);
+    servers(&mut text, comparison);
+    disk(&mut text, comparison);
+    for (kind, title, about) in [
+        (LoadKind::Append, "Appends", "Closed loop; latency from actual send to answer."),
+        (LoadKind::CatchUp, "Catch-up reads", "Whole streams, again and again; records a second."),
+        (
+            LoadKind::Follow,
+            "Followers",
+            "Records a second at all followers; latency from the intended send of the append, in an \
+             open loop, to the follower.",
+        ),
+    ] {
+        table(&mut text, comparison, kind, title, about);
+    }
+    counts(&mut text, comparison);
+    notes(&mut text, comparison);
+    text
+}
+
+fn head(text: &mut String, comparison: &Comparison) {
+    let about = &comparison.about;
+    let _ = writeln!(text, "# Comparison\n");
+    for (name, value) in
+        [("Of", &about.label), ("Machine", &about.machine), ("Command", &about.command)]
+    {
+        if !value.is_empty() {
+            let _ = writeln!(text, "* {name}: {}", cell(value));
+        }
+    }
+    let _ = writeln!(
+        text,
+        "* {} rounds, in each of which every server runs every load once, one after the other on the \
+         same disk, each time anew on an empty directory; {} s measured after {} s left out. The \
+         load generator runs on the same machine.\n\
+         * Figures are medians over the rounds, with the extremes in brackets. A ratio is taken \
+         within each round, then its median.",
+        about.rounds, about.duration_s, about.warmup_s
+    );
+    if about.rounds < 3 {
+        let _ =
+            writeln!(text, "* **Fewer than 3 rounds: a check that it runs, not a measurement.**");
+    }
+    for (file, alt) in PLOTS {
+        let _ = writeln!(text, "\n![{alt}]({file})");
+    }
+}
+
+/// Every figure in which the first server is worse than another.
+fn behind(text: &mut String, comparison: &Comparison) {
+    let Some(first) = comparison.servers.first() else { return };
+    let _ = writeln!(text, "\n## Where {} is behind\n", first.name);
+    let (mut lines, mut compared) = (Vec::new(), 0);
+    for load in &comparison.loads {
+        for server in comparison.servers.iter().skip(1) {
+            for (name, figure, is_more_better) in FIGURES {
+                let Some(ratio) = comparison.ratio(&load.name, &server.name, figure) else {
+                    continue;
+                };
+                compared += 1;
+                let is_behind = (ratio.median < 1.0) == is_more_better && ratio.median != 1.0;
+                if !is_behind {
+                    continue;
+                }
+                let is_mixed = ratio.min < 1.0 && ratio.max > 1.0;
+                let doubt = if is_mixed { "; not in every round" } else { "" };
+                lines.push(format!(
+                    "* {}: {name} is {} of {}'s{doubt}",
+                    load.title,
+                    spread(ratio),
+                    server.name
+                ));
+            }
+        }
+    }
+    if lines.is_empty() {
+        lines.push(match compared {
+            0 => "* Nothing could be compared.".to_owned(),
+            _ => format!("* In none of the {compared} figures that were compared."),
+        });
+    }
+    let _ = writeln!(text, "{}", lines.join("\n"));
+}
+
+fn servers(text: &mut String, comparison: &Comparison) {
+    let _ = writeln!(text, "\n## Who is compared\n\n| server | version | terms |\n|---|---|---|");
+    for server in &comparison.servers {
+        let (version, terms) = (cell(&server.version), cell(&server.terms));
+        let _ = writeln!(text, "| {} | {version} | {terms} |", server.name);
+    }
+}
+
+fn disk(text: &mut String, comparison: &Comparison) {
+    let mut sizes: Vec<_> = comparison.disk.iter().map(|run| run.write_bytes).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    if sizes.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        text,
+        "\n## The disk alone\n\nDirect write (O_DIRECT) + fdatasync of written blocks, one after the \
+         other.\n\n| write | p50 us | p99 us | MiB/s at p50 |\n|---|---:|---:|---:|"
+    );
+    for size in sizes {
+        let of_size = || comparison.disk.iter().filter(move |run| run.write_bytes == size);
+        let [p50, p99] = [
+            Spread::of(of_size().map(|run| run.p50_us)),
+            Spread::of(of_size().map(|run| run.p99_us)),
+        ];
+        let rate = Spread::of(of_size().map(|run| size as f64 / 1.048_576 / run.p50_us));
+        let _ = writeln!(
+            text,
+            "| {} KiB | {} | {} | {} |",
+            size >> 10,
+            shown(p50),
+            shown(p99),
+            shown(rate)
+        );
+    }
+    against_disk(text, comparison);
+}
+
+/// A single append's acknowledgement as a multiple of the disk's own write and sync.
+fn against_disk(text: &mut String, comparison: &Comparison) {
+    let load = "unary-1k-c1";
+    for server in &comparison.servers {
+        let ratios = comparison.runs_of(load, &server.name).filter_map(|run| {
+            let disk = comparison.disk.iter();
+            let raw =
+                disk.into_iter().find(|raw| raw.round == run.round && raw.write_bytes == 4_096)?;
+            Some(run.p50_us? / raw.p50_us)
+        });
+        if let Some(ratio) = Spread::of(ratios) {
+            let _ = writeln!(
+                text,
+                "\n* {}: one append of 1 KiB at a time takes {} times the disk's 4 KiB (p50).",
+                server.name,
+                spread(ratio)
+            );
+        }
+    }
+}
+
+fn table(text: &mut String, comparison: &Comparison, kind: LoadKind, title: &str, about: &str) {
+    let loads: Vec<_> = comparison.loads.iter().filter(|load| load.kind == kind).collect();
+    if loads.is_empty() {
+        return;
+    }
+    let ours = comparison.servers.first().map_or("", |server| &server.name);
+    let _ = writeln!(
+        text,
+        "\n## {title}\n\n{about}\n\n| load | server | rate /s | MiB/s | p50 us | p99 us | \
+         {ours} / it: rate | p50 | p99 |\n|---|---|---:|---:|---:|---:|---:|---:|---:|"
+    );
+    for load in loads {
+        for server in &comparison.servers {
+            row(text, comparison, load, &server.name);
+        }
+    }
+}
+
+fn row(text: &mut String, comparison: &Comparison, load: &LoadFacts, server: &str) {
+    if comparison.runs_of(&load.name, server).next().is_none() {
+        return;
+    }
+    let mib = Spread::of(comparison.runs_of(&load.name, server).map(|run| run.mib_per_s));
+    let [rate, p50, p99] = FIGURES.map(|(_, figure, _)| {
+        let spread = comparison.spread(&load.name, server, figure);
+        (shown(spread), comparison.ratio(&load.name, server, figure))
+    });
+    let errors: u64 = comparison.runs_of(&load.name, server).map(|run| run.errors).sum();
+    let mark = if errors > 0 { format!(" ({errors} errors)") } else { String::new() };
+    let _ = writeln!(
+        text,
+        "| {} | {server}{mark} | {} | {} | {} | {} | {} | {} | {} |",
+        load.title,
+        rate.0,
+        shown(mib),
+        p50.0,
+        p99.0,
+        shown(rate.1),
+        shown(p50.1),
+        shown(p99.1)
+    );
+}
+
+/// A count for one thing, over so many of another.
+type PerUnit = (&'static str, fn(&Count) -> Option<u64>, fn(&Count) -> u64);
+
+const COUNTS: [PerUnit; 8] = [
+    ("instructions", |count| count.instructions, |count| count.appends),
+    ("CPU us", |count| count.cpu_us, |count| count.appends),
+    ("system calls", |count| count.system_calls, |count| count.appends),
+    ("io_uring requests", |count| count.ring_requests, |count| count.appends),
+    ("syncs", |count| count.syncs, |count| count.appends),
+    ("device flushes", |count| count.device_flushes, |count| count.appends),
+    ("bytes written", |count| count.written_bytes, |count| count.record_bytes),
+    ("device bytes", |count| count.device_bytes, |count| count.record_bytes),
+];
+
+fn counts(text: &mut String, comparison: &Comparison) {
+    if comparison.counts.is_empty() {
+        return;
+    }
+    let names = COUNTS.map(|(name, ..)| name);
+    let _ = writeln!(
+        text,
+        "\n## Counts\n\nPer append, and bytes per byte of record bodies; from a run of its own that \
+         is in no figure above. What the device did counts whoever made it do so.\n\n\
+         | load | server | {} |\n|---|---|{}",
+        names.join(" | "),
+        "---:|".repeat(names.len())
+    );
+    for count in &comparison.counts {
+        let load = comparison.loads.iter().find(|load| load.name == count.load);
+        let title = load.map_or(&count.load, |load| &load.title);
+        let cells = COUNTS.map(|(_, value, unit)| match (value(count), unit(count)) {
+            (Some(value), units @ 1..) => number(value as f64 / units as f64),
+            _ => "-".to_owned(),
+        });
+        let _ = writeln!(text, "| {title} | {} | {} |", count.server, cells.join(" | "));
+    }
+}
+
+fn notes(text: &mut String, comparison: &Comparison) {
+    let stand_ins: Vec<_> = comparison
+        .loads
+        .iter()
+        .flat_map(|load| load.stand_ins.iter().map(move |(server, what)| (load, server, what)))
+        .map(|(load, server, what)| format!("* {}, {server}: {what}", load.title))
+        .collect();
+    if !stand_ins.is_empty() {
+        let _ = writeln!(text, "\n## What stands in for what\n\n{}", stand_ins.join("\n"));
+    }
+    if !comparison.missing.is_empty() {
+        let _ = writeln!(text, "\n## What is missing\n");
+        for missing in &comparison.missing {
+            let _ = writeln!(text, "* {}: {}", cell(&missing.what), cell(&missing.why));
+        }
+    }
+}
+
+fn shown(value: Option<Spread>) -> String {
+    value.map_or_else(|| "-".to_owned(), spread)
+}
+
+fn spread(Spread { median, min, max }: Spread) -> String {
+    let [median, min, max] = [median, min, max].map(number);
+    if min == max { median } else { format!("{median} ({min}-{max})") }
+}
+
+/// Three significant digits, or whole.
+fn number(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        size if size >= 0.1 || size == 0.0 => format!("{value:.2}"),
+        _ => format!("{value:.4}"),
+    }
+}
+
+/// Text that cannot end a table's cell or a line.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace(['\n', '\r'], " ")
+}
+
+#[cfg(test)]
+#[path = "markdown_tests.rs"]
+mod tests;
+
+/// A small comparison for tests.
+#[cfg(test)]
+pub(crate) fn example() -> Comparison {
+    use super::figures::{About, DiskRun, Missing, Run, ServerFacts};
+
+    let facts = |name: &str, terms: &str| ServerFacts {
+        name: name.to_owned(),
+        version: "1.0".to_owned(),
+        terms: terms.to_owned(),
+    };
+    let load = |name: &str, title: &str, kind, stand_ins| LoadFacts {
+        name: name.to_owned(),
+        title: title.to_owned(),
+        kind,
+        stand_ins,
+    };
+    let run = |load: &str, server: &str, round, per_s, p50, p99, errors| Run {
+        load: load.to_owned(),
+        server: server.to_owned(),
+        round,
+        per_s,
+        mib_per_s: per_s / 1024.0,
+        p50_us: p50,
+        p99_us: p99,
+        errors,
+    };
+    let mut runs = vec![run("two", "us", 1, 7.0, None, None, 0)];
+    for (round, rate, p99) in [(1, 50.0, 110.0), (2, 40.0, 90.0), (3, 80.0, 200.0)] {
+        runs.push(run("unary-1k-c1", "us", round, rate, Some(150.0), Some(p99), 0));
+        let errors = if round == 1 { 2 } else { 0 };
+        runs.push(run("unary-1k-c1", "them", round, 100.0, Some(300.0), Some(100.0), errors));
+    }
+    let disk = |round| DiskRun { round, write_bytes: 4_096, p50_us: 100.0, p99_us: 200.0 };
+    let count = Count {
+        load: "unary-1k-c1".to_owned(),
+        server: "us".to_owned(),
+        appends: 4,
+        record_bytes: 4_096,
+        cpu_us: Some(8),
+        system_calls: Some(2),
+        syncs: Some(1),
+        written_bytes: Some(5_120),
+        ..Count::default()
+    };
+    let what = "instructions".to_owned();
+    let stand_ins = vec![("them".to_owned(), "another way".to_owned())];
+    Comparison {
+        about: About { rounds: 3, ..About::default() },
+        servers: vec![facts("us", "ours"), facts("them", "theirs")],
+        loads: vec![
+            load("unary-1k-c1", "one", LoadKind::Append, stand_ins),
+            load("two", "two", LoadKind::CatchUp, Vec::new()),
+        ],
+        disk: (1..=3).map(disk).collect(),
+        runs,
+        counts: vec![count],
+        missing: vec![Missing { what, why: "the kernel | has none".to_owned() }],
+    }
+}

@@ -1,0 +1,301 @@
+//! One round after the other: starts a server, loads it, reads the result, ends it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::CompareArgs;
+use super::counts::Watch;
+use super::figures::{Comparison, Count, DiskRun, Run};
+use super::peer::Peer;
+use super::server::{self, Server};
+use super::workload::{Call, Kind, Workload};
+
+/// Longest that a call of the load generator may take beyond its own times.
+const CALL_LIMIT: Duration = Duration::from_secs(120);
+/// How long streams are written for before they are read; at most.
+const FILL_DURATION: &str = "2s";
+/// Statuses of the load generator that leave a result: all well, and too slow for its own figures.
+const ACCEPTED: [i32; 2] = [0, 3];
+
+/// A comparison that is under way.
+pub(crate) struct Bench {
+    args: CompareArgs,
+    programs: Vec<(Peer, PathBuf)>,
+    loadgen: PathBuf,
+    /// Data of servers; goes away with this.
+    work: tempfile::TempDir,
+    pub(crate) comparison: Comparison,
+}
+
+impl Bench {
+    /// Nothing has run yet.
+    pub(crate) fn new(
+        args: &CompareArgs,
+        programs: Vec<(Peer, PathBuf)>,
+        comparison: Comparison,
+    ) -> Result<Self> {
+        let work = tempfile::Builder::new().prefix("compare-").tempdir_in(&args.dir)?;
+        let loadgen = std::env::current_exe()?;
+        Ok(Self { args: args.clone(), programs, loadgen, work, comparison })
+    }
+
+    /// Every load once on every server, and the bare disk.
+    pub(crate) fn round(&mut self, round: u32, loads: &[Workload]) -> Result<()> {
+        self.disk(round).context("measuring the disk")?;
+        for load in loads {
+            let mut order = self.programs.clone();
+            let first = (round as usize - 1) % order.len();
+            order.rotate_left(first);
+            for (peer, program) in order {
+                let Some(call) = load.call(peer) else { continue };
+                let name = format!("{}-{}-r{round}", load.name, peer.name());
+                match self.measure(peer, &program, load, &call, &name) {
+                    Ok(run) => {
+                        let run = Run { round, ..run };
+                        println!("{}", line(&run));
+                        self.comparison.runs.push(run);
+                    }
+                    Err(error) => self.failed(&name, &error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Every load of appends once more on every server, counted.
+    pub(crate) fn count(&mut self, loads: &[Workload]) -> Result<()> {
+        for load in loads.iter().filter(|load| matches!(load.kind, Kind::Append(_))) {
+            for (peer, program) in self.programs.clone() {
+                let Some(call) = load.call(peer) else { continue };
+                let name = format!("{}-{}-counts", load.name, peer.name());
+                match self.count_one(peer, &program, load, &call, &name) {
+                    Ok(count) => self.comparison.counts.push(count),
+                    Err(error) => self.failed(&name, &error),
+                }
+            }
+        }
+        let counts = &self.comparison.counts;
+        let lacks = |value: fn(&Count) -> Option<u64>| {
+            !counts.is_empty() && counts.iter().all(|count| value(count).is_none())
+        };
+        let lacking = [
+            (
+                lacks(|count| count.instructions),
+                "instructions",
+                "the processor's counters cannot be read here (`perf stat -e instructions`)",
+            ),
+            (
+                lacks(|count| count.system_calls),
+                "system calls, io_uring requests, syncs",
+                "`perf stat` with trace points does not work here",
+            ),
+            (
+                lacks(|count| count.device_flushes),
+                "device flushes",
+                "the kernel does not count them for this device",
+            ),
+        ];
+        for (is_lacking, what, why) in lacking {
+            if is_lacking {
+                self.comparison.miss(what, why);
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(&mut self, name: &str, error: &anyhow::Error) {
+        eprintln!("compare: FAILED {name}: {error:#}");
+        self.comparison.miss(name, format!("FAILED: {error:#}"));
+    }
+
+    fn disk(&mut self, round: u32) -> Result<()> {
+        let out = self.args.out.join(format!("disk-r{round}"));
+        let seconds = (self.args.duration.as_secs_f64() * 1.5).max(1.0);
+        let mut command = Command::new(&self.loadgen);
+        command.arg("disk").arg("--dir").arg(self.work.path());
+        command.arg("--duration").arg(format!("{seconds}s")).arg("--out").arg(&out);
+        std::fs::create_dir_all(&out)?;
+        server::run(&mut command, CALL_LIMIT, &out.join("summary.txt"), &[0])?;
+        let result = json(&out.join("disk.json"))?;
+        for size in result["disk"].as_array().context("no figures")? {
+            let number = |name: &str| size[name].as_f64().context("no figure");
+            let run = DiskRun {
+                round,
+                write_bytes: size["write_bytes"].as_u64().context("no size")?,
+                p50_us: number("p50_us")?,
+                p99_us: number("p99_us")?,
+            };
+            println!("round {round}  disk  {} B  p50 {} us", run.write_bytes, run.p50_us);
+            self.comparison.disk.push(run);
+        }
+        Ok(())
+    }
+
+    /// One run; its round is for the caller to fill in.
+    fn measure(
+        &self,
+        peer: Peer,
+        program: &Path,
+        load: &Workload,
+        call: &Call,
+        name: &str,
+    ) -> Result<Run> {
+        let (server, out) = self.start(peer, program, load, name)?;
+        self.call(&server, call, self.args.warmup, self.args.duration, &out)?;
+        server.stop()?;
+        let file =
+            if matches!(load.kind, Kind::CatchUp { .. }) { "scan.json" } else { "result.json" };
+        let result = json(&out.join(file))?;
+        run_of(load, peer, &result).context("a result without figures")
+    }
+
+    fn count_one(
+        &self,
+        peer: Peer,
+        program: &Path,
+        load: &Workload,
+        call: &Call,
+        name: &str,
+    ) -> Result<Count> {
+        let (server, out) = self.start(peer, program, load, name)?;
+        let data = self.data();
+        // Makes the streams, which is not to be counted.
+        self.call(&server, call, Duration::ZERO, Duration::from_millis(200), &out)?;
+        let watch = Watch::begin(peer, &server, &data, &out.join("perf.csv"));
+        self.call(&server, call, Duration::ZERO, self.args.duration, &out)?;
+        let result = json(&out.join("result.json"))?;
+        let appends = result["appends"]["acknowledged"].as_u64().context("no appends")?;
+        let settings = &result["settings"];
+        let of_one = settings["record_bytes"].as_u64().zip(settings["records_per_batch"].as_u64());
+        let (record_bytes, records) = of_one.context("no sizes")?;
+        let mut count = Count {
+            load: load.name.to_owned(),
+            server: peer.name().to_owned(),
+            appends,
+            record_bytes: appends * records * record_bytes,
+            ..Count::default()
+        };
+        watch.end(&mut count)?;
+        server.stop()?;
+        Ok(count)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.work.path().join("data")
+    }
+
+    /// A server for a run, filled if the load wants it so, and the directory for its results.
+    fn start(
+        &self,
+        peer: Peer,
+        program: &Path,
+        load: &Workload,
+        name: &str,
+    ) -> Result<(Server, PathBuf)> {
+        let out = self.args.out.join(name);
+        std::fs::create_dir_all(&out)?;
+        let server = Server::start(peer, program, &self.data(), &out.join("server.log"))?;
+        if let Some(fill) = load.fill(peer) {
+            let times = crate::cli::parse_duration(FILL_DURATION).map_err(anyhow::Error::msg)?;
+            self.call(&server, &fill, Duration::ZERO, times, &out).context("filling it")?;
+        }
+        Ok((server, out))
+    }
+
+    /// Calls the load generator on `server`; results go to `out`.
+    fn call(
+        &self,
+        server: &Server,
+        call: &Call,
+        warmup: Duration,
+        duration: Duration,
+        out: &Path,
+    ) -> Result<()> {
+        let mut command = Command::new(&self.loadgen);
+        command.args(call).arg("--url").arg(format!("http://{}", server.address));
+        command.args(["--connect-retry", "10s", "--request-timeout", "20s"]);
+        command.arg("--duration").arg(format!("{}s", duration.as_secs_f64()));
+        if call.first().is_some_and(|name| name != "scan") {
+            command.arg("--warmup").arg(format!("{}s", warmup.as_secs_f64()));
+        }
+        command.arg("--out").arg(out);
+        let limit = CALL_LIMIT + warmup + duration;
+        server::run(&mut command, limit, &out.join("summary.txt"), &ACCEPTED)
+    }
+}
+
+fn json(path: &Path) -> Result<Value> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    serde_json::from_str(&text).with_context(|| path.display().to_string())
+}
+
+/// The figures of a result of the load generator.
+fn run_of(load: &Workload, peer: Peer, result: &Value) -> Option<Run> {
+    let mut run =
+        Run { load: load.name.to_owned(), server: peer.name().to_owned(), ..Run::default() };
+    let (rate, throughput, latency) = match load.kind {
+        Kind::Append(_) => ("appends_per_s", &result["throughput"], &result["latency_us"]),
+        Kind::CatchUp { .. } => ("records_per_s", result, &Value::Null),
+        Kind::Follow { .. } => {
+            ("records_per_s", &result["delivery"], &result["delivery"]["from_send_us"])
+        }
+    };
+    run.per_s = throughput[rate].as_f64()?;
+    run.mib_per_s = throughput["mib_per_s"].as_f64()?;
+    run.p50_us = latency["p50"].as_f64();
+    run.p99_us = latency["p99"].as_f64();
+    let errors = result["errors"].as_object().into_iter().flat_map(|errors| errors.values());
+    run.errors = errors.filter_map(Value::as_u64).sum();
+    Some(run)
+}
+
+fn line(run: &Run) -> String {
+    let us = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |us| format!("{us:.0}"));
+    format!(
+        "round {}  {:<22} {:<16} {:>10.1} /s {:>9.2} MiB/s  p50 {} us  p99 {} us{}",
+        run.round,
+        run.load,
+        run.server,
+        run.per_s,
+        run.mib_per_s,
+        us(run.p50_us),
+        us(run.p99_us),
+        if run.errors > 0 { format!("  {} errors", run.errors) } else { String::new() }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::workload::WORKLOADS;
+    use super::*;
+
+    #[test]
+    fn figures_are_taken_from_where_each_kind_of_load_writes_them() {
+        let named = |name: &str| *WORKLOADS.iter().find(|load| load.name == name).unwrap();
+        let append = json!({
+            "throughput": {"appends_per_s": 5.0, "mib_per_s": 2.0},
+            "latency_us": {"p50": 7.0, "p99": 9.0},
+            "errors": {"timeout": 2, "429 rate_limited": 1},
+        });
+        let run = run_of(&named("unary-1k-c1"), Peer::Redis, &append).unwrap();
+        assert_eq!(
+            (run.per_s, run.mib_per_s, run.p50_us, run.p99_us),
+            (5.0, 2.0, Some(7.0), Some(9.0))
+        );
+        assert_eq!((run.errors, run.server.as_str()), (3, "redis"));
+        let scan = json!({"records_per_s": 4.0, "mib_per_s": 3.0});
+        let run = run_of(&named("catch-up-r1"), Peer::Thalweg, &scan).unwrap();
+        assert_eq!((run.per_s, run.p50_us), (4.0, None));
+        let tail =
+            json!({"delivery": {"records_per_s": 1.0, "mib_per_s": 1.0, "from_send_us": null}});
+        let run = run_of(&named("follow-1"), Peer::Thalweg, &tail).unwrap();
+        assert_eq!((run.per_s, run.p99_us), (1.0, None), "withheld");
+        assert_eq!(run_of(&named("follow-1"), Peer::Thalweg, &json!({})), None);
+    }
+}
