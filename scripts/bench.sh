@@ -84,6 +84,20 @@ if [[ ! -x $thalweg || ! -x $loadgen ]]; then
 fi
 
 mkdir --parents "$dir" "$out"
+work=$(mktemp --directory --tmpdir="$dir" run.XXXXXX)
 commit=$(git -C "$root" describe --always --dirty 2>/dev/null || echo unknown)
-exec "$loadgen" compare --thalweg "$thalweg" --dir "$dir" --out "$out" \
-  --label "commit $commit, $(date --utc --iso-8601=minutes)" "${options[@]}"
+
+# In a group of its own, which ends as a whole when this script is stopped.
+setsid "$loadgen" compare --thalweg "$thalweg" --dir "$work" --out "$out" \
+  --label "commit $commit, $(date --utc --iso-8601=minutes)" "${options[@]}" &
+compare_pid=$!
+
+cleanup() {
+  local status=$?
+  kill -KILL -- "-$compare_pid" 2>/dev/null || true
+  rm --recursive --force -- "$work"
+  ((status == 0)) || echo "bench: FAILED (status $status)" >&2
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+wait "$compare_pid"

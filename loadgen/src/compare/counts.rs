@@ -40,7 +40,9 @@ struct Snapshot {
     written_bytes: Option<u64>,
     device_bytes: Option<u64>,
     device_flushes: Option<u64>,
-    ring_syncs: Option<u64>,
+    /// What Thalweg itself says of its log.
+    own_syncs: Option<u64>,
+    log_bytes: Option<u64>,
 }
 
 impl Snapshot {
@@ -55,13 +57,15 @@ impl Snapshot {
         });
         let metrics =
             (peer == Peer::Thalweg).then(|| get(address, "/metrics", PERF_LIMIT).ok()).flatten();
+        let own = |name| metrics.as_ref().and_then(|text| metric(text, name));
         Self {
             cpu_us: stat.and_then(|text| cpu_us(&text)),
             written_bytes: io.and_then(|text| io_written(&text)),
             device_bytes: device.as_ref().and_then(|text| field(text, 6)).map(|n| n * SECTOR_BYTES),
             // Field 15, where the kernel counts flushes at all.
             device_flushes: device.as_ref().and_then(|text| field(text, 15)),
-            ring_syncs: metrics.and_then(|text| metric(&text, "thalweg_syncs_total")),
+            own_syncs: own("thalweg_syncs_total"),
+            log_bytes: own("thalweg_written_bytes_total"),
         }
     }
 }
@@ -92,6 +96,7 @@ impl Watch {
         let grown = |before: Option<u64>, after: Option<u64>| Some(after?.saturating_sub(before?));
         count.cpu_us = grown(before.cpu_us, after.cpu_us);
         count.written_bytes = grown(before.written_bytes, after.written_bytes);
+        count.log_bytes = grown(before.log_bytes, after.log_bytes);
         count.device_bytes = grown(before.device_bytes, after.device_bytes);
         count.device_flushes = grown(before.device_flushes, after.device_flushes);
         let Some((mut child, output)) = self.perf else { return Ok(()) };
@@ -106,7 +111,7 @@ impl Watch {
         count.system_calls = value(EVENTS[1]);
         count.ring_requests = value(EVENTS[2]);
         let calls = value(EVENTS[3]).zip(value(EVENTS[4])).map(|(data, whole)| data + whole);
-        count.syncs = match grown(before.ring_syncs, after.ring_syncs) {
+        count.syncs = match grown(before.own_syncs, after.own_syncs) {
             // Its own counter has them all.
             Some(own) => Some(own),
             None => calls,

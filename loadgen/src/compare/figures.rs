@@ -98,6 +98,8 @@ pub(crate) struct Count {
     pub(crate) device_flushes: Option<u64>,
     /// Bytes that the process wrote, to the disk or to be written back to it.
     pub(crate) written_bytes: Option<u64>,
+    /// Bytes that the server says it wrote into its log, without what it does ahead of it.
+    pub(crate) log_bytes: Option<u64>,
     /// Bytes that the device was given by anybody.
     pub(crate) device_bytes: Option<u64>,
 }

@@ -202,7 +202,7 @@ fn row(text: &mut String, comparison: &Comparison, load: &LoadFacts, server: &st
 /// A count for one thing, over so many of another.
 type PerUnit = (&'static str, fn(&Count) -> Option<u64>, fn(&Count) -> u64);
 
-const COUNTS: [PerUnit; 8] = [
+const COUNTS: [PerUnit; 9] = [
     ("instructions", |count| count.instructions, |count| count.appends),
     ("CPU us", |count| count.cpu_us, |count| count.appends),
     ("system calls", |count| count.system_calls, |count| count.appends),
@@ -210,6 +210,7 @@ const COUNTS: [PerUnit; 8] = [
     ("syncs", |count| count.syncs, |count| count.appends),
     ("device flushes", |count| count.device_flushes, |count| count.appends),
     ("bytes written", |count| count.written_bytes, |count| count.record_bytes),
+    ("log bytes", |count| count.log_bytes, |count| count.record_bytes),
     ("device bytes", |count| count.device_bytes, |count| count.record_bytes),
 ];
 
@@ -221,7 +222,9 @@ fn counts(text: &mut String, comparison: &Comparison) {
     let _ = writeln!(
         text,
         "\n## Counts\n\nPer append, and bytes per byte of record bodies; from a run of its own that \
-         is in no figure above. What the device did counts whoever made it do so.\n\n\
+         is in no figure above. What the device did counts whoever made it do so. The server's own \
+         *log bytes* leave out what it does ahead of its log, such as writing zeros where it will \
+         write: on a new directory and in a short run that is most of *bytes written*.\n\n\
          | load | server | {} |\n|---|---|{}",
         names.join(" | "),
         "---:|".repeat(names.len())
