@@ -79,6 +79,8 @@ pub(crate) struct Run {
     pub(crate) p99_us: Option<f64>,
     /// Answers that were errors, and connections lost.
     pub(crate) errors: u64,
+    /// Share of the time that the load generator's busiest thread was on a core.
+    pub(crate) generator_busy: Option<f64>,
 }
 
 /// What one load cost one server, counted in a run of its own. Absent: not to be had.

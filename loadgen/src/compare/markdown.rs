@@ -8,6 +8,9 @@ use super::figures::{Comparison, Count, FIGURES, LoadFacts, LoadKind, Spread};
 pub(crate) const PLOTS: [(&str, &str); 2] =
     [("rates.svg", "appends and records a second"), ("p99.svg", "99th percentiles")];
 
+/// From this share of the time on, the load generator may be what limits a rate.
+const GENERATOR_BUSY: f64 = 0.9;
+
 /// The whole report.
 pub(crate) fn render(comparison: &Comparison) -> String {
     let mut text = String::new();
@@ -17,7 +20,12 @@ pub(crate) fn render(comparison: &Comparison) -> String {
     disk(&mut text, comparison);
     for (kind, title, about) in [
         (LoadKind::Append, "Appends", "Closed loop; latency from actual send to answer."),
-        (LoadKind::CatchUp, "Catch-up reads", "Whole streams, again and again; records a second."),
+        (
+            LoadKind::CatchUp,
+            "Catch-up reads",
+            "Four streams of 20 MiB each, written just before, so that memory may still hold them; whole \
+             streams, again and again; records a second.",
+        ),
         (
             LoadKind::Follow,
             "Followers",
@@ -183,8 +191,7 @@ fn row(text: &mut String, comparison: &Comparison, load: &LoadFacts, server: &st
         let spread = comparison.spread(&load.name, server, figure);
         (shown(spread), comparison.ratio(&load.name, server, figure))
     });
-    let errors: u64 = comparison.runs_of(&load.name, server).map(|run| run.errors).sum();
-    let mark = if errors > 0 { format!(" ({errors} errors)") } else { String::new() };
+    let mark = mark(comparison, &load.name, server);
     let _ = writeln!(
         text,
         "| {} | {server}{mark} | {} | {} | {} | {} | {} | {} | {} |",
@@ -197,6 +204,21 @@ fn row(text: &mut String, comparison: &Comparison, load: &LoadFacts, server: &st
         shown(p50.1),
         shown(p99.1)
     );
+}
+
+/// What one has to know of a row: errors, and a load generator that may have been the limit.
+fn mark(comparison: &Comparison, load: &str, server: &str) -> String {
+    let errors: u64 = comparison.runs_of(load, server).map(|run| run.errors).sum();
+    let busy = comparison.runs_of(load, server).filter_map(|run| run.generator_busy);
+    let busy = Spread::of(busy).map_or(0.0, |busy| busy.median);
+    let mut marks = Vec::new();
+    if errors > 0 {
+        marks.push(format!("{errors} errors"));
+    }
+    if busy >= GENERATOR_BUSY {
+        marks.push(format!("generator {:.0} % busy", busy * 100.0));
+    }
+    if marks.is_empty() { String::new() } else { format!(" ({})", marks.join(", ")) }
 }
 
 /// A count for one thing, over so many of another.
@@ -311,6 +333,7 @@ pub(crate) fn example() -> Comparison {
         p50_us: p50,
         p99_us: p99,
         errors,
+        generator_busy: (server == "them").then_some(0.95),
     };
     let mut runs = vec![run("two", "us", 1, 7.0, None, None, 0)];
     for (round, rate, p99) in [(1, 50.0, 110.0), (2, 40.0, 90.0), (3, 80.0, 200.0)] {

@@ -16,8 +16,8 @@ use super::workload::{Call, Kind, Workload};
 
 /// Longest that a call of the load generator may take beyond its own times.
 const CALL_LIMIT: Duration = Duration::from_secs(120);
-/// How long streams are written for before they are read; at most.
-const FILL_DURATION: &str = "2s";
+/// How long streams are written before they are read: about 80 MiB in all.
+const FILL_DURATION: Duration = Duration::from_secs(4);
 /// Statuses of the load generator that leave a result: all well, and too slow for its own figures.
 const ACCEPTED: [i32; 2] = [0, 3];
 
@@ -200,8 +200,7 @@ impl Bench {
         std::fs::create_dir_all(&out)?;
         let server = Server::start(peer, program, &self.data(), &out.join("server.log"))?;
         if let Some(fill) = load.fill(peer) {
-            let times = crate::cli::parse_duration(FILL_DURATION).map_err(anyhow::Error::msg)?;
-            self.call(&server, &fill, Duration::ZERO, times, &out).context("filling it")?;
+            self.call(&server, &fill, Duration::ZERO, FILL_DURATION, &out).context("filling it")?;
         }
         Ok((server, out))
     }
@@ -248,6 +247,7 @@ fn run_of(load: &Workload, peer: Peer, result: &Value) -> Option<Run> {
     run.mib_per_s = throughput["mib_per_s"].as_f64()?;
     run.p50_us = latency["p50"].as_f64();
     run.p99_us = latency["p99"].as_f64();
+    run.generator_busy = result["own_lateness"]["busy_share"].as_f64();
     let errors = result["errors"].as_object().into_iter().flat_map(|errors| errors.values());
     run.errors = errors.filter_map(Value::as_u64).sum();
     Some(run)

@@ -55,6 +55,8 @@ pub(crate) enum S2Form {
 
 /// A record of this many bytes fills an append to the API's limit of 1 MiB metered.
 const MIB_RECORD_BYTES: u32 = 1_048_568;
+/// Appends per second of 100 records each, while streams are filled; see `round::FILL_DURATION`.
+const FILL_RATE: &str = "200";
 /// Appends per second while readers follow.
 const FOLLOW_RATE: &str = "50";
 
@@ -186,14 +188,15 @@ impl Workload {
             records: 100,
             record_bytes: 1_024,
         };
-        Some(fill.call(peer))
+        // As much for every server that keeps up.
+        Some(fill.call(peer, FILL_RATE))
     }
 
     /// The load itself; `None` when it is nothing to `peer`.
     pub(crate) fn call(&self, peer: Peer) -> Option<Call> {
         match self.kind {
             Kind::Append(Appends { s2: S2Form::Json, .. }) if !peer.speaks_s2() => None,
-            Kind::Append(appends) => Some(appends.call(peer)),
+            Kind::Append(appends) => Some(appends.call(peer, "max")),
             Kind::CatchUp { readers } => {
                 let readers = readers.to_string();
                 let mut call = words(&["scan", "--streams", "4", "--readers", &readers]);
@@ -239,7 +242,7 @@ impl Workload {
 }
 
 impl Appends {
-    fn call(self, peer: Peer) -> Call {
+    fn call(self, peer: Peer, rate: &str) -> Call {
         let Self { s2, connections, depth, streams, records, record_bytes } = self;
         let (protocol, connections, depth) = match (peer.protocol(), s2) {
             // As many appends in flight, each on a connection of its own.
@@ -248,7 +251,7 @@ impl Appends {
             (None, S2Form::Json) => ("json", connections, 1),
             (None, S2Form::Session) => ("s2s", connections, depth),
         };
-        let mut call = words(&["append", "--rate", "max", "--protocol", protocol]);
+        let mut call = words(&["append", "--rate", rate, "--protocol", protocol]);
         for (option, value) in [
             ("--connections", connections),
             ("--depth", depth),
