@@ -8,6 +8,8 @@ use super::figures::{Comparison, Count, FIGURES, LoadFacts, LoadKind, Spread};
 pub(crate) const PLOTS: [(&str, &str); 2] =
     [("rates.svg", "appends and records a second"), ("p99.svg", "99th percentiles")];
 
+/// Ratios this close to 1 are no difference: in an open loop all that keep up have the same rate.
+const EQUAL: f64 = 0.01;
 /// From this share of the time on, the load generator may be what limits a rate.
 const GENERATOR_BUSY: f64 = 0.9;
 
@@ -80,8 +82,8 @@ fn behind(text: &mut String, comparison: &Comparison) {
                     continue;
                 };
                 compared += 1;
-                let is_behind = (ratio.median < 1.0) == is_more_better && ratio.median != 1.0;
-                if !is_behind {
+                let is_behind = (ratio.median < 1.0) == is_more_better;
+                if !is_behind || (ratio.median - 1.0).abs() < EQUAL {
                     continue;
                 }
                 let is_mixed = ratio.min < 1.0 && ratio.max > 1.0;
