@@ -57,6 +57,8 @@ const EXPIRED_ARE_HIDDEN: bool = true;
 const OVERDUE_MS: u64 = 700;
 /// Seeds tried when nobody says how many.
 const CASES: u64 = 36;
+/// Seeds that once found a fault, tried whatever is asked for: an age that a clock set back undid.
+const FOUND: [u64; 13] = [337, 362, 482, 736, 817, 822, 852, 1082, 1260, 1390, 1487, 1713, 2086];
 /// Files of the log that are kept though nothing is in them: the one in use, two spares, and one
 /// to be used again.
 const LOG_FILES_RESERVE: usize = 4;
@@ -186,7 +188,8 @@ fn a_shard_is_what_its_model_says() {
     let (mut reached, mut told, mut counts) =
         (Reached::default(), Told::default(), FaultCounts::default());
     let (mut lives, mut operations) = (0, 0);
-    for seed in 0..cases {
+    let found = FOUND.into_iter().filter(|seed| *seed >= cases);
+    for seed in (0..cases).chain(found) {
         let run = run(seed);
         reached.add(run.reached);
         told.add(run.told);

@@ -104,6 +104,31 @@ fn trims_leave_room_for_deletions() {
     });
 }
 
+/// Then no read could say durably that something is gone, so none says it.
+#[test]
+fn where_no_trim_finds_room_what_is_past_its_age_is_served() {
+    live_on_a_small_disk(26, async |shard| {
+        change(&shard, "s", age(60)).await;
+        for _ in 0..60 {
+            append_to(&shard, "small", batch(1, 100_000)).await.expect("there is room");
+        }
+        // Not in the first segment, which goes when nothing else is in it.
+        append_to(&shard, "s", batch(2, 10)).await.expect("appended");
+        fill(&shard, "small").await;
+        while shard.check_room_to_trim().is_ok() {
+            let record = stream(&shard).expect("there").record();
+            let ticket = shard.log_stream(&record, &stream(&shard).expect("there"));
+            shard.settle(ticket).await.expect("durable");
+        }
+        sleep(&shard, 61 * SECOND_US).await;
+        assert_eq!(hidden::all(&shard).await, [0, 1]);
+        assert_eq!(kept(&shard), (0, 2));
+        shard.handle(Call::DeleteStream(path("small"))).await.expect("deleted");
+        sleep(&shard, 5 * SECOND_US).await;
+        assert_eq!(hidden::all(&shard).await, [0; 0]);
+    });
+}
+
 /// Each takes a block of the log, and as long as "s" is there none gives any back. Without a bound
 /// they took the last one, and the log waited for ever, for a segment that nothing could free.
 #[test]

@@ -46,7 +46,8 @@ async fn read(shard: &Shard, start: ReadStart) -> Result<Vec<u64>, Refusal> {
     read_as(shard, query(start, None)).await
 }
 
-async fn all(shard: &Shard) -> Vec<u64> {
+/// Numbers of all records that can be read.
+pub(super) async fn all(shard: &Shard) -> Vec<u64> {
     read(shard, SeqNum(0)).await.expect("read")
 }
 
