@@ -47,7 +47,7 @@ pub(super) fn written_ms(
 /// Checks that a stream that nobody deleted may be gone by now.
 pub(super) fn check_went(name: &str, known: &Known, attempts: &[&Attempt], now_ms: u64) {
     assert!(known.empty_secs > 0, "{name} went by itself");
-    // Behind a clock that was set back, the first batch may be older than its stream (`written_ms`).
+    // Behind a clock that was set back, the first batch may be older than its stream.
     let is_first = |attempt: &&&Attempt| {
         let refused = matches!(attempt.outcome, Outcome::Refused(_));
         matches!(attempt.op, Op::Append { .. }) && !refused && known.tail.seq_num == 0
