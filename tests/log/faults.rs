@@ -110,7 +110,7 @@ fn a_disk_that_fills_up_while_a_spare_is_made_loses_no_file() {
     });
     let names: Vec<String> =
         thalweg::io::Disk::list(&io).unwrap().into_iter().map(|(n, _)| n).collect();
-    assert!(names.iter().all(|n| n.as_str() <= "segment-00000003.log"), "{names:?}");
+    assert!(names.iter().all(|n| n.as_str() <= "segment-00000004.log"), "{names:?}");
 }
 
 #[test]

@@ -365,7 +365,8 @@ fn frames_of_a_former_use_are_not_taken_for_new_ones(device: &impl Device) {
             model.extend(life.appended.take());
         });
     }
-    assert_eq!(device.files().len(), names, "no file was needed anew");
+    // The first life may have ended before the second spare was made.
+    assert!(device.files().len() <= names + 1, "no other file was needed anew");
 }
 
 #[test]

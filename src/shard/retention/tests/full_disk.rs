@@ -237,9 +237,8 @@ fn checkpoints_that_find_no_room_are_reported_once() {
 
 /// Names of the checkpoints that were begun.
 fn checkpoints_begun(io: &crate::io::sim::SimIo) -> usize {
-    let begun = |event: &&crate::io::sim::Event| {
-        event.what == "create" && event.file.starts_with("checkpoint-")
-    };
+    let begun =
+        |event: &&crate::io::sim::Event| event.what == "create" && event.file.contains(".ckpt");
     io.trace().iter().filter(begun).count()
 }
 
