@@ -41,6 +41,9 @@ tail-early            lib       shard::model::a_shard_is
 fence-forgotten       lib       shard::model::a_shard_is
 fence-passed          lib       shard::model::a_shard_is
 session-goes-on       sessions  append_failures::
+cut-frame-forgiven    lib       shard::model::network::clients
+short-send-believed   lib       shard::model::network::clients
+stall-forgiven        lib       shard::model::network::scenes
 time-steps-back       lib       shard::model::a_shard_is
 checkpoint-ahead      lib       shard::model::a_shard_is
 trim-forgotten        lib       shard::model::a_shard_is

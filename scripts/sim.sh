@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs whole shards on a simulated disk and clock with every fault that the simulation knows.
+# Runs whole shards, with the connections and sessions of their clients, on a simulated disk, clock,
+# scheduler and network with every fault that the simulation knows.
 #
 # Usage: scripts/sim.sh [--cases N] [--seed N] [--subsets N] [--debug]
 #
@@ -9,8 +10,9 @@
 #   --debug       use the debug build; otherwise the `sim` profile is built: optimised, with
 #                 debug assertions
 #
-# First one seed is run twice and must give the same trace; then the seeds; then every power cut of a
-# small history. Fails when a checker does, and when a kind of fault never happened.
+# First one seed is run twice and must give the same trace; then the seeds; then the same over
+# connections; then single scenes of clients that stall, and every power cut of a small history.
+# Fails when a checker does, and when a kind of fault never happened.
 #
 # Output: seeds, lives, operations and faults by kind, what was reached, seeds per second.
 # Exit: 0 all well, 1 a fault, 2 wrong usage.
@@ -49,10 +51,12 @@ run() {
 }
 
 cargo test --quiet --locked --lib --no-run ${profile[@]+"${profile[@]}"}
+over_connections=network::clients_get_what_they_were_told_whatever_happens_to_their_connections
 export THALWEG_CASES=$cases THALWEG_SUBSETS=$subsets
 if [[ -n $seed ]]; then
   export THALWEG_SEED=$seed
   run a_shard_is_what_its_model_says
+  run "$over_connections"
   echo "sim: seed $seed is well"
   exit 0
 fi
@@ -61,5 +65,11 @@ start=$SECONDS
 run a_shard_is_what_its_model_says
 took=$((SECONDS - start))
 echo "sim: $cases seeds in $took s"
+run network::a_seed_decides_everything_on_the_network_too
+start=$SECONDS
+run "$over_connections"
+took=$((SECONDS - start))
+echo "sim: $cases seeds over connections in $took s"
+run network::scenes::a_client_that_stalls_for_good_is_let_go
 run small::every_crash_of_a_small_history_is_lived_on
 echo "sim: all well in $SECONDS s"

@@ -69,6 +69,12 @@ bugs! {
     FencePassed = "fence-passed",
     /// A session goes on behind a batch that was refused.
     SessionGoesOn = "session-goes-on",
+    /// A session whose last frame is cut off ends well.
+    CutFrameForgiven = "cut-frame-forgiven",
+    /// A send that the socket took in part is taken for whole.
+    ShortSendBelieved = "short-send-believed",
+    /// A session's client may take as long as it likes for what it is sent.
+    StallForgiven = "stall-forgiven",
     /// Timestamps follow a clock that steps back.
     TimeStepsBack = "time-steps-back",
     /// A checkpoint counts in what is not durable yet.

@@ -85,7 +85,8 @@ impl Visit {
                 }
             }
             let end = self.ledger.borrow().acked_end(self.stream);
-            if self.scene.writers.get() == 0 && reading.next >= end && reading.count.is_none() {
+            let written = self.scene.writers.get() == 0 && reading.count.is_none();
+            if written && reading.next >= end {
                 self.ledger.borrow_mut().reached.reads_caught_up += 1;
                 return Ok(());
             }

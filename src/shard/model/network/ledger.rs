@@ -20,12 +20,20 @@ pub(super) enum Outcome {
     Refused,
 }
 
+/// Where a batch is offered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) stream: usize,
+    /// The connection: what one offers happens in order.
+    pub(super) visit: u64,
+    /// Then a refusal is the end of all that follows.
+    pub(super) in_session: bool,
+}
+
 /// A batch that was offered.
 #[derive(Debug)]
 pub(super) struct Batch {
-    stream: usize,
-    /// The connection that it was offered on: what one offers happens in order.
-    visit: u64,
+    place: Place,
     pub(super) records: Vec<Vec<u8>>,
     pub(super) is_fence: bool,
     pub(super) match_seq_num: Option<u64>,
@@ -35,6 +43,27 @@ pub(super) struct Batch {
     /// When, in ticks of the ledger.
     offered: u64,
     outcome: Outcome,
+}
+
+impl Batch {
+    /// Whether those that follow it go on when its conditions do not hold.
+    fn may_be_refused(&self) -> bool {
+        !self.place.in_session && (self.match_seq_num.is_some() || self.token.is_some())
+    }
+
+    /// A batch that no ledger knows.
+    pub(super) fn plain(records: Vec<Vec<u8>>) -> Self {
+        Self {
+            place: Place { stream: 0, visit: 0, in_session: false },
+            records,
+            is_fence: false,
+            match_seq_num: None,
+            token: None,
+            is_whole: true,
+            offered: 0,
+            outcome: Outcome::Open,
+        }
+    }
 }
 
 /// What is known of a stream.
@@ -74,14 +103,10 @@ impl Ledger {
         self.visits
     }
 
-    /// Draws a batch; `pending` records of the same client are ahead of it. Nothing of it is sent
-    /// yet.
-    pub(super) fn draw(
-        &mut self,
-        dice: &mut Dice,
-        (stream, visit): (usize, u64),
-        pending: u64,
-    ) -> usize {
+    /// Draws a batch for a place; `pending` records of the same client are ahead of it. Nothing of
+    /// it is sent yet.
+    pub(super) fn draw(&mut self, dice: &mut Dice, place: Place, pending: u64) -> usize {
+        let Place { stream, .. } = place;
         let id = self.batches.len();
         let seen = &self.streams[stream];
         let is_fence = dice.below(24) == 0;
@@ -108,17 +133,8 @@ impl Ledger {
         };
         let offered = self.tick();
         let (is_whole, outcome) = (false, Outcome::Open);
-        let batch = Batch {
-            stream,
-            visit,
-            records,
-            is_fence,
-            match_seq_num,
-            token,
-            is_whole,
-            offered,
-            outcome,
-        };
+        let batch =
+            Batch { place, records, is_fence, match_seq_num, token, is_whole, offered, outcome };
         self.batches.push(batch);
         id
     }
@@ -136,14 +152,14 @@ impl Ledger {
     pub(super) fn acked(&mut self, id: usize, ack: Ack) {
         let tick = self.tick();
         let batch = &mut self.batches[id];
-        self.lines.push(format!("batch {id} of visit {}: {ack:?}", batch.visit));
+        self.lines.push(format!("batch {id} of visit {}: {ack:?}", batch.place.visit));
         assert!(batch.is_whole, "batch {id} was acknowledged before it was sent");
         assert_eq!(batch.outcome, Outcome::Open, "batch {id} was answered twice");
         assert_eq!(ack.end - ack.start, batch.records.len() as u64, "batch {id}: {ack:?}");
         assert!(ack.tail >= ack.end, "batch {id}: {ack:?}");
         assert!(batch.match_seq_num.is_none_or(|m| m == ack.start), "batch {id}: {ack:?}");
         batch.outcome = Outcome::Acked(ack, tick);
-        let seen = &mut self.streams[batch.stream];
+        let seen = &mut self.streams[batch.place.stream];
         if batch.is_fence && ack.end > seen.acked_end {
             seen.token = String::from_utf8_lossy(&batch.records[0]).into_owned();
         }
@@ -155,7 +171,7 @@ impl Ledger {
     /// It was refused, or what was before it on the same session.
     pub(super) fn refused(&mut self, id: usize) {
         let batch = &mut self.batches[id];
-        self.lines.push(format!("batch {id} of visit {}: refused", batch.visit));
+        self.lines.push(format!("batch {id} of visit {}: refused", batch.place.visit));
         assert_eq!(batch.outcome, Outcome::Open, "batch {id} was answered twice");
         batch.outcome = Outcome::Refused;
         self.reached.refused += 1;
@@ -177,7 +193,7 @@ impl Ledger {
     pub(super) fn saw(&mut self, stream: usize, record: &Record) {
         let id = self.owner(record);
         let batch = &self.batches[id];
-        assert_eq!(batch.stream, stream, "a record of batch {id} is in another stream");
+        assert_eq!(batch.place.stream, stream, "a record of batch {id} is in another stream");
         assert!(batch.is_whole, "batch {id} is there, and was never sent whole");
         assert_ne!(batch.outcome, Outcome::Refused, "batch {id} is there, and was refused");
         assert_eq!(batch.is_fence, record.is_fence, "batch {id}");
@@ -239,7 +255,7 @@ impl Ledger {
         // Per connection: whether something that was offered before is not there.
         let mut hole: BTreeMap<u64, usize> = BTreeMap::new();
         for (id, batch) in self.batches.iter_mut().enumerate() {
-            if batch.stream != stream {
+            if batch.place.stream != stream {
                 continue;
             }
             let place = places.get(&id).copied();
@@ -248,16 +264,19 @@ impl Ledger {
                     assert_eq!(place, Some(ack.start), "batch {id} was acknowledged: {ack:?}");
                 }
                 Outcome::Refused => assert_eq!(place, None, "batch {id} was refused"),
+                // By itself it may have been refused, and the answer lost.
+                Outcome::Open if place.is_none() && batch.may_be_refused() => {}
                 Outcome::Open if place.is_none() => {
-                    hole.entry(batch.visit).or_insert(id);
+                    hole.entry(batch.place.visit).or_insert(id);
                 }
                 Outcome::Open => self.reached.unanswered_kept += 1,
             }
-            if let (Some(_), Some(missing)) = (place, hole.get(&batch.visit)) {
+            if let (Some(_), Some(missing)) = (place, hole.get(&batch.place.visit)) {
                 panic!("batch {id} is there, and {missing}, which was sent before it, is not");
             }
         }
-        let lost = |batch: &&mut Batch| batch.stream == stream && batch.outcome == Outcome::Open;
+        let lost =
+            |batch: &&mut Batch| batch.place.stream == stream && batch.outcome == Outcome::Open;
         for (id, batch) in self.batches.iter_mut().enumerate() {
             if lost(&&mut *batch) && !places.contains_key(&id) {
                 batch.outcome = Outcome::Refused;

@@ -13,7 +13,7 @@ use super::line::{Line, Pace, request};
 use super::visit::{Manner, Scene, Visit};
 use super::{Run, STREAMS, one_in, words};
 use crate::io::Clock;
-use crate::io::sim::{SILENCE_US, SimIo, SimRuntime, Stream as Dice, Wire};
+use crate::io::sim::{Faults, SILENCE_US, SimIo, SimRuntime, Stream as Dice, Wire};
 use crate::shard::connection::{ConnectionSettings, serve};
 use crate::shard::core::Core;
 use crate::shard::drain::Stage;
@@ -46,6 +46,8 @@ enum End {
     Drained,
     /// It dies, the process or the power, at some moment.
     Dead,
+    /// Its disk fails at some moment: it takes nothing more, and its clients finish.
+    Failed,
 }
 
 fn settings() -> ConnectionSettings {
@@ -99,6 +101,17 @@ pub(super) fn connect(
         piece_bytes_max: [50, 1_500, 16_000][dice.index(3)],
         delay_us_max: [0, 200, 2_000][dice.index(3)],
     };
+    connect_by(runtime, io, core, wire, pace)
+}
+
+/// The same over a connection that is like that.
+pub(super) fn connect_by(
+    runtime: &SimRuntime,
+    io: &SimIo,
+    core: &Server,
+    wire: Wire,
+    pace: Pace,
+) -> Line {
     let (client, server) = io.connect(wire);
     core.metrics.connection_accepted();
     runtime.spawn(serve(Rc::clone(core), server));
@@ -124,9 +137,10 @@ impl Run {
     pub(super) fn live(&mut self) {
         let io = self.io.clone();
         let runtime = SimRuntime::new(&io);
-        let end = match self.dice.below(8) {
+        let end = match self.dice.below(9) {
             0..3 => End::Calm,
             3 => End::Drained,
+            4 => End::Failed,
             _ => End::Dead,
         };
         self.tell(&format!("a life that ends {end:?}"));
@@ -157,12 +171,21 @@ impl Run {
                     let us = self.dice.below(600_000);
                     io.sleep_us(us).await;
                 }
+                End::Failed => {
+                    let us = self.dice.below(300_000);
+                    io.sleep_us(us).await;
+                    scene.is_failing.set(true);
+                    io.set_faults(Faults { fail_sync: Some(1), ..Faults::default() });
+                    until(&io, VISITS_US_MAX, "clients do not finish", || here.get() == 0).await;
+                    self.check_freed(&io, &core).await;
+                }
             }
         });
         drop(runtime);
-        let killed = end == End::Dead && self.dice.coin();
+        let killed = matches!(end, End::Dead | End::Failed) && self.dice.coin();
         let mut ledger = self.ledger.borrow_mut();
         match end {
+            End::Failed => ledger.reached.disks_failed += 1,
             End::Dead if killed => ledger.reached.lives_killed += 1,
             End::Dead => ledger.reached.power_cuts += 1,
             End::Calm | End::Drained => ledger.reached.lives_closed += 1,
@@ -249,10 +272,7 @@ impl Run {
     async fn check_freed(&self, io: &SimIo, core: &Server) {
         let freed = || core.lifelines.count() == 0;
         until(io, FREED_US_MAX, "connections are not freed", freed).await;
-        for held in [&core.held, &core.answers, &core.windows] {
-            assert_eq!(held.bytes(), 0, "memory is still counted for clients that are gone");
-        }
-        assert!(core.served_sessions.borrow().is_empty());
+        assert_nothing_held(core);
         self.ledger.borrow_mut().reached.connections_freed += 1;
     }
 
@@ -281,6 +301,14 @@ impl Run {
         line.close();
         until(&io, FREED_US_MAX, "a connection is not freed", || core.lifelines.count() == 0).await;
     }
+}
+
+/// Without clients, the server counts nothing for them.
+pub(super) fn assert_nothing_held(core: &Server) {
+    for held in [&core.held, &core.answers, &core.windows] {
+        assert_eq!(held.bytes(), 0, "memory is still counted for clients that are gone");
+    }
+    assert!(core.served_sessions.borrow().is_empty());
 }
 
 /// Waits, looking now and then.

@@ -5,12 +5,12 @@
 //! append, read and follow over connections of their own, all at once, and some of them go wrong:
 //! they are cut off in the middle of a frame, vanish, stop reading, send what is no frame. A life
 //! ends in order, in the death of the process or in a power cut, with clients in the middle of
-//! everything. At the start of the next one every stream is read whole.
+//! everything, or its disk fails and it serves on as well as it can. At the start of the next one every stream is read whole.
 //!
 //! * `line` is a client's end of a connection, `words` spells and reads what goes over it by hand;
 //! * `visit` is a client and its manner, `unary`, `session` and `follow` what it does;
 //! * `ledger` is the judge: it knows what was offered, told and seen, and nothing of the code;
-//! * `life` is the server's process.
+//! * `life` is the server's process, `scenes` plays single scenes that a run seldom comes to.
 //!
 //! `THALWEG_CASES` says how many seeds are tried, `THALWEG_SEED` repeats one, and `THALWEG_LINES`
 //! says how many lines of its tale are told when it fails.
@@ -19,6 +19,7 @@ mod follow;
 mod ledger;
 mod life;
 mod line;
+mod scenes;
 mod session;
 mod unary;
 mod visit;
@@ -59,6 +60,7 @@ struct Reached {
     lives_killed: u64,
     power_cuts: u64,
     connections_freed: u64,
+    disks_failed: u64,
 }
 
 impl Reached {
@@ -66,7 +68,7 @@ impl Reached {
         *self.manners.entry(manner).or_default() += 1;
     }
 
-    fn numbers(&mut self) -> [&mut u64; 14] {
+    fn numbers(&mut self) -> [&mut u64; 15] {
         [
             &mut self.acked,
             &mut self.refused,
@@ -82,6 +84,7 @@ impl Reached {
             &mut self.lives_killed,
             &mut self.power_cuts,
             &mut self.connections_freed,
+            &mut self.disks_failed,
         ]
     }
 

@@ -87,7 +87,7 @@ impl Visit {
                 let ledger = self.ledger.borrow();
                 talk.unanswered.borrow().iter().map(|id| ledger.batch(*id).records.len()).sum()
             };
-            let id = self.draw(pending as u64);
+            let id = self.draw(pending as u64, true);
             let frame = words::frame(&words::append_proto(self.ledger.borrow().batch(id)));
             if fault_at == Some(at) && self.manner != Manner::Stall {
                 return self.spoil(&frame, talk).await;
@@ -165,7 +165,9 @@ impl Visit {
             return;
         }
         ledger.reached.sessions_refused += 1;
-        left.into_iter().for_each(|id| ledger.refused(id));
+        if !self.may_be_there(status) {
+            left.into_iter().for_each(|id| ledger.refused(id));
+        }
         drop(ledger);
         self.check_refusal(status, text);
     }

@@ -109,7 +109,7 @@ impl Visit {
                 (asked, request("GET", &target, accept, b""))
             }
             _ => {
-                let id = self.draw(0);
+                let id = self.draw(0, false);
                 let ledger = self.ledger.borrow();
                 let batch = ledger.batch(id);
                 let (media, body) = if proto {
@@ -135,7 +135,9 @@ impl Visit {
                 }
                 status => {
                     self.check_refusal(status, &String::from_utf8_lossy(&body));
-                    self.ledger.borrow_mut().refused(id);
+                    if !self.may_be_there(status) {
+                        self.ledger.borrow_mut().refused(id);
+                    }
                 }
             },
             Asked::Tail { at_least } => {

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Place};
 use super::line::{Gone, Head, Line};
 use super::words::Ack;
 use super::{STREAMS, one_in};
@@ -56,6 +56,8 @@ impl Manner {
 pub(super) struct Scene {
     /// The server ends: connections may break off.
     pub(super) is_ending: Cell<bool>,
+    /// The disk fails, or has failed: what is refused for that may be there.
+    pub(super) is_failing: Cell<bool>,
     /// Clients that may still write.
     pub(super) writers: Cell<usize>,
 }
@@ -98,8 +100,8 @@ impl Visit {
     }
 
     /// Draws a batch, with `pending` records of ours before it.
-    pub(super) fn draw(&mut self, pending: u64) -> usize {
-        let place = (self.stream, self.number);
+    pub(super) fn draw(&mut self, pending: u64, in_session: bool) -> usize {
+        let place = Place { stream: self.stream, visit: self.number, in_session };
         self.ledger.borrow_mut().draw(&mut self.dice, place, pending)
     }
 
@@ -121,7 +123,13 @@ impl Visit {
         let draining = status == 503 && text.contains("server_draining");
         assert!(!draining || self.scene.is_ending.get(), "nobody asked it to stop");
         let raced = status == 412 || status == 429;
-        assert!(raced || draining, "visit {} was refused: {status} {text}", self.number);
+        let failed = self.may_be_there(status);
+        assert!(raced || draining || failed, "visit {} was refused: {status} {text}", self.number);
+    }
+
+    /// Whether what was refused so may be there all the same.
+    pub(super) fn may_be_there(&self, status: u16) -> bool {
+        status == 500 && self.scene.is_failing.get()
     }
 
     /// Does what the manner asks for, in the middle of `bytes`: sends a part of them that is not
