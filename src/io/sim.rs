@@ -1,9 +1,10 @@
-//! A simulated disk, clock and random source, all in memory and all decided by one seed.
+//! A simulated disk, clock, network and random source, all in memory and all decided by one seed.
 //!
 //! * The same seed gives the same trace: time moves only when nobody can run, and every purpose
 //!   draws from a random stream of its own, so that a new draw does not shift old ones.
 //! * The disk keeps what was *written* apart from what is *durable* (`sim::disk` says how), so
 //!   that [`SimIo::crash`] can leave behind whatever a power cut might have left.
+//! * Connections (`sim::network`) deliver in pieces and late, and are cut when that is asked for.
 //! * Faults (`sim::faults`) are asked for one by one and happen only when asked for; those that
 //!   need luck each draw it from a stream of their own. What happened is counted.
 

@@ -15,6 +15,9 @@
 //!   `empty` and `basin` judge what goes by itself and with its basin, and `small` goes through
 //!   all power cuts of one short history.
 //!
+//! `network` does the same from the other end: clients on simulated connections, which know nothing
+//! of the shard, and a judge who knows nothing but them.
+//!
 //! `THALWEG_CASES` says how many seeds are tried, `THALWEG_SEED` repeats one, and `THALWEG_LINES`
 //! says how many lines of its tale are told when it fails.
 

@@ -13,6 +13,7 @@ use futures_util::io::{AsyncRead, AsyncWrite};
 
 use crate::io::sim::{SimIo, SimSocket, Stream as Dice};
 use crate::io::{Clock, Socket};
+use crate::shard::testkit::basin;
 
 /// Longest that a client waits for something to arrive, in microseconds of the simulated clock. A
 /// server that says nothing for so long has forgotten it.
@@ -190,7 +191,7 @@ fn take_to(bytes: &mut Vec<u8>, end: &[u8]) -> Option<Vec<u8>> {
 
 /// The bytes of a request.
 pub(super) fn request(method: &str, target: &str, headers: &str, body: &[u8]) -> Vec<u8> {
-    let basin = super::super::super::testkit::basin();
+    let basin = basin();
     let length = body.len();
     let mut out = format!(
         "{method} {target} HTTP/1.1\r\nhost: x\r\ns2-basin: {}\r\n{headers}content-length: \
@@ -204,7 +205,7 @@ pub(super) fn request(method: &str, target: &str, headers: &str, body: &[u8]) ->
 
 /// The head of a request whose body comes in chunks.
 pub(super) fn open_request(target: &str) -> Vec<u8> {
-    let basin = super::super::super::testkit::basin();
+    let basin = basin();
     format!(
         "POST {target} HTTP/1.1\r\nhost: x\r\ns2-basin: {}\r\ncontent-type: s2s/proto\r\n\
          transfer-encoding: chunked\r\n\r\n",

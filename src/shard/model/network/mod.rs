@@ -5,7 +5,8 @@
 //! append, read and follow over connections of their own, all at once, and some of them go wrong:
 //! they are cut off in the middle of a frame, vanish, stop reading, send what is no frame. A life
 //! ends in order, in the death of the process or in a power cut, with clients in the middle of
-//! everything, or its disk fails and it serves on as well as it can. At the start of the next one every stream is read whole.
+//! everything, or its disk fails and it serves on as well as it can. At the start of the next one
+//! every stream is read whole.
 //!
 //! * `line` is a client's end of a connection, `words` spells and reads what goes over it by hand;
 //! * `visit` is a client and its manner, `unary`, `session` and `follow` what it does;
