@@ -18,12 +18,14 @@ use tokio::time::timeout;
 
 use crate::cli::{Format, Protocol, ScanArgs};
 use crate::client::common_headers;
+use crate::clock::ns;
 use crate::duplex;
 use crate::peers;
 use crate::proto::ReadBatch;
 use crate::request::kind_headers;
 use crate::s2s::Frame;
 use crate::setup::stream_name;
+use crate::stats::CpuUse;
 
 /// What all readers got.
 #[derive(Debug, Default)]
@@ -49,10 +51,12 @@ pub(crate) fn run(args: &ScanArgs) -> Result<()> {
         "what is read in sessions is not read by {}",
         protocol.name()
     );
-    let (got, began) = (Got::default(), Instant::now());
+    let (got, began, cpu) = (Got::default(), Instant::now(), CpuUse::of_this_thread());
     let until = began + args.duration;
     let readers = (0..args.readers).map(|reader| read(args, reader, until, &got));
     runtime.block_on(try_join_all(readers))?;
+    let wall_ns = ns(began.elapsed());
+    let cpu = cpu.and_then(|start| Some(CpuUse::of_this_thread()?.since(start, wall_ns)));
     let secs = began.elapsed().as_secs_f64();
     let records_per_s = got.records.get() as f64 / secs;
     let mib_per_s = got.body_bytes.get() as f64 / secs / f64::from(1 << 20);
@@ -69,6 +73,7 @@ pub(crate) fn run(args: &ScanArgs) -> Result<()> {
             "records_per_s": records_per_s,
             "mib_per_s": mib_per_s,
             "passes": got.passes.get(),
+            "busy_share": cpu.map(CpuUse::busy_share),
         });
         std::fs::create_dir_all(out)?;
         let path = out.join("scan.json");

@@ -47,7 +47,7 @@ pub(crate) struct CompareArgs {
     /// A few loads, a second each, one round; a check that it runs.
     #[arg(long)]
     quick: bool,
-    /// Only this load, or those whose names begin so with `*` behind it; may be given several times.
+    /// Only this load, or with `*` at its end all that begin so; may be given several times.
     #[arg(long, value_name = "LOAD")]
     only: Vec<String>,
     /// Servers, with commas between them; the first is compared with the others.

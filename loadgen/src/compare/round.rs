@@ -247,7 +247,9 @@ fn run_of(load: &Workload, peer: Peer, result: &Value) -> Option<Run> {
     run.mib_per_s = throughput["mib_per_s"].as_f64()?;
     run.p50_us = latency["p50"].as_f64();
     run.p99_us = latency["p99"].as_f64();
-    run.generator_busy = result["own_lateness"]["busy_share"].as_f64();
+    let own =
+        if matches!(load.kind, Kind::CatchUp { .. }) { result } else { &result["own_lateness"] };
+    run.generator_busy = own["busy_share"].as_f64();
     let errors = result["errors"].as_object().into_iter().flat_map(|errors| errors.values());
     run.errors = errors.filter_map(Value::as_u64).sum();
     Some(run)
@@ -289,9 +291,9 @@ mod tests {
             (5.0, 2.0, Some(7.0), Some(9.0))
         );
         assert_eq!((run.errors, run.server.as_str()), (3, "redis"));
-        let scan = json!({"records_per_s": 4.0, "mib_per_s": 3.0});
+        let scan = json!({"records_per_s": 4.0, "mib_per_s": 3.0, "busy_share": 0.5});
         let run = run_of(&named("catch-up-r1"), Peer::Thalweg, &scan).unwrap();
-        assert_eq!((run.per_s, run.p50_us), (4.0, None));
+        assert_eq!((run.per_s, run.p50_us, run.generator_busy), (4.0, None, Some(0.5)));
         let tail =
             json!({"delivery": {"records_per_s": 1.0, "mib_per_s": 1.0, "from_send_us": null}});
         let run = run_of(&named("follow-1"), Peer::Thalweg, &tail).unwrap();

@@ -1,5 +1,5 @@
-//! Servers of other kinds, loaded as those of our own protocol are, for comparison: the same writers,
-//! the same clock, the same histogram; only the bytes of an append and of its answer differ.
+//! Servers of other kinds, loaded as those of our own protocol are, for comparison: the same
+//! writers, clock and histogram; only the bytes of an append and of its answer differ.
 //!
 //! * Redis Streams: an append is an `XADD` for each of its records, sent in one write; it is
 //!   acknowledged when all of them are answered. A stream is a key.

@@ -1,8 +1,8 @@
 //! The little of the Durable Streams protocol that is needed: heads of requests, and the events of
 //! a stream that is followed.
 //!
-//! Streams are made as `text/plain`: such a stream takes any bytes as they are, and its events carry
-//! them as text and not in base64.
+//! Streams are made as `text/plain`: such a stream takes any bytes as they are, and its events
+//! carry them as text and not in base64.
 
 /// A request that makes the stream `name`; `headers` are complete lines.
 pub(crate) fn create(name: &str, headers: &str) -> String {
