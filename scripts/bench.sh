@@ -25,6 +25,7 @@
 #
 # Environment:
 #   THALWEG_BIN, LOADGEN_BIN   default: release builds of this tree, which are made when missing
+#   S2_BIN                     the s2 command line, default `s2` on PATH
 #   PEERS_DIR                  where --install puts crates, and where they are looked for besides
 #                              PATH (default: peers/ in the target directory)
 #
@@ -88,7 +89,7 @@ work=$(mktemp --directory --tmpdir="$dir" run.XXXXXX)
 commit=$(git -C "$root" describe --always --dirty 2>/dev/null || echo unknown)
 
 # In a group of its own, which ends as a whole when this script is stopped.
-setsid "$loadgen" compare --thalweg "$thalweg" --dir "$work" --out "$out" \
+setsid "$loadgen" compare --thalweg "$thalweg" --s2 "${S2_BIN:-s2}" --dir "$work" --out "$out" \
   --label "commit $commit, $(date --utc --iso-8601=minutes)" "${options[@]}" &
 compare_pid=$!
 

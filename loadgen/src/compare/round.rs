@@ -197,6 +197,10 @@ impl Bench {
         name: &str,
     ) -> Result<(Server, PathBuf)> {
         let out = self.args.out.join(name);
+        if out.exists() {
+            // What an earlier comparison left must not pass for this one's.
+            std::fs::remove_dir_all(&out)?;
+        }
         std::fs::create_dir_all(&out)?;
         let server = Server::start(peer, program, &self.data(), &out.join("server.log"))?;
         if let Some(fill) = load.fill(peer) {
