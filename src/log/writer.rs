@@ -301,7 +301,7 @@ impl<I: Io, N> Writer<I, N> {
         open: Vec<OpenFrame<I::Buf, N>>,
     ) -> Result<Flushed<I::Buf, N>, IoError> {
         let began_us = self.io.now_us();
-        let mut frames = Vec::with_capacity(open.len());
+        let mut frames = Vec::with_capacity(open.len() + 1); // and a marker
         for frame in open {
             frames.push(self.place(segment, frame).await);
         }

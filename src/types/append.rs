@@ -13,6 +13,7 @@ use super::limits::{
 };
 use super::name::FencingToken;
 use super::payload::Payload;
+use super::reused::Reused;
 
 /// Bytes `offset..offset + len` of [`AppendInput::buf`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -71,9 +72,9 @@ pub struct AppendInput {
     /// What was received; spans point into it.
     pub buf: Payload,
     /// The records, 1 to 1000, in order.
-    pub records: Vec<RecordSpan>,
+    pub records: Reused<RecordSpan>,
     /// All headers of all records, in order.
-    pub headers: Vec<HeaderSpan>,
+    pub headers: Reused<HeaderSpan>,
     /// Refuse the batch unless this is the next sequence number.
     pub match_seq_num: Option<u64>,
     /// Refuse the batch unless this is the stream's fencing token.
@@ -102,8 +103,8 @@ pub struct InvalidBatch(pub &'static str);
 /// [`push_record`](Self::push_record); [`finish`](Self::finish) hands the buffer over.
 #[derive(Debug, Default)]
 pub struct AppendBuilder {
-    records: Vec<RecordSpan>,
-    headers: Vec<HeaderSpan>,
+    records: Reused<RecordSpan>,
+    headers: Reused<HeaderSpan>,
     headers_start: usize,
     metered_bytes: u64,
 }
@@ -114,9 +115,10 @@ impl AppendBuilder {
     #[must_use]
     pub fn with_capacity(records: usize, headers: usize) -> Self {
         Self {
-            records: Vec::with_capacity(records),
-            headers: Vec::with_capacity(headers),
-            ..Self::default()
+            records: Reused::with_room(records),
+            headers: Reused::with_room(headers),
+            headers_start: 0,
+            metered_bytes: 0,
         }
     }
 

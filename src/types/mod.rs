@@ -14,6 +14,7 @@ pub mod payload;
 pub mod position;
 pub mod receipt;
 pub mod refusal;
+pub mod reused;
 
 pub use append::{AppendBuilder, AppendInput, Command, HeaderSpan, RecordSpan, Span};
 pub use config::{

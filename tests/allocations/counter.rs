@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 static COUNT: AtomicU64 = AtomicU64::new(0);
 /// Whether places are noted, which takes long.
 static NOTING: AtomicBool = AtomicBool::new(false);
-static PLACES: Mutex<Vec<Backtrace>> = Mutex::new(Vec::new());
+static TRACES: Mutex<Vec<Backtrace>> = Mutex::new(Vec::new());
 /// Calls of our own code that a place is told by, innermost first.
 const CALLS_SHOWN: usize = 4;
 
@@ -33,12 +33,17 @@ pub(crate) fn count() -> u64 {
 /// Where was allocated, and how often.
 pub(crate) type Places = BTreeMap<String, u64>;
 
-/// Does `work` and says where was allocated meanwhile.
-pub(crate) fn places_of(work: impl FnOnce()) -> Places {
+/// Does `work` and notes what is allocated meanwhile. What it found is read later: that takes long,
+/// and a server that is left alone for long does other things.
+pub(crate) fn noted(work: impl FnOnce()) -> Vec<Backtrace> {
     NOTING.store(true, Ordering::SeqCst);
     work();
     NOTING.store(false, Ordering::SeqCst);
-    let traces = std::mem::take(&mut *PLACES.lock().expect("nobody panics with it"));
+    std::mem::take(&mut *TRACES.lock().expect("nobody panics with it"))
+}
+
+/// Where that was.
+pub(crate) fn places_of(traces: &[Backtrace]) -> Places {
     let mut places = Places::new();
     for trace in traces {
         *places.entry(place_of(&trace.to_string())).or_default() += 1;
@@ -78,7 +83,7 @@ fn note() {
     if NOTING.load(Ordering::Relaxed) {
         // Noting allocates, too.
         IS_COUNTED.set(false);
-        PLACES.lock().expect("nobody panics with it").push(Backtrace::force_capture());
+        TRACES.lock().expect("nobody panics with it").push(Backtrace::force_capture());
         IS_COUNTED.set(true);
     }
 }

@@ -76,8 +76,8 @@ impl AppendDecoder {
     /// * Shape: spans of the result point into the buffer that `body` came in, counted from the
     ///   buffer's start, not the body's.
     /// * Errors: [`DecodeError::BadJson`] before [`DecodeError::Invalid`]; the buffer is dropped.
-    /// * Cost: simd-json copies the body once into its own scratch; beyond that, two allocations
-    ///   of known size for the spans. Record bytes move only where an escape or base64 makes
+    /// * Cost: simd-json copies the body once into its own scratch; beyond that, two lists of known
+    ///   size for the spans, in memory of earlier ones. Record bytes move only where an escape or base64 makes
     ///   them shorter.
     /// * Source: S2 specification, sections 4.1 to 4.3.
     pub fn decode(&mut self, body: BodyBuf, format: Format) -> Result<AppendInput, DecodeError> {
