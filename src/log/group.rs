@@ -17,6 +17,9 @@ const FRAME_BYTES_TARGET: usize = 512 * 1024;
 /// Most bytes written under one sync; the rest waits for the next. Bounds how long a sync takes.
 pub const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Most notes that memory is kept for between two frames.
+const NOTES_KEPT: usize = 1024;
+
 const _: () = assert!(FRAME_BYTES_TARGET <= GROUP_BYTES_MAX);
 
 /// When a gathering is written.
@@ -82,6 +85,8 @@ pub struct Gather<B, N> {
     oldest_us: u64,
     newest_us: u64,
     frame_bytes_hint: usize,
+    /// Empty; memory for the notes of the next frame.
+    spare_notes: Vec<N>,
 }
 
 impl<B, N> Default for Gather<B, N> {
@@ -93,6 +98,7 @@ impl<B, N> Default for Gather<B, N> {
             oldest_us: 0,
             newest_us: 0,
             frame_bytes_hint: FRAME_BYTES_MIN,
+            spare_notes: Vec::new(),
         }
     }
 }
@@ -125,7 +131,7 @@ impl<B: Buffer, N> Gather<B, N> {
                 buf,
                 end: FRAME_HEADER_BYTES,
                 payload_crc: 0,
-                notes: Vec::new(),
+                notes: std::mem::take(&mut self.spare_notes),
             });
         }
         let frame = self.frames.back_mut().expect("pushed above when there was none");
@@ -181,6 +187,14 @@ impl<B: Buffer, N> Gather<B, N> {
             self.frame_bytes_hint = hint.clamp(FRAME_BYTES_MIN, FRAME_BYTES_TARGET);
         }
         taken
+    }
+
+    /// Takes back the notes of a frame, emptied, so that the next has their memory.
+    pub fn take_back(&mut self, mut notes: Vec<N>) {
+        notes.clear();
+        if (self.spare_notes.capacity()..=NOTES_KEPT).contains(&notes.capacity()) {
+            self.spare_notes = notes;
+        }
     }
 
     /// Bytes of entries that have gathered.

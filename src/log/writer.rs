@@ -147,6 +147,11 @@ impl<I: Io, N> Writer<I, N> {
         ticket
     }
 
+    /// Takes back the notes of a durable frame, so that a later one has their memory.
+    pub fn take_back(&self, notes: Vec<N>) {
+        self.gather.borrow_mut().take_back(notes);
+    }
+
     /// The newest ticket handed out.
     #[must_use]
     pub fn newest_ticket(&self) -> u64 {

@@ -291,14 +291,14 @@ impl<I: Io> Engine<I> {
         let (mut batches, mut record_bytes) = (0, 0);
         let frame_count = flushed.frames.len() as u64;
         let mut asked = Vec::new(); // no memory is taken for none
-        for frame in flushed.frames {
+        for mut frame in flushed.frames {
             // Old records that were moved are not what readers follow.
             if !frame.notes.is_empty() && frame.notes.iter().all(|n| matches!(n, Note::Moved(..))) {
                 self.reader.pass(frame.pos, frame.buf.as_ref().as_ref().len());
             } else {
                 self.reader.remember(frame.pos, &frame.buf, frame.memory_bytes);
             }
-            for note in frame.notes {
+            for note in frame.notes.drain(..) {
                 match note {
                     Note::Batch { stream, first, after, arrival_ms, bytes, receipt } => {
                         stream.became_durable(first, arrival_ms, frame.pos, after);
@@ -321,6 +321,7 @@ impl<I: Io> Engine<I> {
                     Note::BasinGone(name) => self.registry.borrow_mut().remove(&name),
                 }
             }
+            self.writer.take_back(frame.notes);
         }
         for (slot, pos) in asked {
             slot.fill(Receipt {

@@ -15,6 +15,7 @@ pub mod position;
 pub mod receipt;
 pub mod refusal;
 pub mod reused;
+pub mod text;
 
 pub use append::{AppendBuilder, AppendInput, Command, HeaderSpan, RecordSpan, Span};
 pub use config::{

@@ -6,6 +6,7 @@ use super::limits::{
     BASIN_NAME_BYTES_MAX, BASIN_NAME_BYTES_MIN, FENCING_TOKEN_BYTES_MAX, REQUEST_TOKEN_BYTES_MAX,
     STREAM_NAME_BYTES_MAX,
 };
+use super::text::Text;
 
 /// Why a text is not a name; the message names the rule, for the client to read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -14,7 +15,7 @@ pub struct NameError(pub &'static str);
 
 /// A basin: 8 to 48 bytes of `a-z`, `0-9` and `-`, alphanumeric at both ends.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BasinName(Box<str>);
+pub struct BasinName(Text);
 
 impl BasinName {
     /// Checks `text` against the rules of a basin name.
@@ -44,7 +45,7 @@ impl BasinName {
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_str()
     }
 }
 
@@ -61,13 +62,13 @@ fn check_basin_alphabet(bytes: &[u8]) -> Result<(), NameError> {
 
 impl fmt::Display for BasinName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 /// A stream: 1 to 512 bytes of UTF-8 without NUL, neither `.` nor `..`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct StreamName(Box<str>);
+pub struct StreamName(Text);
 
 impl StreamName {
     /// Checks `text` against the rules of a stream name.
@@ -98,19 +99,19 @@ impl StreamName {
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_str()
     }
 }
 
 impl std::borrow::Borrow<str> for StreamName {
     fn borrow(&self) -> &str {
-        &self.0
+        self.0.as_str()
     }
 }
 
 impl fmt::Display for StreamName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 

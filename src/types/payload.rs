@@ -4,6 +4,8 @@ use std::ops::Deref;
 
 use bytes::Bytes;
 
+use super::reused::Reused;
+
 /// A receive buffer that a batch keeps: given away whole by its connection, or a part of one that
 /// other batches share.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +14,8 @@ pub enum Payload {
     Own(Vec<u8>),
     /// A part of a buffer that is shared and counted.
     Shared(Bytes),
+    /// A small message that was put together.
+    Small(Reused<u8>),
 }
 
 impl Payload {
@@ -20,7 +24,7 @@ impl Payload {
     pub fn into_spare(self) -> Vec<u8> {
         match self {
             Self::Own(buf) => buf,
-            Self::Shared(_) => Vec::new(),
+            Self::Shared(_) | Self::Small(_) => Vec::new(),
         }
     }
 }
@@ -32,6 +36,7 @@ impl Deref for Payload {
         match self {
             Self::Own(buf) => buf,
             Self::Shared(bytes) => bytes,
+            Self::Small(bytes) => bytes,
         }
     }
 }
@@ -45,5 +50,11 @@ impl From<Vec<u8>> for Payload {
 impl From<Bytes> for Payload {
     fn from(bytes: Bytes) -> Self {
         Self::Shared(bytes)
+    }
+}
+
+impl From<Reused<u8>> for Payload {
+    fn from(bytes: Reused<u8>) -> Self {
+        Self::Small(bytes)
     }
 }

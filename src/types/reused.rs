@@ -1,8 +1,9 @@
 //! Lists that take the memory of earlier ones: a batch's spans are needed for some microseconds,
 //! and every append has some.
 //!
-//! * Each thread keeps at most [`KEPT_LISTS`] lists of each kind, none of more than [`KEPT_ITEMS`]
-//!   items: few kilobytes each. A batch that goes to another core leaves its memory there.
+//! * Each thread keeps at most [`KEPT_LISTS`] lists of each kind, none with room for more than
+//!   [`Item::ITEMS_MAX`] items: few kilobytes each. A batch that goes to another core leaves its
+//!   memory there.
 //! * What is reused is memory only: a list is emptied before it is kept.
 
 use std::cell::RefCell;
@@ -14,19 +15,22 @@ use super::append::{HeaderSpan, RecordSpan};
 
 /// Most lists of a kind that a thread keeps.
 const KEPT_LISTS: usize = 64;
-/// Most items that a list kept has room for.
-const KEPT_ITEMS: usize = 64;
 
 /// The lists that a thread keeps.
 type Kept<T> = RefCell<Vec<Vec<T>>>;
 
 /// What such lists are of.
 pub trait Item: Sized + 'static {
+    /// Most items that a list which is kept has room for.
+    const ITEMS_MAX: usize;
+
     /// The lists of this thread.
     fn kept() -> &'static LocalKey<Kept<Self>>;
 }
 
 impl Item for RecordSpan {
+    const ITEMS_MAX: usize = 64;
+
     fn kept() -> &'static LocalKey<Kept<Self>> {
         thread_local!(static KEPT: Kept<RecordSpan> = const { RefCell::new(Vec::new()) });
         &KEPT
@@ -34,8 +38,20 @@ impl Item for RecordSpan {
 }
 
 impl Item for HeaderSpan {
+    const ITEMS_MAX: usize = 64;
+
     fn kept() -> &'static LocalKey<Kept<Self>> {
         thread_local!(static KEPT: Kept<HeaderSpan> = const { RefCell::new(Vec::new()) });
+        &KEPT
+    }
+}
+
+/// The bytes of a small message.
+impl Item for u8 {
+    const ITEMS_MAX: usize = 4096;
+
+    fn kept() -> &'static LocalKey<Kept<Self>> {
+        thread_local!(static KEPT: Kept<u8> = const { RefCell::new(Vec::new()) });
         &KEPT
     }
 }
@@ -60,7 +76,7 @@ impl<T: Item> Reused<T> {
 impl<T: Item> Drop for Reused<T> {
     fn drop(&mut self) {
         let mut list = std::mem::take(&mut self.0);
-        if list.capacity() == 0 || list.capacity() > KEPT_ITEMS {
+        if list.capacity() == 0 || list.capacity() > T::ITEMS_MAX {
             return;
         }
         list.clear();
@@ -71,6 +87,12 @@ impl<T: Item> Drop for Reused<T> {
                 kept.push(list);
             }
         });
+    }
+}
+
+impl AsRef<[u8]> for Reused<u8> {
+    fn as_ref(&self) -> &[u8] {
+        self
     }
 }
 
@@ -149,7 +171,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_bounded() {
-        drop(Reused::<HeaderSpan>::with_room(KEPT_ITEMS + 1));
+        drop(Reused::<HeaderSpan>::with_room(HeaderSpan::ITEMS_MAX + 1));
         drop(Reused::<HeaderSpan>::with_room(0));
         assert_eq!(kept(), 0, "neither what is large nor what is nothing");
         let many: Vec<_> =

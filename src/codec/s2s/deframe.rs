@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Invariants:
-//! * A frame whose body lies in one piece is a slice of it; one that spans pieces is gathered in a
-//!   buffer of exactly its length.
+//! * A frame whose body lies in one piece is a slice of it; one that spans pieces, or whose piece
+//!   the caller keeps and ends with it, is gathered in a buffer with room for its length.
 //! * When [`Deframer::next`] has returned `None`, no piece is held any more: what remains is at
 //!   most a head and the body gathered so far, however small the pieces were.
 //! * A frame is judged by its head as soon as the head is there, before any of its body.
@@ -22,6 +22,7 @@ use bytes::Bytes;
 use super::{BODY_BYTES_MAX, BadFrame, FrameHead, HEAD_BYTES};
 use crate::codec::coding::{DecompressError, decompress};
 use crate::types::Payload;
+use crate::types::reused::Reused;
 
 /// The body of a frame, decompressed.
 #[derive(Debug)]
@@ -52,7 +53,7 @@ enum Partial {
     /// Some bytes of its head, perhaps all; none of its body.
     Head { bytes: [u8; HEAD_BYTES], filled: usize },
     /// Its head and the beginning of its body.
-    Body { head: FrameHead, gathered: Vec<u8> },
+    Body { head: FrameHead, gathered: Reused<u8> },
 }
 
 impl Partial {
@@ -99,7 +100,8 @@ impl Deframer {
 
     /// Like [`push`](Self::push), for input that the caller keeps: it is copied, once.
     pub fn push_slice(&mut self, piece: &[u8]) {
-        let taken = if self.pieces.is_empty() { self.partial.take(piece).unwrap_or(0) } else { 0 };
+        let is_next = self.pieces.is_empty();
+        let taken = if is_next { self.partial.take(piece, true).unwrap_or(0) } else { 0 };
         if taken < piece.len() {
             self.pieces.push_back(Bytes::copy_from_slice(&piece[taken..]));
         }
@@ -127,7 +129,7 @@ impl Deframer {
                 self.partial = Partial::NOTHING;
                 return message(head, body).map(Some);
             }
-            let taken = self.partial.take(piece)?;
+            let taken = self.partial.take(piece, false)?;
             if taken == piece.len() {
                 self.pieces.pop_front();
             } else {
@@ -167,13 +169,13 @@ impl Partial {
     }
 
     /// The frame's head and gathered body, when all of it was taken.
-    fn take_whole(&mut self) -> Result<Option<(FrameHead, Vec<u8>)>, BadFrame> {
+    fn take_whole(&mut self) -> Result<Option<(FrameHead, Reused<u8>)>, BadFrame> {
         let (head, gathered) = match self {
             Self::Body { head, gathered } if gathered.len() == head.body_bytes => {
                 (*head, std::mem::take(gathered))
             }
             Self::Head { .. } => match self.head()? {
-                Some(head) if head.body_bytes == 0 => (head, Vec::new()),
+                Some(head) if head.body_bytes == 0 => (head, Reused::default()),
                 _ => return Ok(None),
             },
             Self::Body { .. } => return Ok(None),
@@ -183,8 +185,9 @@ impl Partial {
     }
 
     /// Takes from the front of `piece` what belongs to a head or to a body that does not lie in it
-    /// whole; returns how much. A body that does is left, for the caller to slice.
-    fn take(&mut self, piece: &[u8]) -> Result<usize, BadFrame> {
+    /// whole; returns how much. A body that does is left, for the caller to slice, unless
+    /// `to_its_end` it is all that is left of the piece.
+    fn take(&mut self, piece: &[u8], to_its_end: bool) -> Result<usize, BadFrame> {
         let mut taken = 0;
         if let Self::Head { bytes, filled } = self {
             taken = piece.len().min(HEAD_BYTES - *filled);
@@ -194,9 +197,9 @@ impl Partial {
         let rest = &piece[taken..];
         if !rest.is_empty()
             && let Some(head) = self.head()?
-            && rest.len() < head.body_bytes
+            && (rest.len() < head.body_bytes || (to_its_end && rest.len() == head.body_bytes))
         {
-            *self = Self::Body { head, gathered: Vec::with_capacity(head.body_bytes) };
+            *self = Self::Body { head, gathered: Reused::with_room(head.body_bytes) };
         }
         if let Self::Body { head, gathered } = self {
             let missing = head.body_bytes - gathered.len();

@@ -110,3 +110,21 @@ fn a_group_is_split_at_its_limit_and_at_the_end_of_the_segment() {
     }
     assert_eq!(rest, 9, "three of twelve went first");
 }
+
+#[test]
+fn the_next_frame_has_the_memory_of_earlier_notes() {
+    let mut gather = Gather::default();
+    push(&mut gather, 10, Express, 5);
+    let mut frames = gather.take(usize::MAX);
+    let notes = frames.remove(0).notes;
+    assert_eq!(notes, [5]);
+    let address = notes.as_ptr();
+    gather.take_back(notes);
+    push(&mut gather, 10, Express, 6);
+    let mut frames = gather.take(usize::MAX);
+    let notes = frames.remove(0).notes;
+    assert_eq!((&*notes, notes.as_ptr()), (&[6][..], address));
+    let many = Vec::with_capacity(NOTES_KEPT + 1);
+    gather.take_back(many);
+    assert_eq!(gather.spare_notes.capacity(), 0, "what is large is not kept");
+}

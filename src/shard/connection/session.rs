@@ -42,8 +42,9 @@ pub(super) trait Inlet {
 
 /// Where the body of a session's response goes.
 pub(super) trait Outlet {
-    /// Sends some bytes of it; returns when the client's side has taken them.
-    async fn send(&mut self, bytes: Vec<u8>) -> Result<(), Gone>;
+    /// Sends some bytes of it; returns when the client's side has taken them. What is left is
+    /// empty, and may be filled again.
+    async fn send(&mut self, bytes: &mut Vec<u8>) -> Result<(), Gone>;
 
     /// Ends it.
     async fn end(&mut self) -> Result<(), Gone>;
@@ -278,8 +279,8 @@ async fn answer<I: Io>(
     coding: Option<Coding>,
     outlet: &mut impl Outlet,
 ) -> Result<Ended, Gone> {
+    let mut bytes = Vec::new();
     loop {
-        let mut bytes = Vec::new();
         let mut next = Some(session.recv().await);
         let mut end = None;
         while let Some(out) = next {
@@ -304,7 +305,7 @@ async fn answer<I: Io>(
             push_terminal(&mut bytes, error);
         }
         if !bytes.is_empty() {
-            outlet.send(bytes).await?;
+            outlet.send(&mut bytes).await?;
         }
         if let Some(end) = end {
             outlet.end().await?;
@@ -335,9 +336,9 @@ pub(super) async fn read<I: Io>(
                 }
             };
             match out {
-                Out::Bytes(bytes) => {
+                Out::Bytes(mut bytes) => {
                     let len_bytes = bytes.len();
-                    outlet.send(bytes).await?;
+                    outlet.send(&mut bytes).await?;
                     session.taken(len_bytes).await.map_err(|_| Gone)?;
                 }
                 Out::Failed(refusal) => {
@@ -348,7 +349,7 @@ pub(super) async fn read<I: Io>(
                         Feed::S2s { .. } => push_terminal(&mut last, &error),
                         Feed::Sse { .. } => sse::push_error(&mut last, &error.into_response().body),
                     }
-                    outlet.send(last).await?;
+                    outlet.send(&mut last).await?;
                     outlet.end().await?;
                     return Ok(Ended::Refused);
                 }
@@ -356,7 +357,7 @@ pub(super) async fn read<I: Io>(
                     if let Feed::Sse { .. } = feed {
                         let mut last = Vec::new();
                         sse::push_done(&mut last);
-                        outlet.send(last).await?;
+                        outlet.send(&mut last).await?;
                     }
                     outlet.end().await?;
                     return Ok(Ended::Well);

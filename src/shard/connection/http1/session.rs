@@ -230,16 +230,19 @@ impl<I: Io> BodyOut<'_, '_, I> {
 }
 
 impl<I: Io> Outlet for BodyOut<'_, '_, I> {
-    async fn send(&mut self, bytes: Vec<u8>) -> Result<(), Gone> {
+    async fn send(&mut self, bytes: &mut Vec<u8>) -> Result<(), Gone> {
         if !self.chunked {
-            return self.send_all(&mut [IoSlice::new(&bytes)]).await;
+            let sent = self.send_all(&mut [IoSlice::new(bytes)]).await;
+            bytes.clear();
+            return sent;
         }
         let mut head = std::mem::take(&mut self.chunk_head);
         head.clear();
         chunk_head(&mut head, bytes.len());
-        let mut bufs = [IoSlice::new(&head), IoSlice::new(&bytes), IoSlice::new(b"\r\n")];
+        let mut bufs = [IoSlice::new(&head), IoSlice::new(bytes), IoSlice::new(b"\r\n")];
         let sent = self.send_all(&mut bufs).await;
         self.chunk_head = head;
+        bytes.clear();
         sent
     }
 

@@ -356,7 +356,8 @@ struct BodyOut<'a, I: Io> {
 }
 
 impl<I: Io> Outlet for BodyOut<'_, I> {
-    async fn send(&mut self, bytes: Vec<u8>) -> Result<(), Gone> {
+    async fn send(&mut self, bytes: &mut Vec<u8>) -> Result<(), Gone> {
+        let bytes = std::mem::take(bytes);
         let sent = send_in_time(self.core, self.line, &mut self.stream, bytes, false).await;
         self.line.wait_for(Waiting::Answer, 0);
         sent.map_err(|_| Gone)
