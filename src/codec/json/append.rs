@@ -77,8 +77,8 @@ impl AppendDecoder {
     ///   buffer's start, not the body's.
     /// * Errors: [`DecodeError::BadJson`] before [`DecodeError::Invalid`]; the buffer is dropped.
     /// * Cost: simd-json copies the body once into its own scratch; beyond that, two lists of known
-    ///   size for the spans, in memory of earlier ones. Record bytes move only where an escape or base64 makes
-    ///   them shorter.
+    ///   size for the spans, in memory of earlier ones. Record bytes move only where an escape or
+    ///   base64 makes them shorter.
     /// * Source: S2 specification, sections 4.1 to 4.3.
     pub fn decode(&mut self, body: BodyBuf, format: Format) -> Result<AppendInput, DecodeError> {
         let len_bytes = body.len();

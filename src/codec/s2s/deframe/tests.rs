@@ -110,7 +110,7 @@ fn a_frame_in_one_piece_is_a_slice_and_one_across_pieces_is_gathered_once() {
     assert_eq!(deframer.buffered_bytes(), 1000 - 54);
     deframer.push(bytes.slice(1000..));
     let second = deframer.next().unwrap().unwrap();
-    let Payload::Own(gathered) = &second.payload else { panic!("shared") };
+    let Payload::Small(gathered) = &second.payload else { panic!("not gathered") };
     assert_eq!((gathered.len(), gathered.capacity()), (5000, 5000));
     assert_eq!(second.range, 0..5000);
 }
