@@ -17,9 +17,9 @@ use super::engine::{Engine, json};
 use super::turns::Turns;
 use crate::control::Stream;
 use crate::io::notify::Notify;
-use crate::io::{Io, IoError};
+use crate::io::{BLOCK_BYTES, Io, IoError};
 use crate::log::checkpoint::{
-    CheckpointBuilder, CheckpointFacts, CheckpointWriter, remove_unfinished,
+    self, CheckpointBuilder, CheckpointFacts, CheckpointWriter, remove_unfinished,
 };
 use crate::log::entry::Kind;
 use crate::planted::{self, Bug};
@@ -32,6 +32,10 @@ const FULL_FRAMES_MAX: usize = 4;
 /// in microseconds; but no shorter than they took. A deletion may wait as long for its effect.
 const IN_VAIN_PAUSE_US_MIN: u64 = 100_000;
 const IN_VAIN_PAUSE_US_MAX: u64 = 2_000_000;
+/// Keeps room on the disk for checkpoints; what is in it means nothing, and it may be missing.
+const ROOM_FILE: &str = "checkpoint-room";
+/// Its least length, in bytes.
+const ROOM_BYTES_MIN: u64 = 256 * 1024;
 /// Streams looked at without a pause for the oldest segment needed.
 const STREAMS_STEP: usize = 1024;
 
@@ -119,6 +123,7 @@ impl<I: Io> Engine<I> {
         let state = &self.checkpoints;
         let mut is_failing = false;
         let mut pause_us = 0;
+        self.keep_room().await;
         loop {
             while state.logged_bytes.get() < self.checkpoint_due_bytes() {
                 state.due.notified().await;
@@ -126,11 +131,15 @@ impl<I: Io> Engine<I> {
             state.logged_bytes.set(0);
             let (began_us, oldest_epoch) = (self.io.now_us(), self.segments.oldest_epoch());
             let mut written = self.checkpoint().await;
+            if written.as_ref().is_err_and(IoError::is_out_of_space) && self.give_room().await {
+                written = self.checkpoint().await;
+            }
             let releases = self.segments.oldest_epoch() < state.previous_first_epoch.get();
             let at_once = state.release_due.take() || self.segments.is_out_of_space();
             if written.is_ok() && releases && at_once {
                 written = self.checkpoint().await;
             }
+            self.keep_room().await;
             let was_failing = std::mem::replace(&mut is_failing, written.is_err());
             let shard = self.config.log.shard;
             match written {
@@ -155,6 +164,38 @@ impl<I: Io> Engine<I> {
                 self.note_logged(1); // what it would give back may be all that there is
             }
         }
+    }
+
+    /// Keeps a file of which nothing is needed, as long as the next two checkpoints, most likely:
+    /// on a full disk it makes way for them. Whatever fails is tried again after the next one.
+    async fn keep_room(&self) {
+        let kept = async {
+            let newest = checkpoint::list(&*self.io)?.pop().map_or(0, |(_, bytes)| bytes);
+            let bytes = (newest * 5 / 2).max(ROOM_BYTES_MIN).next_multiple_of(BLOCK_BYTES as u64);
+            match self.room_kept_bytes()? {
+                Some(kept) if kept >= bytes => return Ok(()),
+                Some(_) => self.io.remove(ROOM_FILE)?,
+                None => {}
+            }
+            self.io.create(ROOM_FILE, bytes).await.map(drop)
+        };
+        let kept: Result<(), IoError> = kept.await;
+        if let Err(error) = kept {
+            tracing::debug!(shard = self.config.log.shard, %error, "no room kept for checkpoints");
+        }
+    }
+
+    /// Gives up the room that was kept, when that lets segments be given up; false when it does not
+    /// or there is none.
+    async fn give_room(&self) -> bool {
+        self.first_needed_epoch().await > self.segments.oldest_epoch()
+            && self.room_kept_bytes().is_ok_and(|kept| kept.is_some())
+            && self.io.remove(ROOM_FILE).is_ok()
+    }
+
+    fn room_kept_bytes(&self) -> Result<Option<u64>, IoError> {
+        let files = self.io.list()?;
+        Ok(files.into_iter().find(|(name, _)| name == ROOM_FILE).map(|(_, bytes)| bytes))
     }
 
     /// Takes note that the durable log grew.

@@ -1,6 +1,7 @@
 //! On a full disk, space comes back although it lies behind a segment of which all lives.
 
 use super::*;
+use crate::io::Disk;
 use crate::io::sim::Faults;
 
 const SECOND_US: u64 = 1_000_000;
@@ -81,13 +82,34 @@ fn space_behind_a_segment_of_which_all_lives_comes_back() {
     assert_whole(&io, LOG);
 }
 
+/// A checkpoint, without which no segment is given up, finds room only where some was kept for it.
+#[test]
+fn a_disk_without_room_for_a_checkpoint_gives_space_back() {
+    let io = SimIo::new(33);
+    live(&io, async |shard| {
+        shard.io.sleep_us(SECOND_US).await;
+        let files = shard.io.list().expect("lists");
+        let others = files.iter().filter(|(name, _)| !name.starts_with("segment-"));
+        let others_bytes: u64 = others.map(|(_, bytes)| bytes).sum();
+        let capacity_bytes = 6 * LOG.segment_bytes + others_bytes;
+        io.set_faults(Faults { capacity_bytes, ..io.faults() });
+        let kept = fill(&shard).await;
+        shard.io.sleep_us(3 * SECOND_US).await;
+        assert!(shard.checkpoint().await.expect_err("no room").is_out_of_space());
+        trim(&shard, "busy");
+        wait_for_room(&shard).await;
+        assert_eq!(bodies(&shard, "kept").await, kept);
+    });
+    assert_whole(&io, LOG);
+}
+
 /// Power goes at any moment of it, several times: what was held back is there for the next life.
 #[test]
 fn power_cuts_on_a_full_disk_lose_nothing_and_space_comes_back() {
     let first: u64 = std::env::var("THALWEG_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
     for seed in first..first + 12 {
         println!("repeat with THALWEG_SEED={seed} cargo test --lib power_cuts_on_a_full_disk");
-        let mut io = small_disk(seed, 8);
+        let mut io = small_disk(seed, 6);
         let faults = io.faults();
         let mut kept = Vec::new();
         live(&io, async |shard| {
