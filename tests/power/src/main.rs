@@ -15,6 +15,7 @@
 //! fault lie on|off            syncs of files succeed and do nothing
 //! fault lie-names on|off      syncs of directories do the same
 //! fault delay WRITE SYNC      longest time of a write and of a sync, in microseconds
+//! fault delay-reads READ       longest time of a read, in microseconds
 //! stats                       what was done and what cuts did, since the start
 //! quit                        unmounts; the end of the input does the same
 //! ```
@@ -117,6 +118,10 @@ fn command(power: &Power, words: &[&str]) -> Option<String> {
                 state.faults.write_us_max = write_us;
                 state.faults.sync_us_max = sync_us;
             });
+        }
+        ["fault", "delay-reads", read_us] => {
+            let read_us = read_us.parse().ok()?;
+            power.with(|state| state.faults.read_us_max = read_us);
         }
         ["fault", kind, switch] => {
             let is_on = match *switch {

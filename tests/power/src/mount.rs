@@ -247,8 +247,10 @@ impl Filesystem for Mounted {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.0.run(
+        self.0.run_slowly(
+            Pace::Read,
             |state| Ok(state.disk.file(ino.0)?.read(offset, size as usize)),
+            |_, bytes| Ok(bytes),
             |done| match done {
                 Ok(bytes) => reply.data(&bytes),
                 Err(error) => reply.error(error),

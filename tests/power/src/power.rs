@@ -37,6 +37,8 @@ pub(crate) struct Faults {
     pub(crate) sync_lies: bool,
     /// Syncs of directories do the same.
     pub(crate) names_lie: bool,
+    /// Longest time that a read takes, in microseconds.
+    pub(crate) read_us_max: u64,
     /// Longest time that a write takes, in microseconds.
     pub(crate) write_us_max: u64,
     /// Longest time that a sync takes, in microseconds.
@@ -137,6 +139,7 @@ impl State {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Pace {
     AtOnce,
+    Read,
     Write,
     Sync,
 }
@@ -189,6 +192,7 @@ impl Power {
         let begun = if is_on { begin(&mut state) } else { Err(Errno::EIO) };
         let us_max = match pace {
             Pace::AtOnce => 0,
+            Pace::Read => state.faults.read_us_max,
             Pace::Write => state.faults.write_us_max,
             Pace::Sync => state.faults.sync_us_max,
         };
