@@ -6,8 +6,8 @@
 //! * No room on the disk for a spare is not an error here: the log goes on until the segment in
 //!   use is full, and who appends is refused before that (see `room_bytes`).
 //! * The last spare on a full disk is held back: it takes what gives room back, and never what is
-//!   appended (see `room_to_free_bytes`). So there is room to copy what lives in the oldest segment,
-//!   even when that is all of it.
+//!   appended (see `room_to_free_bytes`). So there is room to copy what lives in the oldest
+//!   segment, even when that is all of it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};

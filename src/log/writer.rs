@@ -172,7 +172,8 @@ impl<I: Io, N> Writer<I, N> {
         self.sync_us.get().max(self.busy_since_us.get().map_or(0, under_way_us))
     }
 
-    /// Has the log go on in the next segment as soon as nothing is to be written: there must be one.
+    /// Has the log go on in the next segment, which must be there, as soon as nothing is to be
+    /// written.
     pub fn roll_soon(&self) {
         let active = self.segments.active();
         self.roll_wanted.set(active.end_bytes() > SEGMENT_HEADER_BYTES as u64);
