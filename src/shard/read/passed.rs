@@ -46,7 +46,8 @@ impl Passed {
 }
 
 impl<I: Io> Engine<I> {
-    /// Has what was passed over trimmed, durably; where that cannot be, returns where to go back to.
+    /// Has what was passed over trimmed, durably; where that cannot be, returns where to go back
+    /// to.
     pub(super) async fn trim_passed(
         &self,
         stream: &Rc<Stream>,
