@@ -63,7 +63,8 @@ fn a_cut_ends_both_sides_at_some_byte() {
             received.len()
         });
         client.cut();
-        lengths.borrow_mut().insert(reading.await);
+        let length = reading.await;
+        lengths.borrow_mut().insert(length);
     });
     assert!(lengths.borrow().len() > 5, "always at the same byte: {lengths:?}");
 }
