@@ -55,7 +55,7 @@ fn stalls() -> Vec<Vec<u8>> {
 #[test]
 fn a_client_that_stalls_for_good_is_let_go() {
     for seed in 0..2 {
-        println!("seed {seed}");
+        println!("seed {seed} of: cargo test --lib shard::model::network::scenes");
         let io = SimIo::new(seed);
         let runtime = SimRuntime::new(&io);
         runtime.block_on(async {
