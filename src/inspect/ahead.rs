@@ -3,6 +3,9 @@
 //! Streams are saved one after the other while the log goes on. Each must then be what the log says
 //! of it at some place: not before the checkpoint's own, and not after the frame before which all
 //! of them were saved.
+//!
+//! The tail says at which: there it stays until the stream's next batch. A trim point may rise
+//! meanwhile, by entries of their own, so the saved one must be reached by then.
 
 use std::collections::BTreeMap;
 
@@ -17,6 +20,9 @@ pub(super) struct Seen {
     pub(super) tail: Option<StreamPosition>,
     pub(super) fencing_token: Option<FencingToken>,
     pub(super) trim_point: u64,
+    /// Trims beyond this are in what was walked: its tail when that began, so that no trim from
+    /// before can lie beyond it. Known as the tail is.
+    pub(super) trims_known_from: Option<u64>,
     /// Damaged places passed when it was last met: batches may be missing since.
     pub(super) gaps: u64,
     /// Its metadata is in the log, and its end is not.
@@ -28,6 +34,8 @@ pub(super) struct Seen {
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
     pub(super) states: BTreeMap<u64, State>,
+    /// Saved trim points that the log is to reach before the stream's next batch.
+    trim_points: BTreeMap<u64, u64>,
 }
 
 impl Ahead {
@@ -58,16 +66,36 @@ impl Ahead {
         }
         self.states.remove(&stream);
         if tail.seq_num == state.tail.seq_num {
-            return differences(stream, &state, seen);
+            return self.compare(stream, &state, seen);
         }
         let (saved, replayed) = (state.tail.seq_num, tail.seq_num);
         vec![Fault::CheckpointTail { stream, saved, replayed }]
     }
+
+    /// What a saved state gets wrong of a stream whose tail is where the log has it, or of which
+    /// the log has said nothing; a trim point that is still to be reached is judged later.
+    pub(super) fn compare(&mut self, stream: u64, saved: &State, seen: &Seen) -> Vec<Fault> {
+        let is_known = seen.trims_known_from.is_some_and(|from| saved.trim_point > from);
+        if is_known && saved.trim_point > seen.trim_point {
+            self.trim_points.insert(stream, saved.trim_point);
+        }
+        differences(stream, saved, seen)
+    }
+
+    /// Judges the trim point of a stream whose next batch comes now, or that was saved by now.
+    pub(super) fn end_trims(&mut self, stream: u64, seen: &Seen) -> Option<Fault> {
+        let saved = self.trim_points.remove(&stream)?;
+        let what = "trim point";
+        (saved > seen.trim_point).then_some(Fault::CheckpointState { stream, what })
+    }
+
+    /// Streams whose saved trim point the log has not reached yet.
+    pub(super) fn untrimmed(&self) -> Vec<u64> {
+        self.trim_points.keys().copied().collect()
+    }
 }
 
-/// What a saved state gets wrong of a stream whose tail is where the log has it, or of which the
-/// log has said nothing. Retention may have trimmed more than the log's batches say.
-pub(super) fn differences(stream: u64, saved: &State, seen: &Seen) -> Vec<Fault> {
+fn differences(stream: u64, saved: &State, seen: &Seen) -> Vec<Fault> {
     let differs = [
         (seen.tail.is_some_and(|tail| tail != saved.tail), "tail's timestamp"),
         (seen.fencing_token.is_some_and(|token| token != saved.fencing_token), "fencing token"),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::ahead::{Ahead, Seen, differences};
+use super::ahead::{Ahead, Seen};
 use super::command_of;
 use super::fault::{Fault, Problems};
 use super::saved::{Newest, SavedStream, check_usage, stream_record};
@@ -109,11 +109,14 @@ impl<'a> Checker<'a> {
             seen.tail = Some(tail);
         }
         self.check_continuity(pos, stream, &seen, first);
+        let known_from = if self.complete { 0 } else { first.seq_num };
+        seen.trims_known_from.get_or_insert(known_from);
+        let mut faults: Vec<Fault> = self.ahead.end_trims(stream, &seen).into_iter().collect();
         seen.gaps = self.gaps;
         let end_timestamp = self.records_of(pos, batch, &mut seen);
         let tail = StreamPosition { seq_num: batch.end_seq_num(), timestamp: end_timestamp };
         seen.tail = Some(tail);
-        let faults = self.ahead.meet(stream, &seen, tail);
+        faults.extend(self.ahead.meet(stream, &seen, tail));
         self.streams.insert(stream, seen);
         if self.gaps == 0 {
             faults.into_iter().for_each(|fault| self.note_checkpoint(fault));
@@ -239,6 +242,7 @@ impl<'a> Checker<'a> {
         if fresh {
             seen.tail.get_or_insert_default();
             seen.fencing_token.get_or_insert_default();
+            seen.trims_known_from.get_or_insert(0);
         }
         if state.trim_point > state.tail.seq_num {
             faults.push(Fault::CheckpointState { stream, what: "trim point" });
@@ -249,7 +253,7 @@ impl<'a> Checker<'a> {
                 faults.push(Fault::CheckpointTail { stream, saved, replayed });
             }
             Some(tail) if tail.seq_num == state.tail.seq_num => {
-                faults.extend(differences(stream, &state, seen));
+                faults.extend(self.ahead.compare(stream, &state, seen));
             }
             _ => self.ahead.expect(stream, state),
         }
@@ -272,11 +276,31 @@ impl<'a> Checker<'a> {
                 }
                 // The log before the walk's start said so; from here on it is what comes next.
                 None => {
-                    faults.extend(differences(stream, &state, seen));
+                    faults.extend(self.ahead.compare(stream, &state, seen));
                     seen.tail = Some(state.tail);
                 }
             }
             faults.into_iter().for_each(|fault| self.note_checkpoint(fault));
+        }
+        for stream in self.ahead.untrimmed() {
+            let seen = self.streams.entry(stream).or_default();
+            let fault = self.ahead.end_trims(stream, seen).filter(|_| self.gaps == 0);
+            fault.into_iter().for_each(|fault| self.note_checkpoint(fault));
+        }
+    }
+
+    /// Takes note of a trim by retention. One that follows its stream's deletion means nothing.
+    fn trimmed(&mut self, pos: LogPos, trimmed: Trimmed) {
+        let StreamId(stream) = trimmed.stream;
+        let seen = self.streams.entry(stream).or_default();
+        if seen.gone {
+            return;
+        }
+        let fresh = self.complete.then(StreamPosition::default);
+        let tail = seen.tail.or(fresh);
+        seen.trim_point = seen.trim_point.max(trimmed.trim_point);
+        if self.gaps == 0 && tail.is_some_and(|tail| trimmed.trim_point > tail.seq_num) {
+            self.note(pos, Fault::Record { stream, reason: "trim point beyond the tail" });
         }
     }
 
@@ -343,11 +367,10 @@ impl<'a> Checker<'a> {
                     self.note(pos, Fault::Metadata);
                 }
             }
-            Kind::Trimmed => {
-                if let Err(reason) = Trimmed::of(entry) {
-                    self.note(pos, reason.into());
-                }
-            }
+            Kind::Trimmed => match Trimmed::of(entry) {
+                Ok(trimmed) => self.trimmed(pos, trimmed),
+                Err(reason) => self.note(pos, reason.into()),
+            },
             Kind::StreamState | Kind::Arrivals | Kind::Part | Kind::Batch | Kind::Moved => {
                 self.note(pos, FormatError::Entry("a checkpoint's entry in the log").into());
             }
