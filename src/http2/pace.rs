@@ -206,6 +206,7 @@ mod tests {
             assert!(!pace.is_exceeded(|| 0), "after {number}");
         }
         // Answers to pings and settings earn nothing.
+        let mut pace = after_preface();
         let answered = (0..5_000).find(|_| {
             pace.sent(&frame(PING, 8));
             pace.sent(&frame(4, 0));
