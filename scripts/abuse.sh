@@ -2,9 +2,13 @@
 # Attacks a server in many ways, one after the other, and checks that it serves others meanwhile,
 # stays within its memory, and is as before a second after each.
 #
-# Usage: scripts/abuse.sh [--seconds N] [--only NAME] [--keep]
+# Usage: scripts/abuse.sh [--seconds N] [--only NAME] [--admitted-ms N] [--keep]
 #
-#   --seconds N   length of each attack (default 10); overload lasts six times as long
+#   --seconds N   length of each attack (default 10); overload lasts six times as long, and some
+#                 seconds more to find out which rate saturates the server: it offers ten times that
+#   --admitted-ms N
+#                 what 99 of 100 Express appends that are admitted during the overload must stay
+#                 below; without it that is only reported
 #   --only NAME   one attack; `loadgen abuse --help` names them
 #   --keep        keep the working directory also when all is well
 #
@@ -27,11 +31,13 @@ loadgen=${LOADGEN_BIN:-$target/release/loadgen}
 
 seconds=10
 only=
+admitted=()
 keep=false
 while (($# > 0)); do
   case $1 in
     --seconds) seconds=${2:?} && shift 2 ;;
     --only) only=${2:?} && shift 2 ;;
+    --admitted-ms) admitted=(--admitted-ms "${2:?}") && shift 2 ;;
     --keep) keep=true && shift ;;
     *)
       sed --quiet '2,/^set/{s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2
@@ -78,7 +84,7 @@ for attack in "${attacks[@]}"; do
   if [[ $attack == overload ]]; then length=$((seconds * 6)); fi
   status=0
   timeout $((length + 120)) "$loadgen" abuse --url "$url" --pid "$server_pid" --attack "$attack" \
-    --duration "${length}s" --ceiling-mib "$ceiling" $head || status=$?
+    --duration "${length}s" --ceiling-mib "$ceiling" "${admitted[@]}" $head || status=$?
   head=
   if ! kill -0 "$server_pid" 2>/dev/null; then
     echo "  FAULT the server ended:"

@@ -10,7 +10,7 @@ use rustix::net::sockopt;
 use crate::connection::parse;
 
 /// Longest wait for a connection, an answer, or room to send.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 8 << 20;
 
 /// A connection. Closed, it is reset: ten thousand that wait for stray packets would take all
@@ -26,6 +26,16 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// The answer in `received`, once it is whole.
+    pub(super) fn take(received: &mut Vec<u8>) -> Result<Option<Self>> {
+        let parsed = parse(received).map_err(|why| anyhow::anyhow!("{why}"))?;
+        Ok(parsed.map(|answer| {
+            let head = String::from_utf8_lossy(&received[..answer.body.start]).into_owned();
+            let (status, closes) = (answer.status, !answer.is_reusable);
+            Self { status, head, body: received[answer.body].to_vec(), closes }
+        }))
+    }
+
     /// Whether it says that nothing was done, and with which code.
     pub(super) fn is_refusal(&self) -> bool {
         let coded = self.body.windows(7).any(|bytes| bytes == b"\"code\":");
@@ -99,11 +109,8 @@ impl Wire {
     pub(super) fn answer(&mut self) -> Result<Answer> {
         let mut received = Vec::new();
         loop {
-            let parsed = parse(&mut received).map_err(|why| anyhow::anyhow!("{why}"))?;
-            if let Some(answer) = parsed {
-                let head = String::from_utf8_lossy(&received[..answer.body.start]).into_owned();
-                let (status, closes) = (answer.status, !answer.is_reusable);
-                return Ok(Answer { status, head, body: received[answer.body].to_vec(), closes });
+            if let Some(answer) = Answer::take(&mut received)? {
+                return Ok(answer);
             }
             let mut piece = [0; 16 * 1024];
             match self.0.read(&mut piece)? {

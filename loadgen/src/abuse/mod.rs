@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, ValueEnum};
+use hdrhistogram::Histogram;
 
 use crate::Exit;
 use crate::cli::{TargetArgs, parse_duration};
@@ -54,6 +55,11 @@ pub(crate) struct AbuseArgs {
     /// Memory that each connection may take, in KiB.
     #[arg(long, default_value_t = 192)]
     pub(crate) connection_kib: u64,
+    /// What 99 of 100 Express appends that are admitted during an overload must stay below, in
+    /// milliseconds; without it that is only reported, since it takes a machine with cores to spare
+    /// for this program.
+    #[arg(long)]
+    pub(crate) admitted_ms: Option<u64>,
     /// Print the head of the table, too.
     #[arg(long)]
     pub(crate) head: bool,
@@ -99,6 +105,8 @@ pub(crate) struct Made {
     pub(crate) sent_bytes: u64,
     /// What else there is to say.
     pub(crate) note: String,
+    /// Latency of its own Express appends that were admitted, when that is to be judged.
+    pub(crate) admitted_us: Option<Histogram<u64>>,
     /// What is open until this is dropped.
     pub(crate) held: Vec<http1::Wire>,
 }
@@ -127,7 +135,9 @@ pub(crate) fn run(args: &AbuseArgs) -> Result<Exit> {
     let peak_bytes = process.peak_bytes()?;
     let ceiling_bytes =
         (args.ceiling_mib << 20) + ((made.open_max as u64 * args.connection_kib) << 10);
-    let seen = Seen { made, health, appends, peak_bytes, ceiling_bytes, normal, gone };
+    let admitted_bound = args.admitted_ms.map(Duration::from_millis);
+    let seen =
+        Seen { made, health, appends, peak_bytes, ceiling_bytes, admitted_bound, normal, gone };
     if args.head {
         println!("{HEAD}");
     }
@@ -161,6 +171,7 @@ struct Seen {
     appends: Appends,
     peak_bytes: u64,
     ceiling_bytes: u64,
+    admitted_bound: Option<Duration>,
     /// From the attack's end to the first append of a newcomer.
     normal: Option<Duration>,
     /// From the attack's end until the server had no more connections than before.
@@ -211,6 +222,14 @@ impl Seen {
         }
         if let Some(failure) = &self.appends.failure {
             faults.push(format!("an append got no answer, or one without a code: {failure}"));
+        }
+        if let (Some(bound), Some(its_us)) = (self.admitted_bound, &self.made.admitted_us) {
+            for (whose, latency_us) in [("its", its_us), ("other", &self.appends.latency_us)] {
+                let p99 = Duration::from_micros(latency_us.value_at_quantile(0.99));
+                if p99 > bound {
+                    faults.push(format!("p99 of {whose} admitted appends: {} ms", p99.as_millis()));
+                }
+            }
         }
         if self.normal.is_none_or(|took| took > NORMAL_BOUND) {
             faults.push("a newcomer's append does not succeed within a second".to_owned());

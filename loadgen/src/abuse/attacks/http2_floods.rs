@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::abuse::http2::{
-    CONTINUATION, DATA, END_HEADERS, HEADERS, PING, PREFACE, SETTINGS, frame, request,
+    CONTINUATION, DATA, END_HEADERS, HEADERS, PING, PREFACE, SETTINGS, WINDOW_UPDATE, frame,
+    request,
 };
 
 const CONNECTIONS: usize = 32;
@@ -13,7 +14,7 @@ pub(super) fn run(field: &Field) -> Result<Made> {
     let mut made = Made { open_max: CONNECTIONS, ..Made::default() };
     let block = request("POST", "/v1/streams/abused/records", &field.headers, &[]);
     let (mut pings, mut settings) = (Vec::new(), Vec::new());
-    let (mut empty, mut endless) = (Vec::new(), Vec::new());
+    let (mut empty, mut endless, mut windows) = (Vec::new(), Vec::new(), Vec::new());
     frame(&mut empty, HEADERS, END_HEADERS, 1, &block);
     frame(&mut endless, HEADERS, 0, 1, &block);
     for _ in 0..FRAMES {
@@ -21,8 +22,9 @@ pub(super) fn run(field: &Field) -> Result<Made> {
         frame(&mut settings, SETTINGS, 0, 0, &[]);
         frame(&mut empty, DATA, 0, 1, &[]);
         frame(&mut endless, CONTINUATION, 0, 1, b"\0\x01a\x01b");
+        frame(&mut windows, WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]);
     }
-    let floods = [pings, settings, empty, endless];
+    let floods = [pings, settings, empty, endless, windows];
     let mut wires: Vec<Option<Wire>> = (0..CONNECTIONS).map(|_| None).collect();
     while !field.is_over() {
         for (index, wire) in wires.iter_mut().enumerate() {
@@ -33,7 +35,7 @@ pub(super) fn run(field: &Field) -> Result<Made> {
             let Some(open) = wire else { continue };
             let flood = &floods[index % floods.len()];
             let begun = !is_new || open.send_some(PREFACE).is_ok();
-            // Only the answers to the first kinds are left unread.
+            // Of each kind, some leave the answers unread.
             let sent = open.send_some(flood).unwrap_or(0);
             made.sent_bytes += sent as u64;
             if !begun || sent < flood.len() || (index % 2 == 0 && !open.drain()) {

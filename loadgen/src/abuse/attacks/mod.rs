@@ -45,7 +45,7 @@ pub(crate) enum Attack {
     SlowSessions,
     /// HTTP/2 requests, reset as soon as they are made.
     Http2Resets,
-    /// HTTP/2 pings, settings, empty frames, and heads without an end.
+    /// HTTP/2 pings, settings, window updates, empty frames, and heads without an end.
     Http2Floods,
     /// Requests that say that a body of 1 GiB follows, and send it.
     Declared,
@@ -53,7 +53,7 @@ pub(crate) enum Attack {
     Bombs,
     /// Request heads of a million bytes.
     Heads,
-    /// 640 clients that append 64 KiB as fast as they are answered.
+    /// Ten times as many appends of 64 KiB as the server can take, over 640 connections.
     Overload,
 }
 

@@ -1,91 +1,114 @@
-//! Far more appends than the server can take.
+//! Ten times as many appends as the server can take.
+//!
+//! First some clients append as fast as they are answered: what is acknowledged then is the rate
+//! that saturates it. Then ten times that arrives, whatever the answers are. An arrival takes a
+//! connection that is free; when none is, it is *shed*: counted, and never sent.
 
-use std::thread::{ScopedJoinHandle, scope};
-use std::time::Instant;
+mod load;
+
+use std::sync::Arc;
+use std::thread::{JoinHandle, spawn};
 
 use hdrhistogram::Histogram;
 
 use super::*;
 use crate::abuse::http1::append;
+use load::{Arrivals, Plan, load};
 
-const THREADS: usize = 4;
-/// Connections of each thread, all of which have an append under way.
-const CONNECTIONS: usize = 160;
+const THREADS: usize = 2;
+/// Connections of each thread that append as fast as they are answered.
+const SATURATING: usize = 32;
+/// Connections of each thread for ten times that.
+const CONNECTIONS: usize = 320;
+/// How long the saturating rate is looked for, and for how long before that nothing is counted.
+const SATURATED_FOR: Duration = Duration::from_secs(4);
+const WARM_FOR: Duration = Duration::from_secs(1);
+/// How many times that rate arrives.
+const TIMES: f64 = 10.0;
 const RECORD_BYTES: usize = 64 << 10;
 
-/// What one thread saw.
-struct Part {
+/// What became of the appends of a thread, or of all.
+pub(super) struct Part {
     latency_us: Histogram<u64>,
     acked: u64,
     refused: u64,
     /// Refused without saying when to come again, or not answered.
     bad: u64,
+    /// Arrived while no connection was free.
+    shed: u64,
+}
+
+impl Part {
+    fn new() -> Result<Self> {
+        let latency_us = Histogram::new(3)?;
+        Ok(Self { latency_us, acked: 0, refused: 0, bad: 0, shed: 0 })
+    }
+
+    fn add(&mut self, other: &Self) -> Result<()> {
+        self.latency_us.add(&other.latency_us)?;
+        self.acked += other.acked;
+        self.refused += other.refused;
+        self.bad += other.bad;
+        self.shed += other.shed;
+        Ok(())
+    }
+
+    fn sent(&self) -> u64 {
+        self.acked + self.refused + self.bad
+    }
+
+    fn quantile_ms(&self, quantile: f64) -> f64 {
+        self.latency_us.value_at_quantile(quantile) as f64 / 1000.0
+    }
 }
 
 pub(super) fn run(field: &Field) -> Result<Made> {
-    let mut made = Made { open_max: THREADS * CONNECTIONS, ..Made::default() };
-    made.connections = made.open_max;
-    let (address, headers, until) = (field.address, field.headers.as_str(), field.until());
-    let parts: Result<Vec<Part>> = scope(|scope| {
-        let threads: Vec<ScopedJoinHandle<'_, Result<Part>>> =
-            (0..THREADS).map(|_| scope.spawn(|| load(address, headers, until))).collect();
-        threads
-            .into_iter()
-            .map(|t| t.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?)
-            .collect()
-    });
-    let mut all = Part { latency_us: Histogram::new(3)?, acked: 0, refused: 0, bad: 0 };
-    for part in parts? {
-        all.latency_us.add(part.latency_us)?;
-        all.acked += part.acked;
-        all.refused += part.refused;
-        all.bad += part.bad;
-    }
-    made.sent_bytes = (all.acked + all.refused + all.bad) * RECORD_BYTES as u64;
-    made.note = format!(
-        "{} acked, p50 {} ms, p99 {} ms; {} refused with retry-after-ms; {} not answered so",
-        all.acked,
-        all.latency_us.value_at_quantile(0.5) / 1000,
-        all.latency_us.value_at_quantile(0.99) / 1000,
-        all.refused,
-        all.bad
-    );
-    Ok(made)
+    let closed = Plan { connections: SATURATING, arrivals: Arrivals::WhenAnswered };
+    on_threads(field, closed, WARM_FOR)?;
+    let saturating = on_threads(field, closed, SATURATED_FOR)?;
+    anyhow::ensure!(saturating.acked > 0, "nothing is acknowledged even without an overload");
+    let acked_per_second = saturating.acked as f64 / SATURATED_FOR.as_secs_f64();
+
+    let offered_per_second = TIMES * acked_per_second;
+    let arrivals = Arrivals::PerSecond(offered_per_second / THREADS as f64);
+    let open = Plan { connections: CONNECTIONS, arrivals };
+    let left = field.until().saturating_duration_since(std::time::Instant::now());
+    let all = on_threads(field, open, left)?;
+
+    let connections = THREADS * (2 * SATURATING + CONNECTIONS);
+    Ok(Made {
+        connections,
+        open_max: THREADS * CONNECTIONS,
+        sent_bytes: (saturating.sent() + all.sent()) * RECORD_BYTES as u64,
+        note: format!(
+            "{acked_per_second:.0}/s saturate it (p99 {:.1} ms); of {offered_per_second:.0}/s {} \
+             sent, {} shed: {} acked, p50 {:.1} ms, p99 {:.1} ms; {} refused with retry-after-ms; \
+             {} not answered so",
+            saturating.quantile_ms(0.99),
+            all.sent(),
+            all.shed,
+            all.acked,
+            all.quantile_ms(0.5),
+            all.quantile_ms(0.99),
+            all.refused,
+            all.bad
+        ),
+        admitted_us: Some(all.latency_us),
+        held: Vec::new(),
+    })
 }
 
-fn load(address: SocketAddr, headers: &str, until: Instant) -> Result<Part> {
-    let mut part = Part { latency_us: Histogram::new(3)?, acked: 0, refused: 0, bad: 0 };
-    let request = append("wide", headers, RECORD_BYTES);
-    let open = || Wire::open(address);
-    let mut wires: Vec<_> = (0..CONNECTIONS).map(|_| open()).collect::<Result<_>>()?;
-    let mut asked = vec![Instant::now(); CONNECTIONS];
-    while Instant::now() < until {
-        for (wire, asked) in wires.iter_mut().zip(&mut asked) {
-            *asked = Instant::now();
-            if wire.send(&request).is_err() {
-                part.bad += 1;
-                *wire = open()?;
-            }
-        }
-        for (wire, asked) in wires.iter_mut().zip(&asked) {
-            match wire.answer() {
-                Ok(answer) if answer.status == 200 => {
-                    part.acked += 1;
-                    let took_us = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
-                    part.latency_us.record(took_us)?;
-                }
-                Ok(answer) if answer.is_refusal() && answer.says_when() => {
-                    part.refused += 1;
-                    if answer.closes {
-                        *wire = open()?;
-                    }
-                }
-                _ => {
-                    part.bad += 1;
-                    *wire = open()?;
-                }
-            }
-        }
+fn on_threads(field: &Field, plan: Plan, duration: Duration) -> Result<Part> {
+    let request = Arc::new(append("wide", &field.headers, RECORD_BYTES));
+    let threads: Vec<JoinHandle<Result<Part>>> = (0..THREADS)
+        .map(|_| {
+            let (address, request) = (field.address, Arc::clone(&request));
+            spawn(move || load(address, &request, plan, duration))
+        })
+        .collect();
+    let mut all = Part::new()?;
+    for thread in threads {
+        all.add(&thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??)?;
     }
-    Ok(part)
+    Ok(all)
 }
