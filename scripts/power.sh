@@ -26,7 +26,10 @@
 # tails that the server told just before a cut do not step back: readers may have seen what is below
 # them. Some rounds have a fault before the cut:
 #
-#   * syncs fail (EIO): no append may be acknowledged any more, and all that were are there later;
+#   * syncs fail, or writes do (EIO): no append may be acknowledged any more until a restart, all
+#     that were are there later and are read meanwhile;
+#   * reads fail (EIO): old records are refused with 500 `storage`, appends go on, and afterwards
+#     the same records are read;
 #   * the disk is full (ENOSPC) for a while: appends go on afterwards, without a restart;
 #   * writes and syncs take up to 20 and 60 ms;
 #   * the server is killed and started without a cut: it then reads what no sync has covered, and
@@ -116,6 +119,11 @@ cuts=0
 round=0
 acked=0
 declare -A total=()
+
+# shellcheck source=scripts/power-checks.sh
+source "$root/scripts/power-checks.sh"
+# shellcheck source=scripts/power-faults.sh
+source "$root/scripts/power-faults.sh"
 
 cleanup() {
   local status=$?
@@ -271,55 +279,6 @@ probe() {
   fi
 }
 
-# The tails of the streams in use, a line each: a number, or nothing where there is no such stream.
-tails() {
-  local -a urls=()
-  local number
-  for number in {0..7}; do
-    urls+=("http://127.0.0.1:$port/v1/streams/loadgen-$streams-$number/records/tail")
-  done
-  curl --silent --max-time 10 --write-out '\n' --header 's2-basin: loadgen-basin' "${urls[@]}" |
-    sed 's/^{"tail":{"seq_num":\([0-9]*\).*/\1/; t; s/.*//'
-}
-
-# Leaves in $tails_told what the server tells of its tails now.
-note_tails() { mapfile -t tails_told < <(tails); }
-
-# No tail is lower than it was told last.
-check_tails() {
-  local -a now
-  local number
-  mapfile -t now < <(tails)
-  for number in "${!tails_told[@]}"; do
-    [[ -n ${tails_told[number]} ]] || continue
-    tails_checked=$((tails_checked + 1))
-    if [[ -z ${now[number]:-} ]] || ((now[number] < tails_told[number])); then
-      fault "the tail of stream $number was ${tails_told[number]}, now it is ${now[number]:-gone}"
-    fi
-  done
-  tails_told=()
-}
-
-# Reads journals back; leaves the verdict's line in $verdict.
-verify() {
-  local -a journals=()
-  local status=0
-  for journal in "$@"; do
-    journals+=(--journal "$journal")
-  done
-  verdict=$(timeout 300 "$loadgen" verify --url "http://127.0.0.1:$port" --connect-retry 10s \
-    "${journals[@]}" 2>"$work/verify.log") || status=$?
-  if [[ ! $verdict =~ ^verify:\ ([0-9]+)\ batches ]]; then
-    cat "$work/verify.log" >&2
-    kill -0 "$server_pid" 2>/dev/null || fault "the server ended by itself"
-    # A stream that was created, and is not there, is a loss as well.
-    ! grep --quiet '_not_found"' "$work/verify.log" || fault "a stream is gone"
-    trouble "reading back ended with status $status: $verdict"
-  fi
-  acked_here=${BASH_REMATCH[1]}
-  ((status == 0)) || fault "$verdict"
-}
-
 start_load() {
   local class=standard bytes_max=1500 connections=$((1 + RANDOM % 32))
   local -a way
@@ -367,32 +326,6 @@ end_load() {
   fi
 }
 
-# With syncs that fail nothing is acknowledged any more, whether the server goes on or not.
-failing_syncs() {
-  tell fault eio on
-  # Syncs that were under way may still have succeeded.
-  sleep_ms 100
-  probe
-  ((probed == 0)) || fault "$probed appends were acknowledged while every sync failed"
-  eio_rounds=$((eio_rounds + 1))
-}
-
-# A full disk refuses appends that need room, and takes them again when there is some.
-full_disk() {
-  tell fault enospc on
-  sleep_ms $((300 + RANDOM % 300))
-  kill -0 "$server_pid" 2>/dev/null || fault "the server ended because its disk was full"
-  tell fault enospc off
-  # The server looks for room again every second.
-  probed=0
-  local deadline=$((SECONDS + 10))
-  while ((probed == 0)); do
-    ((SECONDS < deadline)) || fault "no append is acknowledged 10 s after the disk was full"
-    probe
-  done
-  full_rounds=$((full_rounds + 1))
-}
-
 # The first start of a server, with the power going once or twice meanwhile.
 first_start() {
   settings=(--shards "$((1 + RANDOM % 3))" --segment-bytes 8388608 --checkpoint-bytes 1048576)
@@ -409,7 +342,7 @@ first_start() {
 }
 
 run_round() {
-  local kind=$((RANDOM % 10))
+  local kind=$((RANDOM % 12))
   round=$((round + 1))
   start_load
   sleep_ms $((100 + RANDOM % (round_ms / 2)))
@@ -429,6 +362,8 @@ run_round() {
       ((RANDOM % 2)) || sleep_ms $((RANDOM % 200))
       kill_rounds=$((kill_rounds + 1))
       ;;
+    4) failing_writes ;;
+    5) failing_reads ;;
   esac
   note_tails
   cut_power
@@ -448,13 +383,6 @@ run_round() {
   echo "power: disk $disks round $round kind $kind: ${verdict#verify: }" >&2
 }
 
-# ask METHOD STREAM: leaves the answer's status in $status.
-ask() {
-  status=$(curl --silent --max-time 10 --output /dev/null --write-out '%{http_code}' \
-    --header 's2-basin: loadgen-basin' --request "$1" "http://127.0.0.1:$port/v1/streams/$2") ||
-    status=none
-}
-
 # Deletes the streams of the last rounds, which have just been read back; the next are new ones.
 delete_streams() {
   local name names
@@ -468,15 +396,6 @@ delete_streams() {
   done
   journals=()
   streams=$((streams + 1))
-}
-
-# What was deleted, by an answer, must not come back.
-check_deleted() {
-  local name
-  for name in "${deleted[@]}"; do
-    ask GET "$name"
-    [[ $status == 404 || $status == 409 ]] || fault "stream $name was deleted; GET answers $status"
-  done
 }
 
 # Reads everything back that this disk was told, and has the server's own check look at it.
@@ -507,6 +426,9 @@ tails_told=()
 tails_checked=0
 not_begun=0
 eio_rounds=0
+write_rounds=0
+read_rounds=0
+reads_refused=0
 full_rounds=0
 delay_rounds=0
 kill_rounds=0
@@ -524,7 +446,8 @@ done
 
 echo "power: cuts=$cuts acked=$acked lost=0 duplicated=0 torn=0 wrong=0 disks=$disks" \
   "rounds=$round not_begun=$not_begun tails=$tails_checked" \
-  "eio=$eio_rounds enospc=$full_rounds delay=$delay_rounds kill=$kill_rounds" \
+  "eio=$eio_rounds eio_writes=$write_rounds eio_reads=$read_rounds" \
+  "reads_refused=$reads_refused enospc=$full_rounds delay=$delay_rounds kill=$kill_rounds" \
   "writes=${total[writes]} syncs=${total[syncs]} refused_full=${total[refused_full]}" \
   "unsynced_kept=${total[kept]} unsynced_dropped=${total[dropped]}" \
   "unsynced_torn=${total[torn]} reordered=${total[reordered]}" \

@@ -11,6 +11,8 @@
 //! off                         gives an error to all who wait (kill them first)
 //! on                          gives power again
 //! fault eio on|off            syncs fail; what they covered is in part lost for ever
+//! fault eio-writes on|off     writes fail; a beginning of each may be there all the same
+//! fault eio-reads on|off      reads fail
 //! fault enospc on|off         nothing finds room that has none yet
 //! fault lie on|off            syncs of files succeed and do nothing
 //! fault lie-names on|off      syncs of directories do the same
@@ -132,6 +134,8 @@ fn command(power: &Power, words: &[&str]) -> Option<String> {
             power.with(|state| {
                 match *kind {
                     "eio" => state.faults.sync_fails = is_on,
+                    "eio-writes" => state.faults.write_fails = is_on,
+                    "eio-reads" => state.faults.read_fails = is_on,
                     "enospc" => state.disk.is_full = is_on,
                     "lie" => state.faults.sync_lies = is_on,
                     "lie-names" => state.faults.names_lie = is_on,

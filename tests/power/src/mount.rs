@@ -249,7 +249,7 @@ impl Filesystem for Mounted {
     ) {
         self.0.run_slowly(
             Pace::Read,
-            |state| Ok(state.disk.file(ino.0)?.read(offset, size as usize)),
+            |state| state.read(ino.0, offset, size as usize),
             |_, bytes| Ok(bytes),
             |done| match done {
                 Ok(bytes) => reply.data(&bytes),
@@ -275,10 +275,7 @@ impl Filesystem for Mounted {
         let len_bytes = u32::try_from(data.len()).unwrap_or(u32::MAX);
         self.0.run_slowly(
             Pace::Write,
-            |state| {
-                state.work.writes += 1;
-                state.disk.write(ino.0, offset, data)
-            },
+            |state| state.write(ino.0, offset, data),
             |_, ()| Ok(()),
             |done| match done {
                 Ok(()) => reply.written(len_bytes),

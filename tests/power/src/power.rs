@@ -18,6 +18,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::dice::Dice;
 use crate::disk::{Disk, DiskResult};
+use crate::file::SECTOR_BYTES;
 use crate::loss::{Loss, Tally};
 use crate::names::{Ino, Name};
 
@@ -33,6 +34,10 @@ enum Phase {
 pub(crate) struct Faults {
     /// Syncs fail.
     pub(crate) sync_fails: bool,
+    /// Writes fail; some of their bytes may be there all the same.
+    pub(crate) write_fails: bool,
+    /// Reads fail.
+    pub(crate) read_fails: bool,
     /// Syncs of files succeed and make nothing durable.
     pub(crate) sync_lies: bool,
     /// Syncs of directories do the same.
@@ -51,15 +56,18 @@ pub(crate) struct Work {
     pub(crate) writes: u64,
     pub(crate) syncs: u64,
     pub(crate) syncs_failed: u64,
+    pub(crate) writes_failed: u64,
+    pub(crate) reads_failed: u64,
     pub(crate) refused_full: u64,
 }
 
 impl fmt::Display for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { writes, syncs, syncs_failed, refused_full } = self;
+        let Self { writes, syncs, syncs_failed, writes_failed, reads_failed, refused_full } = self;
         write!(
             f,
-            "writes={writes} syncs={syncs} syncs_failed={syncs_failed} refused_full={refused_full}"
+            "writes={writes} syncs={syncs} syncs_failed={syncs_failed} \
+             writes_failed={writes_failed} reads_failed={reads_failed} refused_full={refused_full}"
         )
     }
 }
@@ -86,6 +94,29 @@ pub(crate) struct State {
 pub(crate) type Listing = Arc<[(Name, Ino)]>;
 
 impl State {
+    /// Writes to a file. One that fails leaves some of its sectors, as a disk may.
+    pub(crate) fn write(&mut self, ino: Ino, offset: u64, bytes: &[u8]) -> DiskResult<()> {
+        self.work.writes += 1;
+        if !self.faults.write_fails {
+            return self.disk.write(ino, offset, bytes);
+        }
+        self.work.writes_failed += 1;
+        let sectors = self.dice.below((bytes.len() / SECTOR_BYTES) as u64 + 1) as usize;
+        if sectors > 0 {
+            self.disk.write(ino, offset, &bytes[..sectors * SECTOR_BYTES])?;
+        }
+        Err(Errno::EIO)
+    }
+
+    /// Reads from a file.
+    pub(crate) fn read(&mut self, ino: Ino, offset: u64, len_bytes: usize) -> DiskResult<Vec<u8>> {
+        if self.faults.read_fails {
+            self.work.reads_failed += 1;
+            return Err(Errno::EIO);
+        }
+        Ok(self.disk.file(ino)?.read(offset, len_bytes))
+    }
+
     /// Finishes a sync of a file that covers what was there at `covered`.
     pub(crate) fn sync_file(&mut self, ino: Ino, covered: u64) -> DiskResult<()> {
         self.work.syncs += 1;
