@@ -360,8 +360,8 @@ async fn sniff<I: Io>(
     }
 }
 
-/// Reads and throws away what the peer still sends, until it closes or that is too much: a socket closed with bytes
-/// unread is reset, and a reset throws away what the peer has not read yet.
+/// Reads and throws away what the peer still sends, until it closes or that is too much: a socket
+/// closed with bytes unread is reset, and a reset throws away what the peer has not read yet.
 async fn throw_away(socket: &mut (impl AsyncRead + Unpin), bytes_max: usize) {
     let mut scratch = vec![0; 16 * 1024];
     let mut left = bytes_max;
