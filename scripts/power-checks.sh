@@ -33,7 +33,9 @@ check_tails() {
 
 # Reads journals back; leaves the verdict's line in $verdict.
 verify() {
+  # Both are names of the caller, too: a round goes on with its own.
   local -a journals=()
+  local journal
   local status=0
   for journal in "$@"; do
     journals+=(--journal "$journal")
