@@ -2,11 +2,12 @@
 # What readers cost appends: pairs of runs, without readers and with them, one after the other on one
 # server, so that what the machine does meanwhile hits both. Who comes first alternates.
 #
-# Usage: scripts/reads.sh [--pairs N] [--seconds N] [--readers N] [--followers N]
+# Usage: scripts/reads.sh [--pairs N] [--seconds N] [--readers N] [--mib-per-s N] [--followers N]
 #
 #   --pairs N       pairs, at least 3 (default 5)
 #   --seconds N     measured time of each run, after one second that is left out (default 4)
 #   --readers N     readers of old data, each through a whole stream again and again (default 8)
+#   --mib-per-s N   most that all readers together take, in MiB/s (default: as much as they get)
 #   --followers N   followers of one stream, measured once at the end; 0 leaves that out (default 1000)
 #
 # Appends: 64 connections, one record of 1 KiB each, closed loop. Old data: four streams of records of
@@ -15,7 +16,8 @@
 #
 # Environment: THALWEG_BIN, LOADGEN_BIN (default: release builds of this tree); TMPDIR on a disk that
 # does direct I/O.
-# Output: the figures of each run, then medians of the ratios within the pairs; what was measured is
+# Output: the figures of each run, with the cores that server, appenders and readers kept busy: on a
+# machine of few cores the clients take theirs from the server. Then medians of the ratios within the pairs; what was measured is
 # kept under artifacts/reads/. Exit: 0 measured, 1 a run failed, 2 wrong usage.
 
 set -euo pipefail
@@ -29,6 +31,7 @@ loadgen=${LOADGEN_BIN:-$target/release/loadgen}
 pairs=5
 seconds=4
 readers=8
+limit=()
 followers=1000
 
 usage() {
@@ -41,6 +44,7 @@ while (($# > 0)); do
     --pairs) pairs=${2:?} && shift 2 ;;
     --seconds) seconds=${2:?} && shift 2 ;;
     --readers) readers=${2:?} && shift 2 ;;
+    --mib-per-s) limit=(--mib-per-s "${2:?}") && shift 2 ;;
     --followers) followers=${2:?} && shift 2 ;;
     *) usage ;;
   esac
@@ -69,8 +73,9 @@ load() {
   local result=$out/$1 status=0
   shift
   mkdir "$result"
-  timeout 300 "$loadgen" "$@" --url "$url" --out "$result" \
-    >"$result/summary.txt" 2>"$result/progress.txt" || status=$?
+  TIMEFORMAT='%U %S'
+  { time timeout 300 "$loadgen" "$@" --url "$url" --out "$result" \
+    >"$result/summary.txt" 2>"$result/progress.txt"; } 2>"$result/cpu.txt" || status=$?
   if ((status != 0 && status != 3)); then
     cat "$result/summary.txt" "$result/progress.txt" >&2
     return 1
@@ -93,23 +98,43 @@ metric() {
   exec 3>&-
 }
 
+# server_cpu: how long the server has kept cores busy, in hundredths of a second.
+server_cpu() {
+  local stat
+  stat=$(<"/proc/$server_pid/stat")
+  awk -v hz="$(getconf CLK_TCK)" '{ printf "%d\n", ($12 + $13) * 100 / hz }' <<<"${stat##*) }"
+}
+
+# cores SECONDS FILE: the cores that the load with these times kept busy.
+cores() {
+  local seconds=$1
+  shift
+  awk -v seconds="$seconds" '{ sum += $1 + $2 } END { printf "%.2f\n", sum / seconds }' "$@"
+}
+
 # run PAIR KIND: one run, `alone` or beside `readers`; adds a line to the table.
 run() {
-  local name=$2-$1 scanned=0 latency='"latency_us": *{[^}]*'
+  local name=$2-$1 before served scanned=0 scanners=0 latency='"latency_us": *{[^}]*'
   if [[ $2 == readers ]]; then
-    load "scan-$1" scan --seed 90 --streams 4 --readers "$readers" --duration "$((seconds + 2))s" &
+    load "scan-$1" scan --seed 90 --streams 4 --readers "$readers" "${limit[@]}" \
+      --duration "$((seconds + 2))s" &
     scan_pid=$!
   fi
+  before=$(server_cpu)
   load "$name" append --seed 91 --connections 64 --record-bytes 1024 --rate max \
     --warmup 1s --duration "${seconds}s"
+  served=$((($(server_cpu) - before) / (seconds + 1)))
   if [[ -n $scan_pid ]]; then
     wait "$scan_pid"
     scan_pid=
+    scanners=$(cores "$((seconds + 2))" "$out/scan-$1/cpu.txt")
     scanned=$(value "$out/scan-$1/scan.json" '"mib_per_s"')
   fi
   local json=$out/$name/result.json
-  printf '%s %s %.1f %.1f %.1f %.1f\n' "$1" "$2" "$(value "$json" '"appends_per_s"')" \
-    "$(value "$json" "$latency\"p50\"")" "$(value "$json" "$latency\"p99\"")" "$scanned" |
+  printf '%s %s %.1f %.1f %.1f %.1f %.2f %.2f %.2f\n' "$1" "$2" \
+    "$(value "$json" '"appends_per_s"')" "$(value "$json" "$latency\"p50\"")" \
+    "$(value "$json" "$latency\"p99\"")" "$scanned" "$(awk "BEGIN { print $served / 100 }")" \
+    "$(cores "$((seconds + 1))" "$out/$name/cpu.txt")" "$scanners" |
     tee --append "$out/runs.txt"
 }
 
@@ -120,7 +145,7 @@ load fill append --seed 90 --streams 4 --connections 4 --protocol s2s --depth 8 
 stop_server 30
 start_server 60 "$work/data" --read-window-bytes 16777216 --read-cache-bytes 16777216
 
-echo "pair kind appends/s p50_us p99_us readers_MiB/s"
+echo "pair kind appends/s p50_us p99_us readers_MiB/s server_cores appenders_cores readers_cores"
 for ((pair = 1; pair <= pairs; pair++)); do
   order=(alone readers)
   if ((pair % 2 == 0)); then order=(readers alone); fi

@@ -197,6 +197,9 @@ pub(crate) struct ScanArgs {
     /// How long they read.
     #[arg(long, default_value = "10s", value_parser = parse_duration, value_name = "D")]
     pub(crate) duration: Duration,
+    /// Most that all readers together take, in MiB of records a second; without it, all they can.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000), value_name = "N")]
+    pub(crate) mib_per_s: Option<u64>,
     /// Write `scan.json` into this directory.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,

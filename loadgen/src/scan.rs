@@ -53,7 +53,7 @@ pub(crate) fn run(args: &ScanArgs) -> Result<()> {
     );
     let (got, began, cpu) = (Got::default(), Instant::now(), CpuUse::of_this_thread());
     let until = began + args.duration;
-    let readers = (0..args.readers).map(|reader| read(args, reader, until, &got));
+    let readers = (0..args.readers).map(|reader| read(args, reader, (began, until), &got));
     runtime.block_on(try_join_all(readers))?;
     let wall_ns = ns(began.elapsed());
     let cpu = cpu.and_then(|start| Some(CpuUse::of_this_thread()?.since(start, wall_ns)));
@@ -85,7 +85,12 @@ pub(crate) fn run(args: &ScanArgs) -> Result<()> {
 }
 
 /// One reader: pass after pass, each on a connection of its own.
-async fn read(args: &ScanArgs, reader: u32, until: Instant, got: &Got) -> Result<()> {
+async fn read(
+    args: &ScanArgs,
+    reader: u32,
+    (began, until): (Instant, Instant),
+    got: &Got,
+) -> Result<()> {
     let addresses = args.target.url.resolve()?;
     let (name, limit) =
         (stream_name(args.seed, reader % args.streams), args.target.request_timeout);
@@ -98,7 +103,8 @@ async fn read(args: &ScanArgs, reader: u32, until: Instant, got: &Got) -> Result
     while Instant::now() < until {
         let opened = duplex::open_one(&addresses, &head, limit).await;
         let (_outgoing, mut incoming) = opened.with_context(|| format!("reading {name}"))?;
-        let mut pass = Pass { next: None, limit, until };
+        let pace = args.mib_per_s.map(|mib_per_s| (began, mib_per_s << 20));
+        let mut pass = Pass { next: None, limit, until, pace };
         let ended = pass.run(&mut incoming, got).await;
         if ended.with_context(|| format!("reading {name}"))? {
             got.passes.set(got.passes.get() + 1);
@@ -136,6 +142,8 @@ struct Pass {
     next: Option<u64>,
     limit: Duration,
     until: Instant,
+    /// When all readers began, and how many bytes a second they may take together.
+    pace: Option<(Instant, u64)>,
 }
 
 impl Pass {
@@ -149,6 +157,10 @@ impl Pass {
             }
             if Instant::now() >= self.until {
                 return Ok(false);
+            }
+            if let Some((began, bytes_per_s)) = self.pace {
+                let took = got.body_bytes.get() as f64 / bytes_per_s as f64;
+                tokio::time::sleep_until((began + Duration::from_secs_f64(took)).into()).await;
             }
             let more = timeout(self.limit, incoming.receive()).await;
             ensure!(more.context("nothing comes")??, "the session ended");
@@ -200,7 +212,7 @@ mod tests {
     }
 
     fn pass() -> Pass {
-        Pass { next: None, limit: Duration::ZERO, until: Instant::now() }
+        Pass { next: None, limit: Duration::ZERO, until: Instant::now(), pace: None }
     }
 
     #[test]
