@@ -5,7 +5,7 @@
 //! * What is read from memory never waits, and a core looks at what its disk has finished only
 //!   when nobody can run. So a read stops after each span of the log, and of all that read old data
 //!   on a shard, one at a time goes through a span: before the next one, the core has looked at its
-//!   disk and sockets.
+//!   disk and sockets, and has rested from it while there are appends ([`Pace`]).
 //! * Few at a time hold a span in memory: while the disk reads it, and until its turn. The others
 //!   wait without.
 
@@ -18,6 +18,7 @@ use futures_util::future::{self, LocalBoxFuture};
 use glommio::TaskQueueHandle;
 
 use super::engine::Engine;
+use super::pace::{Pace, Turn};
 use crate::io::Io;
 use crate::io::permits::{Permit, Permits};
 use crate::log::loads::LOADS_MAX;
@@ -30,17 +31,9 @@ const HELD_MAX: usize = 2 * LOADS_MAX;
 /// clients only when it is whole.
 const SPELLING_MAX: usize = 16;
 
-/// While there are appends, old data rests for so many times as long as a span took: what was
-/// spelled has yet to be sent, which costs a core more than spelling it.
-const RESTS: u64 = 7;
-/// Longest such rest, in microseconds: who reads old data gets on, however slow the core is.
-const REST_US_MAX: u64 = 5_000;
-
-/// A turn to go through a span of old data.
-pub(super) struct Turn {
-    _permit: Permit,
-    began_us: u64,
-}
+/// How long after the last append became durable it is taken for certain that more come, in
+/// microseconds.
+const APPENDS_LAST_US: u64 = 5_000;
 
 /// Starts a task; the result is its end, and dropping that ends the task.
 pub(super) type Start = Box<dyn Fn(LocalBoxFuture<'static, ()>) -> LocalBoxFuture<'static, ()>>;
@@ -61,7 +54,7 @@ pub(super) struct Aside {
     start: OnceCell<Start>,
     spelling: Rc<Permits>,
     room: Rc<Permits>,
-    turn: Rc<Permits>,
+    pace: Pace,
 }
 
 impl Default for Aside {
@@ -70,7 +63,7 @@ impl Default for Aside {
             start: OnceCell::new(),
             spelling: Permits::new(SPELLING_MAX),
             room: Permits::new(HELD_MAX),
-            turn: Permits::new(1),
+            pace: Pace::default(),
         }
     }
 }
@@ -112,23 +105,28 @@ impl<I: Io> Engine<I> {
         if self.reader.is_old(pos) { Some(self.aside.room.acquire().await) } else { None }
     }
 
-    /// Waits for the turn to go through a span that there was room for.
-    pub(super) async fn turn(&self, room: Option<&Permit>) -> Option<Turn> {
+    /// Waits for the turn to go through a span that there was room for. The rest that follows is
+    /// taken before the next turn, also when this read ends here.
+    pub(super) async fn turn(&self, room: Option<&Permit>) -> Option<Turn<'_, I>> {
         room?;
-        let permit = self.aside.turn.acquire().await;
-        Some(Turn { _permit: permit, began_us: self.io.now_us() })
+        let appends = || self.has_appends().then(|| self.groups_appended.get());
+        Some(self.aside.pace.turn(&*self.io, appends).await)
     }
 
     /// Lets everything else go first, after a span and before the next one. The turn is kept
     /// meanwhile: nobody takes what it gives way to.
-    pub(super) async fn give_way(&self, turn: Option<Turn>) {
+    pub(super) async fn give_way(&self, turn: Option<Turn<'_, I>>) {
         // Not just behind whoever can run: the core looks at its disk when nobody can.
-        let appends = self.inflight_bytes.get() > 0;
-        let rest_us = turn.as_ref().filter(|_| appends).map_or(0, |turn| {
-            let took_us = self.io.now_us() - turn.began_us;
-            (RESTS * took_us).min(REST_US_MAX)
-        });
-        self.io.sleep_us(rest_us.max(1)).await;
+        let mut turn = turn;
+        turn.iter_mut().for_each(Turn::done);
+        self.io.sleep_us(1).await;
         drop(turn);
+    }
+
+    /// Whether appends are under way, or were a moment ago: between two of a client that waits for
+    /// each answer there is always a moment without.
+    pub(super) fn has_appends(&self) -> bool {
+        self.inflight_bytes.get() > 0
+            || self.io.now_us() < self.appended_at_us.get() + APPENDS_LAST_US
     }
 }

@@ -152,6 +152,16 @@ impl Call {
     }
 }
 
+/// Where spelled records came from.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Age {
+    /// From memory, most likely: appended a moment ago.
+    #[default]
+    Recent,
+    /// From the disk: sent in pieces, so that it does not slow appends (`pace`).
+    Old,
+}
+
 /// What an operation answers.
 #[derive(Debug)]
 pub enum Answer {
@@ -160,8 +170,8 @@ pub enum Answer {
     /// A batch is durable; its receive buffer comes back to be used again, with a receipt if one
     /// was asked for.
     Ack(Ack, Vec<u8>, Option<Receipt>),
-    /// A finished body.
-    Body(Vec<u8>),
+    /// The finished body of a read.
+    Body(Vec<u8>, Age),
     /// A durable tail.
     Tail(StreamPosition),
     /// A stream's configuration.

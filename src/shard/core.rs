@@ -20,6 +20,7 @@ use super::connection::{self, ConnectionSettings, Held};
 use super::drain::{Drain, Stage};
 use super::engine::Engine;
 use super::lifeline::Lifelines;
+use super::pace::Pace;
 use super::session::{Pipe, RemoteSessions, Told};
 use super::turns::Turns;
 use crate::codec::json::AppendDecoder;
@@ -92,6 +93,8 @@ pub(super) struct Core<I: Io> {
     pub(super) held: Rc<Held>,
     /// Answers to its connections.
     pub(super) answers: Rc<Held>,
+    /// How fast its connections are sent old data.
+    pub(super) pace: Pace,
     /// What its HTTP/2 connections may be sent before they are looked at.
     pub(super) windows: Rc<Held>,
     /// Open HTTP/2 requests of connections that have many.
@@ -140,6 +143,7 @@ impl<I: Io> Core<I> {
             decoder: RefCell::new(AppendDecoder::new()),
             held: Held::new(memory_bytes),
             answers: Held::new(memory_bytes),
+            pace: Pace::default(),
             windows: Held::new(memory_bytes / 2),
             requests: Held::new(memory_bytes / 2),
             decoding: Permits::new(DECODED_AT_ONCE),

@@ -115,6 +115,10 @@ pub struct Engine<I: Io> {
     pub(super) metrics: Metrics,
     pub(super) timestamps: RefCell<Vec<u64>>,
     pub(super) inflight_bytes: Cell<u64>,
+    /// When appends became durable last, microseconds on the monotonic clock.
+    pub(super) appended_at_us: Cell<u64>,
+    /// How many groups with appends became durable.
+    pub(super) groups_appended: Cell<u64>,
     /// Bytes of read sessions that were spelled and not yet taken.
     pub(super) outstanding_bytes: Rc<Cell<usize>>,
     /// Metered bytes of unary appends that wait for admission.
@@ -195,6 +199,8 @@ impl<I: Io> Engine<I> {
             metrics: Metrics::default(),
             timestamps: RefCell::default(),
             inflight_bytes: Cell::default(),
+            appended_at_us: Cell::default(),
+            groups_appended: Cell::default(),
             outstanding_bytes: Rc::default(),
             waiting_bytes: Cell::default(),
             admitted: Notify::default(),
@@ -226,7 +232,8 @@ impl<I: Io> Engine<I> {
         match call {
             Call::Append { .. } => Err(Refusal::Other("appends are handled before".to_owned())),
             Call::Read { path, query, form, auto_create } => {
-                self.read(&path, &query, form, &auto_create).await.map(Answer::Body)
+                let read = self.read(&path, &query, form, &auto_create).await?;
+                Ok(Answer::Body(read.0, read.1))
             }
             Call::CheckTail(path) => self.check_tail(&path).await.map(Answer::Tail),
             Call::CreateStream { path, config, creation } => {
@@ -338,6 +345,8 @@ impl<I: Io> Engine<I> {
         if batches > 0 {
             let entry_bytes = record_bytes + batches * BATCH_HEADER_BYTES as u64;
             self.cleaner.note_batch(entry_bytes, record_bytes);
+            self.appended_at_us.set(self.io.now_us());
+            self.groups_appended.set(self.groups_appended.get() + 1);
         }
         self.durable_end.set(flushed.end);
         self.inflight_bytes.set(self.inflight_bytes.get() - record_bytes);

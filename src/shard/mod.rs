@@ -6,7 +6,7 @@
 //! * `call` is what crosses from core to core; `engine` does it on a shard, with `append`, `read`,
 //!   `catalogue` (streams) and `registry` (basins) beside it.
 //! * `admission` decides when an append may go on, or has to come again later.
-//! * `aside` keeps reads of old data from slowing appends.
+//! * `aside` and `pace` keep reads of old data from slowing appends.
 //! * `basins` keeps the shards' copies of basins in step, in `turns`.
 //! * `usage` counts what is done and answers what was, for the metrics endpoints.
 //! * `retention` trims what is too old and deletes streams that stay empty, `cleaner` wins back
@@ -36,6 +36,7 @@ mod folder;
 mod lifeline;
 #[cfg(test)]
 mod model;
+mod pace;
 mod read;
 mod receipt;
 mod registry;

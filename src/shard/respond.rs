@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
-use super::call::{Answer, Call};
+use super::call::{Age, Answer, Call};
 use super::core::Core;
 use super::engine::json;
 use super::scrub::DamagedPlace;
@@ -20,6 +20,9 @@ use crate::io::Io;
 use crate::types::{Ack, AppendInput, Receipt, Refusal};
 use crate::wire::Body;
 
+/// Longest answer of old records that is sent like any other, in bytes.
+const UNPACED_BYTES_MAX: usize = 16 * 1024;
+
 /// What a connection learns beside the answer.
 #[derive(Debug, Default)]
 pub(super) struct Aside {
@@ -29,6 +32,8 @@ pub(super) struct Aside {
     pub(super) appended_at: Option<usize>,
     /// Empty; the memory of an earlier answer, for that of an append.
     pub(super) body: Vec<u8>,
+    /// Whether the answer is much old data, sent as `pace` says.
+    pub(super) is_paced: bool,
 }
 
 /// More than an acknowledgement takes, in bytes.
@@ -80,7 +85,7 @@ async fn answer<I: Io>(
             })
         }
         // Boxed: each append would carry the room of the largest of them.
-        other => Box::pin(answer_other(core, other, &body)).await,
+        other => Box::pin(answer_other(core, other, &body, aside)).await,
     }
 }
 
@@ -88,6 +93,7 @@ async fn answer_other<I: Io>(
     core: &Rc<Core<I>>,
     operation: Operation,
     body: &Body,
+    aside: &mut Aside,
 ) -> Result<Response, ApiError> {
     match operation {
         Operation::Options => Ok(Response::empty(200)),
@@ -107,7 +113,9 @@ async fn answer_other<I: Io>(
             let auto_create = auto_create.unwrap_or_default();
             let call = Call::Read { path: path.clone(), query, form, auto_create };
             match core.call_owner(&path, call).await? {
-                Answer::Body(body) => {
+                Answer::Body(body, age) => {
+                    // A short answer costs little more than any other.
+                    aside.is_paced = age == Age::Old && body.len() > UNPACED_BYTES_MAX;
                     let is_proto = form == BatchForm::Proto;
                     Ok(Response::new(200, if is_proto { PROTOBUF } else { JSON }, body))
                 }

@@ -1,15 +1,18 @@
 //! Read sessions: catching up, bounds, and what a start resolves to.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::common::client::{Client, stream_path};
+use crate::common::client::{Client, fresh_basin_on, records_path, stream_path};
 use crate::common::duplex::{Exchange, Protocol};
-use crate::common::http::Response;
+use crate::common::http::{Request, Response};
 use crate::common::s2s::{
     AppendInput, AppendRecord, Frame, GZIP, Position, ReadBatch, SequencedRecord, ZSTD,
 };
+use crate::common::server::Server;
 use crate::common::session::{Session, append_request, read_request};
 use crate::common::sse::sse_request;
 use crate::common::{Stopwatch, poll};
@@ -401,5 +404,43 @@ fn command_records_are_read_like_others() {
             (&b""[..], &b"fence"[..])
         );
         assert_eq!(records[0].body, b"token");
+    });
+}
+
+/// While there are appends, old records go out piece by piece, and they are as whole as any.
+#[test]
+fn old_records_arrive_whole_beside_appends() {
+    const RECORDS: usize = 900;
+    let Some(mut server) = Server::start_with(1, &[]) else { return };
+    let basin = fresh_basin_on(&server, &json!(null)).basin().to_owned();
+    let batch = AppendInput::of(vec![AppendRecord::of(vec![b'x'; 1000]); RECORDS]);
+    append_all(&server.client().in_basin(&basin), "s", &[batch.clone(), batch.clone(), batch]);
+    // From then on none of them is at hand.
+    server.restart();
+    let client = server.client().in_basin(&basin);
+    let (mut other, ended) = (client.another(), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // Bounded, in case that what follows fails.
+            for _ in 0..20_000 {
+                if ended.load(Ordering::Relaxed) {
+                    break;
+                }
+                other.append_bodies("other", &["x"]);
+            }
+        });
+        for protocol in [Protocol::Http1, Protocol::Http2] {
+            let mut next = 0;
+            for batch in Session::read(&client, protocol, "s", "seq_num=0&count=2700").all_batches()
+            {
+                check_batch(&batch, &mut next);
+            }
+            assert_eq!(next, 3 * RECORDS as u64);
+            let target = format!("{}?seq_num=0&count={RECORDS}", records_path("s"));
+            let request = client.scoped(Request::get(&target));
+            let body = Exchange::start(&client, protocol, request).whole().json();
+            assert_eq!(body["records"].as_array().map(Vec::len), Some(RECORDS));
+        }
+        ended.store(true, Ordering::Relaxed);
     });
 }

@@ -4,6 +4,7 @@
 //! body arrives, on the core that owns the stream; every other body is received whole first.
 
 use std::net::Shutdown;
+use std::ops::Range;
 use std::pin::pin;
 use std::rc::Rc;
 
@@ -259,7 +260,7 @@ impl<I: Io> Connection<'_, I> {
         }
         self.spell(&response, &routed.extra, persistence, routed.is_head);
         self.keep_body(response.body);
-        self.flush().await?;
+        self.flush_paced(aside.is_paced).await?;
         self.answer_share.set((self.out.capacity() as u64).saturating_sub(FREE_BYTES));
         if close { Err(End::Linger) } else { self.stay_or_move(aside.appended_at) }
     }
@@ -346,10 +347,30 @@ impl<I: Io> Connection<'_, I> {
 
     /// Sends what was spelled.
     async fn flush(&mut self) -> Result<(), End> {
+        self.flush_paced(false).await
+    }
+
+    /// Sends what was spelled, old data piece by piece, each when it is its turn.
+    async fn flush_paced(&mut self, is_paced: bool) -> Result<(), End> {
         let (now_us, len_bytes) = (self.now_us(), self.out.len() as u64);
         self.began_us = now_us;
         self.wait_for_peer(len_bytes);
-        let sent = self.line.guard(self.socket.write_all(&self.out)).await;
+        let Self { core, settings, socket, line, out, .. } = self;
+        let sending = async {
+            if !is_paced {
+                return socket.write_all(out).await;
+            }
+            line.wait_for(Waiting::Answer, 0);
+            let send = async |piece: Range<usize>| {
+                let patience_us = patience_us(settings, piece.len() as u64);
+                line.wait_for(Waiting::Peer, core.now_us() + patience_us);
+                socket.write_all(&out[piece]).await?;
+                line.wait_for(Waiting::Answer, 0);
+                Ok(())
+            };
+            core.send_old(out.len(), send).await
+        };
+        let sent = line.guard(pin!(sending)).await;
         if self.out.capacity() > OUT_BYTES_KEPT || self.answer_share.is_short() {
             self.out = Vec::new();
         }

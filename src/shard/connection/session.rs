@@ -6,9 +6,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::pin::pin;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use futures_util::future::{self, Either};
 
 use super::held::{FREE_BYTES, Held, Share, batch_bytes, soon};
@@ -19,6 +21,7 @@ use crate::codec::{Coding, DecodeError, Feed, proto, s2s, sse};
 use crate::io::Io;
 use crate::io::notify::Notify;
 use crate::planted::{self, Bug};
+use crate::shard::call::Age;
 use crate::shard::core::Core;
 use crate::shard::drain::Stage;
 use crate::shard::session::{In, Open, Out, PENDING_BATCHES_MAX, PENDING_BYTES_MAX, Session};
@@ -45,6 +48,9 @@ pub(super) trait Outlet {
     /// Sends some bytes of it; returns when the client's side has taken them. What is left is
     /// empty, and may be filled again.
     async fn send(&mut self, bytes: &mut Vec<u8>) -> Result<(), Gone>;
+
+    /// The same for bytes that are shared.
+    async fn send_piece(&mut self, bytes: Bytes) -> Result<(), Gone>;
 
     /// Ends it.
     async fn end(&mut self) -> Result<(), Gone>;
@@ -296,7 +302,7 @@ async fn answer<I: Io>(
                 }
                 Out::Failed(refusal) => end = Some(Err(ApiError::from(refusal))),
                 Out::Done => end = Some(unanswered.failure.take().map_or(Ok(()), Err)),
-                Out::Opened | Out::Bytes(_) => {}
+                Out::Opened | Out::Bytes(..) => {}
             }
             next = if end.is_none() { session.try_recv() } else { None };
         }
@@ -319,6 +325,24 @@ fn push_terminal(out: &mut Vec<u8>, error: &ApiError) {
     s2s::push_terminal(out, response.status, &response.body);
 }
 
+/// Sends what the shard spelled; old data piece by piece, each when it is its turn.
+async fn send_on<I: Io>(
+    core: &Core<I>,
+    session: &Session<I>,
+    (bytes, age): (Bytes, Age),
+    outlet: &mut impl Outlet,
+) -> Result<(), Gone> {
+    let mut send = async |piece: Range<usize>| {
+        let len_bytes = piece.len();
+        outlet.send_piece(bytes.slice(piece)).await?;
+        session.taken(len_bytes).await.map_err(|_| Gone)
+    };
+    match age {
+        Age::Recent => send(0..bytes.len()).await,
+        Age::Old => core.send_old(bytes.len(), send).await,
+    }
+}
+
 /// Serves a read session whose response head was sent.
 pub(super) async fn read<I: Io>(
     core: &Core<I>,
@@ -336,10 +360,8 @@ pub(super) async fn read<I: Io>(
                 }
             };
             match out {
-                Out::Bytes(mut bytes) => {
-                    let len_bytes = bytes.len();
-                    outlet.send(&mut bytes).await?;
-                    session.taken(len_bytes).await.map_err(|_| Gone)?;
+                Out::Bytes(bytes, age) => {
+                    send_on(core, session, (bytes.into(), age), outlet).await?
                 }
                 Out::Failed(refusal) => {
                     let mut last = Vec::new();

@@ -130,7 +130,7 @@ pub(super) async fn act(shard: &Shard, op: &Op) -> Outcome {
 fn outcome(answer: Answer) -> Outcome {
     match answer {
         Answer::Ack(ack, ..) => Outcome::Acked(ack),
-        Answer::Body(body) => Outcome::Read(parse(&body)),
+        Answer::Body(body, _) => Outcome::Read(parse(&body)),
         Answer::Tail(tail) => Outcome::Tail(tail),
         Answer::Streams(records) => {
             let shown = |record: crate::control::StreamRecord| {
@@ -284,7 +284,7 @@ pub(super) async fn read_all(shard: &Shard, name: &str, tail: u64) -> Result<Vec
             wait_secs: None,
         };
         let part = match shard.handle(read(name, query)).await {
-            Ok(Answer::Body(body)) => parse(&body),
+            Ok(Answer::Body(body, _)) => parse(&body),
             Err(refusal) => return Err(refusal),
             other => panic!("{name} from {next}: {other:?}"),
         };

@@ -53,7 +53,7 @@ impl<I: Io> Engine<I> {
 
     /// Whether a read from there on begins with what has to come from the disk, or from what was
     /// read of it.
-    pub(super) fn is_old(&self, stream: &Stream, from: From) -> bool {
+    pub(in crate::shard) fn is_old(&self, stream: &Stream, from: From) -> bool {
         let index = stream.index();
         let run = match from {
             From::SeqNum(seq_num) => index.at_seq_num(seq_num),

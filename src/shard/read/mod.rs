@@ -19,7 +19,7 @@ use std::rc::Rc;
 
 use futures_util::future::{self, Either};
 
-use super::call::StreamPath;
+use super::call::{Age, StreamPath};
 use super::engine::Engine;
 use crate::api::query::{ReadQuery, UnaryLimits};
 use crate::codec::{BatchEncoder, BatchForm};
@@ -103,14 +103,14 @@ impl<I: Io> Engine<I> {
         Ok(stream.durable.get().tail)
     }
 
-    /// Reads records and returns the body of a unary answer.
+    /// Reads records and returns the body of a unary answer, and where they came from.
     pub(super) async fn read(
         self: &Rc<Self>,
         path: &StreamPath,
         query: &ReadQuery,
         form: BatchForm,
         auto_create: &PartialStreamConfig,
-    ) -> Result<Vec<u8>, Refusal> {
+    ) -> Result<(Vec<u8>, Age), Refusal> {
         let stream = match self.stream_for_read(path, auto_create) {
             Ok(stream) => stream,
             Err(refused) => return self.refuse(refused).await,
@@ -120,7 +120,7 @@ impl<I: Io> Engine<I> {
         let limits = query.unary_limits();
         let budget = Budget { count: limits.count as u64, bytes: limits.bytes, until: query.until };
         if budget.is_spent() {
-            return Ok(empty(form));
+            return Ok((empty(form), Age::Recent));
         }
         let tail = stream.durable.get().tail;
         if let Some(start) = start_of(query, tail, limits.follows())? {
@@ -139,10 +139,11 @@ impl<I: Io> Engine<I> {
                 {
                     return Err(Refusal::Unsatisfiable(tail));
                 }
-                return Ok(body);
+                return Ok((body, if is_old { Age::Old } else { Age::Recent }));
             }
         }
-        self.follow(&stream, tail.seq_num, budget, limits, form).await
+        let body = self.follow(&stream, tail.seq_num, budget, limits, form).await?;
+        Ok((body, Age::Recent))
     }
 
     /// Waits at the tail for records, and returns the first that become durable.

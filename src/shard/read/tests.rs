@@ -62,7 +62,7 @@ async fn poll(shard: &Shard, name: &str, seq_num: u64, wait_secs: Option<u32>) -
     let (query, form) = (query(seq_num, wait_secs), BatchForm::Json(Format::Raw));
     let auto_create = PartialStreamConfig::default();
     match shard.handle(Call::Read { path: path(name), query, form, auto_create }).await {
-        Ok(Answer::Body(body)) => seq_nums(&serde_json::from_slice(&body).expect("JSON")),
+        Ok(Answer::Body(body, _)) => seq_nums(&serde_json::from_slice(&body).expect("JSON")),
         other => panic!("{other:?}"),
     }
 }
@@ -80,7 +80,7 @@ async fn follow(shard: &Shard, name: &str, mut each: impl AsyncFnMut(Vec<u64>) -
         loop {
             let bytes = match pipe.next_out().await {
                 Out::Opened => continue,
-                Out::Bytes(bytes) => bytes,
+                Out::Bytes(bytes, _) => bytes,
                 other => panic!("{other:?}"),
             };
             pipe.taken(bytes.len());
@@ -324,6 +324,89 @@ fn a_stream_made_anew_shows_nothing_of_the_old_one() {
             assert!(old.trail().is_some() && stream(&shard, "s").trail().is_none());
             let both = future::join(poll(&shard, "s", 0, Some(5)), append(&shard, "s", 50)).await;
             assert_eq!(both.0, [0]);
+        },
+    );
+}
+
+#[test]
+fn appends_are_under_way_until_a_moment_after_the_last_one() {
+    live_with(
+        &SimIo::new(1),
+        |_, _| (),
+        async |shard| {
+            create_basin(&shard).await;
+            provision(&shard, create("s")).await;
+            assert!(!shard.has_appends(), "a stream was created, and nothing was appended");
+            append(&shard, "s", 10).await;
+            assert!(shard.has_appends());
+            shard.io.sleep_us(1_000).await;
+            assert!(shard.has_appends(), "the next one of the same client may be on its way");
+            shard.io.sleep_us(10_000).await;
+            assert!(!shard.has_appends());
+        },
+    );
+}
+
+/// What is sent in pieces is what comes from the disk. The live end never is.
+#[test]
+fn old_records_are_said_to_be_old_and_the_live_end_is_not() {
+    const OLD: u64 = 4;
+    let io = SimIo::new(1);
+    live_with(
+        &io,
+        |_, _| (),
+        async |shard| {
+            create_basin(&shard).await;
+            provision(&shard, create("s")).await;
+            for _ in 0..OLD {
+                append(&shard, "s", 60_000).await;
+            }
+        },
+    );
+    let pipe = Rc::new(Pipe::default());
+    let open = Open::Read {
+        path: path("s"),
+        query: query(0, Some(3600)),
+        feed: Feed::Sse { format: Format::Raw, resumed: None },
+        auto_create: PartialStreamConfig::default(),
+    };
+    live_with(
+        &io.kill(2),
+        |_, _| (),
+        async |shard| {
+            let client = async {
+                let mut next = 0;
+                while next <= OLD {
+                    let (bytes, age) = match pipe.next_out().await {
+                        Out::Opened => continue,
+                        Out::Bytes(bytes, age) => (bytes, age),
+                        other => panic!("{other:?}"),
+                    };
+                    pipe.taken(bytes.len());
+                    let text = String::from_utf8(bytes).expect("JSON");
+                    let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+                    let batches = data.map(|data| serde_json::from_str(data).expect("JSON"));
+                    let numbers: Vec<u64> = batches.flat_map(|batch| seq_nums(&batch)).collect();
+                    let is_old = numbers.first().is_some_and(|first| *first < OLD);
+                    assert_eq!(age, if is_old { Age::Old } else { Age::Recent }, "{numbers:?}");
+                    next += numbers.len() as u64;
+                    if next == OLD && numbers.is_empty() {
+                        append(&shard, "s", 60_000).await; // it is at the tail, and follows
+                    }
+                }
+            };
+            let session = std::pin::pin!(Rc::clone(&shard).run_session(open, &pipe));
+            match future::select(session, std::pin::pin!(client)).await {
+                Either::Left(_) => panic!("the session ended"),
+                Either::Right(_) => {}
+            }
+            let form = BatchForm::Json(Format::Raw);
+            for (seq_num, age) in [(0, Age::Old), (OLD, Age::Recent)] {
+                let query = ReadQuery { count: Some(1), ..query(seq_num, None) };
+                let auto_create = PartialStreamConfig::default();
+                let read = shard.read(&path("s"), &query, form, &auto_create).await;
+                assert_eq!(read.expect("read").1, age, "{seq_num}");
+            }
         },
     );
 }

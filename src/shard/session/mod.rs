@@ -20,7 +20,7 @@ mod read;
 
 use std::rc::Rc;
 
-use super::call::StreamPath;
+use super::call::{Age, StreamPath};
 use super::core::{Core, Message};
 use super::engine::Engine;
 use crate::api::query::ReadQuery;
@@ -93,7 +93,7 @@ pub(super) enum Out {
     /// The next batch is durable; with a receipt, if the session asks for them.
     Ack(Ack, Option<Receipt>),
     /// The next bytes of the response.
-    Bytes(Vec<u8>),
+    Bytes(Vec<u8>, Age),
     /// It ends, because of this.
     Failed(Refusal),
     /// It ends well.

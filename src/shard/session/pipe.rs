@@ -43,7 +43,7 @@ impl Pipe {
 
     /// Answers something.
     pub(super) fn push_out(&self, out: Out) {
-        if let Out::Bytes(bytes) = &out {
+        if let Out::Bytes(bytes, _) = &out {
             self.set_outstanding(self.outstanding_bytes.get() + bytes.len());
         }
         self.outs.borrow_mut().push_back(out);

@@ -27,7 +27,7 @@ use crate::control::trail::Trail;
 use crate::io::Io;
 use crate::io::permits::Permit;
 use crate::log::entry::Record;
-use crate::shard::call::StreamPath;
+use crate::shard::call::{Age, StreamPath};
 use crate::shard::drain::Stage;
 use crate::shard::engine::Engine;
 use crate::shard::read::{Budget, From, start_of};
@@ -65,6 +65,7 @@ struct Reading<I: Io> {
 /// A batch as it is sent; empty when there was none.
 struct Spelled {
     bytes: Vec<u8>,
+    age: Age,
     /// Until it counts among what the client has not taken.
     _permit: Option<Permit>,
 }
@@ -162,12 +163,15 @@ impl<I: Io> Reading<I> {
         let tail = self.stream.durable.get().tail;
         let is_old = self.from != From::SeqNum(tail.seq_num)
             && !self.engine.is_live(&self.stream, self.from);
+        // A follower that fell behind a little is not kept from catching up.
+        let is_paced = is_old && self.engine.is_old(&self.stream, self.from);
+        let age = if is_paced { Age::Old } else { Age::Recent };
         let engine = Rc::clone(&self.engine);
         let work = async move {
             let mut bytes = Vec::new();
             let permit = if is_old { Some(self.engine.spelling().await) } else { None };
             let step = self.deliver(&mut bytes).await?;
-            Ok((self, step, Spelled { bytes, _permit: permit }))
+            Ok((self, step, Spelled { bytes, age, _permit: permit }))
         };
         if is_old { engine.aside(work).await? } else { work.await }
     }
@@ -223,7 +227,7 @@ impl<I: Io> Reading<I> {
 
     fn push(&self, spelled: Spelled) {
         if !spelled.bytes.is_empty() {
-            self.pipe.push_out(Out::Bytes(spelled.bytes));
+            self.pipe.push_out(Out::Bytes(spelled.bytes, spelled.age));
         }
     }
 
@@ -326,7 +330,7 @@ impl<I: Io> Reading<I> {
         let wall_ms = self.engine.io.wall_us() / 1000;
         let mut out = Vec::new();
         self.encoder.heartbeat(&mut out, tail, wall_ms, advise_reconnect);
-        self.push(Spelled { bytes: out, _permit: None });
+        self.push(Spelled { bytes: out, age: Age::Recent, _permit: None });
         self.heartbeat_at_us = self.next_heartbeat_us(self.engine.io.now_us());
     }
 }

@@ -3,6 +3,7 @@
 use std::io::IoSlice;
 use std::pin::pin;
 
+use bytes::Bytes;
 use futures_util::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 
 use super::{Connection, End};
@@ -227,14 +228,11 @@ impl<I: Io> BodyOut<'_, '_, I> {
         self.line.wait_for(Waiting::Answer, 0);
         sent.map_err(|_| Gone)
     }
-}
 
-impl<I: Io> Outlet for BodyOut<'_, '_, I> {
-    async fn send(&mut self, bytes: &mut Vec<u8>) -> Result<(), Gone> {
+    /// Sends a piece of the body.
+    async fn send_slice(&mut self, bytes: &[u8]) -> Result<(), Gone> {
         if !self.chunked {
-            let sent = self.send_all(&mut [IoSlice::new(bytes)]).await;
-            bytes.clear();
-            return sent;
+            return self.send_all(&mut [IoSlice::new(bytes)]).await;
         }
         let mut head = std::mem::take(&mut self.chunk_head);
         head.clear();
@@ -242,8 +240,19 @@ impl<I: Io> Outlet for BodyOut<'_, '_, I> {
         let mut bufs = [IoSlice::new(&head), IoSlice::new(bytes), IoSlice::new(b"\r\n")];
         let sent = self.send_all(&mut bufs).await;
         self.chunk_head = head;
+        sent
+    }
+}
+
+impl<I: Io> Outlet for BodyOut<'_, '_, I> {
+    async fn send(&mut self, bytes: &mut Vec<u8>) -> Result<(), Gone> {
+        let sent = self.send_slice(bytes).await;
         bytes.clear();
         sent
+    }
+
+    async fn send_piece(&mut self, bytes: Bytes) -> Result<(), Gone> {
+        self.send_slice(&bytes).await
     }
 
     async fn end(&mut self) -> Result<(), Gone> {

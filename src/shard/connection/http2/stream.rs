@@ -1,6 +1,7 @@
 //! One request on an HTTP/2 connection, and its answer.
 
 use std::future::poll_fn;
+use std::ops::Range;
 use std::pin::pin;
 use std::rc::Rc;
 
@@ -90,7 +91,7 @@ impl<I: Io> Stream<I> {
         let core = Rc::clone(&self.core);
         if let Some(error) = routed.refused_session() {
             core.metrics.refused(error.code_text());
-            return self.send(error.into_response(), &routed, line).await;
+            return self.send(error.into_response(), &routed, false, line).await;
         }
         let limit_bytes = core.connection.limits.body_bytes_max;
         let share = core.held.share();
@@ -106,11 +107,11 @@ impl<I: Io> Stream<I> {
                 Collected::Whole(body) => body,
                 Collected::TooLarge => {
                     let error = ApiError::of_transport(413, "the body is too large");
-                    return self.send(error.into_response(), &routed, line).await;
+                    return self.send(error.into_response(), &routed, false, line).await;
                 }
                 Collected::NoRoom => {
                     let refused = no_room(&core);
-                    return self.send(refused, &routed, line).await;
+                    return self.send(refused, &routed, false, line).await;
                 }
             }
         };
@@ -121,10 +122,10 @@ impl<I: Io> Stream<I> {
         let wanted_bytes = answer_bytes(&routed.operation);
         if wanted_bytes > 0 && !soon(&*core.clock(), answer_share.take(wanted_bytes)).await {
             let refused = no_room(&core);
-            return self.send(refused, &routed, line).await;
+            return self.send(refused, &routed, false, line).await;
         }
+        let mut aside = Aside::default();
         let mut response = {
-            let mut aside = Aside::default();
             let answered = pin!(answer(&core, &mut routed, body, &share, &mut aside));
             let reset = pin!(poll_fn(|cx| self.respond.poll_reset(cx)));
             match future::select(answered, reset).await {
@@ -140,22 +141,30 @@ impl<I: Io> Stream<I> {
             response = no_room(&core);
         }
         answer_share.set(response.body.len() as u64);
-        self.send(response, &routed, line).await
+        self.send(response, &routed, aside.is_paced, line).await
     }
 
-    /// Sends a whole response.
+    /// Sends a whole response; old data piece by piece, each when it is its turn.
     async fn send(
         &mut self,
         response: Response,
         routed: &Routed,
+        is_paced: bool,
         line: &Registered,
     ) -> Result<(), http2::Error> {
-        match self.send_head(&response, routed)? {
-            Some(mut stream) => {
-                send_in_time(&self.core, line, &mut stream, response.body, true).await
-            }
-            None => Ok(()),
+        let Some(mut stream) = self.send_head(&response, routed)? else { return Ok(()) };
+        let body = Bytes::from(response.body);
+        if !is_paced {
+            return send_in_time(&self.core, line, &mut stream, body, true).await;
         }
+        line.wait_for(Waiting::Answer, 0);
+        let send = async |piece: Range<usize>| {
+            let end = piece.end == body.len();
+            send_in_time(&self.core, line, &mut stream, body.slice(piece), end).await?;
+            line.wait_for(Waiting::Answer, 0);
+            Ok(())
+        };
+        self.core.send_old(body.len(), send).await
     }
 
     /// Says that there is no room for it, in a few bytes that wait for the peer by themselves.
@@ -211,7 +220,7 @@ impl<I: Io> Stream<I> {
             Ok(session) => session,
             Err(error) => {
                 core.metrics.refused(error.code_text());
-                return self.send(error.into_response(), &routed, line).await;
+                return self.send(error.into_response(), &routed, false, line).await;
             }
         };
         let headers = SESSION_HEADERS.into_iter().chain(texts(&routed.extra));
@@ -319,13 +328,13 @@ async fn send_in_time<I: Io>(
     core: &Core<I>,
     line: &Registered,
     stream: &mut SendStream<Bytes>,
-    bytes: Vec<u8>,
+    bytes: Bytes,
     end: bool,
 ) -> Result<(), http2::Error> {
     let patience_us = patience_us(&core.connection, bytes.len() as u64);
     let renew = || line.wait_for(Waiting::Peer, core.now_us() + patience_us);
     renew();
-    http2::send(stream, bytes.into(), end, renew).await
+    http2::send(stream, bytes, end, renew).await
 }
 
 /// The request's body as it arrives.
@@ -357,7 +366,10 @@ struct BodyOut<'a, I: Io> {
 
 impl<I: Io> Outlet for BodyOut<'_, I> {
     async fn send(&mut self, bytes: &mut Vec<u8>) -> Result<(), Gone> {
-        let bytes = std::mem::take(bytes);
+        self.send_piece(std::mem::take(bytes).into()).await
+    }
+
+    async fn send_piece(&mut self, bytes: Bytes) -> Result<(), Gone> {
         let sent = send_in_time(self.core, self.line, &mut self.stream, bytes, false).await;
         self.line.wait_for(Waiting::Answer, 0);
         sent.map_err(|_| Gone)

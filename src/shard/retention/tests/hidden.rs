@@ -33,7 +33,7 @@ fn seq_nums(text: &[u8]) -> Vec<u64> {
 async fn read_as(shard: &Shard, query: ReadQuery) -> Result<Vec<u64>, Refusal> {
     let (form, auto_create) = (BatchForm::Json(Format::Raw), PartialStreamConfig::default());
     match shard.handle(Call::Read { path: path("s"), query, form, auto_create }).await? {
-        Answer::Body(body) => {
+        Answer::Body(body, _) => {
             let text = String::from_utf8(body).expect("JSON is UTF-8");
             let records = text.split("\"tail\"").next().expect("the front");
             Ok(seq_nums(records.as_bytes()))
@@ -222,7 +222,7 @@ fn a_session_under_way_passes_over_what_was_hidden_meanwhile() {
             loop {
                 match pipe.next_out().await {
                     Out::Opened => {}
-                    Out::Bytes(bytes) => {
+                    Out::Bytes(bytes, _) => {
                         pipe.taken(bytes.len());
                         text.extend(bytes);
                     }
