@@ -295,7 +295,8 @@ impl<I: Io> Engine<I> {
     async fn end_step(&self, step: Step) -> Result<Step, CleanError> {
         self.settled(step.ticket).await?;
         let took_us = self.io.now_us().saturating_sub(step.began_us);
-        if self.inflight_bytes.get() > 0 && !self.segments.is_out_of_space() {
+        // What was just made durable took what was appended with it: nothing may be in flight now.
+        if self.has_appends() && !self.segments.is_out_of_space() {
             let over = self.used_bytes().saturating_sub(self.allowed_bytes());
             let limit = 2 * RESERVE_SEGMENTS * self.config.log.segment_bytes;
             let factor_max = u128::from(PAUSE_FACTOR_MAX * took_us);

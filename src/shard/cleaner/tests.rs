@@ -117,6 +117,32 @@ fn a_quiet_stream_does_not_pin_the_disk() {
     });
 }
 
+/// What a step copied becomes durable together with appends, so that none may be in flight at its
+/// end, although the next ones are on their way.
+#[test]
+fn a_step_is_followed_by_a_pause_also_between_two_appends() {
+    live_with(
+        &SimIo::new(1),
+        |_, _| (),
+        async |shard| {
+            create_basin(&shard).await;
+            provision(&shard, create("s")).await;
+            for (appends, pauses_us) in [(false, IDLE_PAUSE_US..2_000), (true, 30_000..60_000)] {
+                let step = Step::begin(shard.io.now_us());
+                shard.io.sleep_us(10_000).await;
+                if appends {
+                    append(&shard, "s", batch(b"one of many")).await;
+                }
+                assert_eq!(shard.inflight_bytes.get(), 0);
+                let ended_us = shard.io.now_us();
+                shard.end_step(step).await.expect("the log is well");
+                let pause_us = shard.io.now_us() - ended_us;
+                assert!(pauses_us.contains(&pause_us), "{pause_us} us, appends: {appends}");
+            }
+        },
+    );
+}
+
 #[test]
 fn nothing_is_moved_while_most_of_the_log_lives() {
     let io = SimIo::new(3);
