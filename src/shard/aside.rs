@@ -126,7 +126,7 @@ impl<I: Io> Engine<I> {
     /// Whether appends are under way, or were a moment ago: between two of a client that waits for
     /// each answer there is always a moment without.
     pub(super) fn has_appends(&self) -> bool {
-        self.inflight_bytes.get() > 0
-            || self.io.now_us() < self.appended_at_us.get() + APPENDS_LAST_US
+        let lately = |at_us| self.io.now_us() < at_us + APPENDS_LAST_US;
+        self.inflight_bytes.get() > 0 || self.appended_at_us.get().is_some_and(lately)
     }
 }

@@ -116,7 +116,7 @@ pub struct Engine<I: Io> {
     pub(super) timestamps: RefCell<Vec<u64>>,
     pub(super) inflight_bytes: Cell<u64>,
     /// When appends became durable last, microseconds on the monotonic clock.
-    pub(super) appended_at_us: Cell<u64>,
+    pub(super) appended_at_us: Cell<Option<u64>>,
     /// How many groups with appends became durable.
     pub(super) groups_appended: Cell<u64>,
     /// Bytes of read sessions that were spelled and not yet taken.
@@ -345,7 +345,7 @@ impl<I: Io> Engine<I> {
         if batches > 0 {
             let entry_bytes = record_bytes + batches * BATCH_HEADER_BYTES as u64;
             self.cleaner.note_batch(entry_bytes, record_bytes);
-            self.appended_at_us.set(self.io.now_us());
+            self.appended_at_us.set(Some(self.io.now_us()));
             self.groups_appended.set(self.groups_appended.get() + 1);
         }
         self.durable_end.set(flushed.end);
