@@ -77,7 +77,8 @@ impl Pace {
     }
 
     /// Sends `len_bytes` of old data by `send`, which is told which of them: a piece in each turn
-    /// while there are appends, otherwise all that is left. Who waits for its peer to take a piece keeps nobody else from a turn.
+    /// while there are appends, otherwise all that is left. Who waits for its peer to take a piece
+    /// keeps nobody else from a turn.
     ///
     /// * Errors: the first of `send`; nothing is sent after it.
     pub(super) async fn send<C: Clock, E>(
