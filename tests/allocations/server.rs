@@ -1,7 +1,7 @@
 //! A server in this process, on one core with one shard.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -39,9 +39,8 @@ impl Running {
             leave_out_this_thread();
             loop {
                 server.pulse();
-                match server.reports.recv_timeout(PULSE) {
-                    Ok(Report::Failed(message)) => panic!("{message}"),
-                    _ => {}
+                if let Ok(Report::Failed(message)) = server.reports.recv_timeout(PULSE) {
+                    panic!("{message}");
                 }
             }
         });
@@ -60,7 +59,7 @@ fn settings(directory: &DataDirectory) -> ServerSettings {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         cpus: thalweg::serve::available_cpus()[..1].to_vec(),
         shards: 1,
-        shard_paths: vec![PathBuf::from(directory.shard_path(0))],
+        shard_paths: vec![directory.shard_path(0)],
         engine: EngineConfig {
             log: directory.log_facts(0),
             policy: Policy { standard_wait_us_max: 0, standard_bytes_enough: 0 },
