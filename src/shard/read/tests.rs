@@ -275,7 +275,7 @@ fn follow_stirred(seed: u64, end: u64) -> u64 {
         let quick = quick.by_session(&dice, false, end);
         let slow = slow.by_session(&dice, true, end);
         let all = future::join3(quick, slow, polls.by_polls(end));
-        future::join(all, stir(&shard, &dice, end)).await.1
+        Box::pin(future::join(all, stir(&shard, &dice, end))).await.1
     };
     live_with(&SimIo::new(seed), |_, _| {}, life)
 }
