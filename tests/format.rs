@@ -294,7 +294,11 @@ fn the_encoder_still_writes_the_golden_bytes() {
             }
         }
         let golden = golden_files(golden_name);
-        assert_eq!(today.keys().collect::<Vec<_>>(), golden.keys().collect::<Vec<_>>());
+        for (name, bytes) in today.iter().filter(|(name, _)| !golden.contains_key(*name)) {
+            // Golden directories have one segment that was made ahead, today there are two.
+            assert!(name.starts_with("segment-"), "{golden_name}/{name}");
+            assert!(bytes[4096..].iter().all(|byte| *byte == 0), "{golden_name}/{name}");
+        }
         for (name, bytes) in &golden {
             let differs = bytes.iter().zip(&today[name]).position(|(a, b)| a != b);
             assert_eq!(differs, None, "{golden_name}/{name}: first byte that differs");

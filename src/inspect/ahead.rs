@@ -14,7 +14,7 @@ use crate::stream::State;
 use crate::types::{FencingToken, StreamPosition};
 
 /// What the log has said of a stream so far.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Seen {
     /// Known once a batch was met, or from the log's very beginning.
     pub(super) tail: Option<StreamPosition>,

@@ -255,7 +255,12 @@ impl<'a> Checker<'a> {
             Some(tail) if tail.seq_num == state.tail.seq_num => {
                 faults.extend(self.ahead.compare(stream, &state, seen));
             }
-            _ => self.ahead.expect(stream, state),
+            _ => {
+                if state.trim_point < seen.trim_point {
+                    faults.push(Fault::CheckpointState { stream, what: "trim point" });
+                }
+                self.ahead.expect(stream, state);
+            }
         }
         faults.into_iter().for_each(|fault| self.note_checkpoint(fault));
     }
@@ -276,7 +281,10 @@ impl<'a> Checker<'a> {
                 }
                 // The log before the walk's start said so; from here on it is what comes next.
                 None => {
-                    faults.extend(self.ahead.compare(stream, &state, seen));
+                    // It may have been saved before what retention trimmed since.
+                    let trim_point = seen.trim_point.min(state.trim_point);
+                    let seen_then = Seen { trim_point, ..seen.clone() };
+                    faults.extend(self.ahead.compare(stream, &state, &seen_then));
                     seen.tail = Some(state.tail);
                 }
             }

@@ -83,13 +83,21 @@ pub enum CheckpointError {
     },
 }
 
-fn file_name(next_frame_seq: u64) -> String {
-    format!("checkpoint-{next_frame_seq:020}.ckpt")
+fn file_name(number: u64) -> String {
+    format!("checkpoint-{number:020}.ckpt")
+}
+
+fn digits(name: &str) -> Option<&str> {
+    name.strip_prefix("checkpoint-")?.strip_suffix(".ckpt")
 }
 
 fn is_name(name: &str) -> bool {
-    let digits = name.strip_prefix("checkpoint-").and_then(|n| n.strip_suffix(".ckpt"));
-    digits.is_some_and(|d| d.len() == 20 && d.bytes().all(|b| b.is_ascii_digit()))
+    digits(name).is_some_and(|d| d.len() == 20 && d.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// The number in a checkpoint's name; the greatest when it is none of ours.
+fn number(name: &str) -> u64 {
+    digits(name).and_then(|digits| digits.parse().ok()).unwrap_or(u64::MAX)
 }
 
 fn is_temporary(name: &str) -> bool {

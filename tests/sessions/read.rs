@@ -412,9 +412,11 @@ fn command_records_are_read_like_others() {
 fn old_records_arrive_whole_beside_appends() {
     const RECORDS: usize = 900;
     let Some(mut server) = Server::start_with(1, &[]) else { return };
-    let basin = fresh_basin_on(&server, &json!(null)).basin().to_owned();
+    let mut client = fresh_basin_on(&server, &json!(null));
+    let basin = client.basin().to_owned();
+    ["s", "other"].iter().for_each(|name| client.create_stream(name));
     let batch = AppendInput::of(vec![AppendRecord::of(vec![b'x'; 1000]); RECORDS]);
-    append_all(&server.client().in_basin(&basin), "s", &[batch.clone(), batch.clone(), batch]);
+    append_all(&client, "s", &[batch.clone(), batch.clone(), batch]);
     // From then on none of them is at hand.
     server.restart();
     let client = server.client().in_basin(&basin);

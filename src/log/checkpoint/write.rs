@@ -8,7 +8,7 @@ use super::super::entry::{Kind, metadata_bytes, put_metadata};
 use super::super::format::{FRAME_HEADER_BYTES, FrameHeader, frame_bytes};
 use super::super::segment::LogFacts;
 use super::{
-    CheckpointFacts, FRAME_PAYLOAD_BYTES, KEEP, PART_BYTES, TEMPORARY, encode, file_name, list,
+    CheckpointFacts, FRAME_PAYLOAD_BYTES, KEEP, PART_BYTES, TEMPORARY, encode, file_name, list, number,
     remove_unfinished,
 };
 use crate::io::{BLOCK_BYTES, Clock, Disk, IoResult, LogFile};
@@ -142,8 +142,11 @@ impl<'d, D: Disk + Clock> CheckpointWriter<'d, D> {
         encode(block.as_mut(), self.log, facts, self.frame_count);
         self.file.write_at(Rc::new(block), 0).await?;
         self.file.sync().await?;
-        let name = file_name(self.next_frame_seq);
         let old = list(self.disk)?;
+        // One that stands where the newest does takes the next number instead of its place: what
+        // both need less than the one before them may be given up then.
+        let newest = old.last().map_or(0, |(name, _)| number(name));
+        let name = file_name(self.next_frame_seq.max(newest.saturating_add(1)));
         self.disk.rename(self.file.name(), &name)?;
         self.disk.sync_dir().await?;
         for (old, _) in old.iter().filter(|(n, _)| *n != name).rev().skip(KEEP - 1) {
