@@ -8,8 +8,8 @@ use super::super::entry::{Kind, metadata_bytes, put_metadata};
 use super::super::format::{FRAME_HEADER_BYTES, FrameHeader, frame_bytes};
 use super::super::segment::LogFacts;
 use super::{
-    CheckpointFacts, FRAME_PAYLOAD_BYTES, KEEP, PART_BYTES, TEMPORARY, encode, file_name, list, number,
-    remove_unfinished,
+    CheckpointFacts, FRAME_PAYLOAD_BYTES, KEEP, PART_BYTES, TEMPORARY, encode, file_name, list,
+    number, remove_unfinished,
 };
 use crate::io::{BLOCK_BYTES, Clock, Disk, IoResult, LogFile};
 

@@ -11,6 +11,7 @@ use crate::shard::read::{Budget, From};
 use crate::shard::testkit::{
     LOG, Shard, assert_whole, basin, create, create_basin, live_with, path, provision,
 };
+use crate::stream::State;
 use crate::types::append::{AppendBuilder, Span};
 use crate::types::{AppendInput, PartialStreamConfig, Refusal};
 
@@ -55,6 +56,7 @@ fn stream(shard: &Shard, name: &str) -> Rc<Stream> {
 fn trim(shard: &Shard, name: &str) {
     let stream = stream(shard, name);
     let trim_point = stream.durable.get().tail.seq_num;
+    stream.accepted.set(State { trim_point, ..stream.accepted.get() });
     let trimmed = crate::log::entry::Trimmed { stream: stream.id, trim_point, at_ms: 0 };
     let note = Note::Trimmed(Rc::clone(&stream), trimmed);
     shard.writer.append_in_passing(Kind::Trimmed, &trimmed.encode(), note);
