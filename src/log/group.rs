@@ -85,6 +85,8 @@ pub struct Gather<B, N> {
     oldest_us: u64,
     newest_us: u64,
     frame_bytes_hint: usize,
+    /// Most that the hint may be.
+    frame_bytes_target: usize,
     /// Empty; memory for the notes of the next frame.
     spare_notes: Vec<N>,
 }
@@ -98,12 +100,21 @@ impl<B, N> Default for Gather<B, N> {
             oldest_us: 0,
             newest_us: 0,
             frame_bytes_hint: FRAME_BYTES_MIN,
+            frame_bytes_target: FRAME_BYTES_TARGET,
             spare_notes: Vec::new(),
         }
     }
 }
 
 impl<B: Buffer, N> Gather<B, N> {
+    /// Nothing yet; frames are to fit into segments of that size.
+    #[must_use]
+    pub fn for_segments(segment_bytes: u64) -> Self {
+        let half = usize::try_from(segment_bytes / 2).unwrap_or(usize::MAX);
+        let frame_bytes_target = half.clamp(FRAME_BYTES_MIN, FRAME_BYTES_TARGET);
+        Self { frame_bytes_target, ..Self::default() }
+    }
+
     /// Adds one entry of at most `bytes_max` bytes, which `put` writes and measures.
     ///
     /// * Errors: none; who calls has bounded what may gather.
@@ -184,7 +195,7 @@ impl<B: Buffer, N> Gather<B, N> {
             // Next time most likely gathers as much again; twice that leaves room to grow, and a
             // frame that turns out too small costs only a second frame.
             let hint = (2 * bytes).next_power_of_two();
-            self.frame_bytes_hint = hint.clamp(FRAME_BYTES_MIN, FRAME_BYTES_TARGET);
+            self.frame_bytes_hint = hint.clamp(FRAME_BYTES_MIN, self.frame_bytes_target);
         }
         taken
     }

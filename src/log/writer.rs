@@ -78,7 +78,7 @@ impl<I: Io, N> Writer<I, N> {
             facts,
             policy,
             segments,
-            gather: RefCell::default(),
+            gather: RefCell::new(Gather::for_segments(facts.segment_bytes)),
             gathered: Notify::default(),
             chain: chain.into(),
             durable_frame_seq: (chain.next_frame_seq - 1).into(),

@@ -15,10 +15,23 @@ pub(super) fn secs(before: &Known, change: Option<&Attempt>) -> u64 {
     }
 }
 
-/// The stream that a step made, if nobody knew of it before: it may be gone again.
+/// The stream that a step made, if nobody knew of it before: it may be gone again. If nobody waited
+/// for its creation to be answered, others may have found it.
 pub(super) fn made(before: Option<&Known>, attempts: &[&Attempt]) -> Option<Known> {
+    let is_found = attempts.iter().any(|attempt| match &attempt.outcome {
+        Outcome::Acked(_) | Outcome::Read(_) | Outcome::Tail(_) => true,
+        Outcome::Refused(refusal) => !matches!(
+            refusal,
+            Refusal::StreamNotFound(_) | Refusal::HotServer(_) | Refusal::RateLimited { .. }
+        ),
+        _ => false,
+    });
     attempts.iter().find_map(|attempt| match (&attempt.op, &attempt.outcome) {
-        (Op::Create { empty_secs, age_secs, .. }, Outcome::Done) if before.is_none() => {
+        (Op::Create { empty_secs, age_secs, .. }, outcome)
+            if before.is_none()
+                && (matches!(outcome, Outcome::Done)
+                    || matches!(outcome, Outcome::Unknown) && is_found) =>
+        {
             let written_ms = (attempt.from_ms, attempt.to_ms);
             let (empty_secs, age_secs) = (*empty_secs, *age_secs);
             Some(Known { empty_secs, age_secs, written_ms, ..Known::default() })
