@@ -4,8 +4,11 @@
 //! few bytes and us as much work as a small append. Each is paid from an allowance:
 //!
 //! * it grows with time, up to a bound, so that a peer may ping and cancel now and then;
-//! * it grows with each head and each piece of a body that we send: whoever reads a lot also gives
-//!   windows back a lot, and measures the line meanwhile;
+//! * it grows with each head and each piece of a body that we send: whoever is answered a lot also
+//!   measures the line a lot;
+//! * window updates have an allowance of their own, which grows with the bytes of bodies that we
+//!   send, whatever pieces they go in: who reads a lot gives windows back a lot, some for each few
+//!   KiB. It is kept for as long as a peer may wait until it reads what it was sent;
 //! * it grows with the bytes of bodies that the peer sends. A body in pieces of a few bytes costs
 //!   a little of it, since each piece is a frame.
 //!
@@ -16,6 +19,7 @@
 const HEAD_BYTES: usize = 9;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const WINDOW_UPDATE: u8 = 8;
 
 /// What a frame costs that brings nothing forward; all else is counted in sixteenths of it.
 const FRAME_COST: i64 = 16;
@@ -26,6 +30,12 @@ const PIECE_BYTES: usize = 16;
 /// What a head or a piece of a body earns that we send: an update of both windows, a PING, and one
 /// more.
 const SENT_WORTH: i64 = 4 * FRAME_COST;
+/// Bytes of bodies sent for which a peer may give windows back once more: twice as often as a
+/// client that does so for the connection and for the stream after each 4 KiB that it reads.
+const UPDATE_BYTES: i64 = 1024;
+/// Most window updates that are ever left of those: for the windows, of 4 MiB each, of as many
+/// streams as a connection may have, read all at once.
+const UPDATES_MAX: i64 = 256 * 4 * 1024 * 1024 / UPDATE_BYTES;
 /// Most that is ever left: the frames of one burst.
 const ALLOWANCE_MAX: i64 = 4_000 * FRAME_COST;
 /// What a second brings.
@@ -77,6 +87,8 @@ pub(super) struct Pace {
     received: Frames,
     sent: Frames,
     left: i64,
+    /// What is left for window updates alone, in bytes of bodies sent.
+    updates_left: i64,
     /// Up to when time was counted, in microseconds.
     counted_us: u64,
 }
@@ -85,18 +97,24 @@ impl Pace {
     /// A full allowance, for a connection whose first bytes are the preface.
     pub(super) fn new(preface_bytes: usize, now_us: u64) -> Self {
         let received = Frames { skip_bytes: preface_bytes, ..Frames::default() };
-        Self { received, sent: Frames::default(), left: ALLOWANCE_MAX, counted_us: now_us }
+        let sent = Frames::default();
+        Self { received, sent, left: ALLOWANCE_MAX, updates_left: 0, counted_us: now_us }
     }
 
     /// Counts what was received; returns how many frames that were.
     pub(super) fn received(&mut self, bytes: &[u8]) -> usize {
         let (mut frames, mut change) = (0, 0);
+        let updates_left = &mut self.updates_left;
         self.received.scan(bytes, |frame| {
             frames += 1;
             change += match (frame.kind, frame.payload_bytes) {
                 (DATA, 1..) => (frame.payload_bytes / PIECE_BYTES) as i64 - PIECE_COST,
                 // A request: it is paid by its answer, or costs the reset that takes its place.
                 (HEADERS, _) => 0,
+                (WINDOW_UPDATE, _) if *updates_left >= UPDATE_BYTES => {
+                    *updates_left -= UPDATE_BYTES;
+                    0
+                }
                 _ => -FRAME_COST,
             };
         });
@@ -106,13 +124,17 @@ impl Pace {
 
     /// Counts what was sent.
     pub(super) fn sent(&mut self, bytes: &[u8]) {
-        let mut change = 0;
-        self.sent.scan(bytes, |frame| {
-            if matches!((frame.kind, frame.payload_bytes), (HEADERS, _) | (DATA, 1..)) {
+        let (mut change, mut body_bytes) = (0, 0);
+        self.sent.scan(bytes, |frame| match (frame.kind, frame.payload_bytes) {
+            (HEADERS, _) => change += SENT_WORTH,
+            (DATA, 1..) => {
                 change += SENT_WORTH;
+                body_bytes += frame.payload_bytes as i64;
             }
+            _ => {}
         });
         self.earn(change);
+        self.updates_left = (self.updates_left + body_bytes).min(UPDATES_MAX * UPDATE_BYTES);
     }
 
     fn earn(&mut self, change: i64) {
@@ -205,7 +227,45 @@ mod tests {
             assert_eq!(pace.received(&taken), 3);
             assert!(!pace.is_exceeded(|| 0), "after {number}");
         }
-        // Answers to pings and settings earn nothing.
+    }
+
+    #[test]
+    fn who_reads_much_may_give_windows_back_in_small_pieces() {
+        const FRAME_BYTES: usize = 256 * 1024;
+        const READ_BYTES: usize = 4 * 1024;
+        let (sent, both) = (frame(DATA, FRAME_BYTES), frame(WINDOW_UPDATE, 4).repeat(2));
+        let mut pace = after_preface();
+        for number in 0..64 * 4 {
+            pace.sent(&sent);
+            for _ in 0..FRAME_BYTES / READ_BYTES {
+                assert_eq!(pace.received(&both), 2);
+                assert!(!pace.is_exceeded(|| 0), "after {number} frames");
+            }
+        }
+        // Some streams stop, and are read all at once.
+        let mut pace = after_preface();
+        (0..64 * 4).for_each(|_| pace.sent(&sent));
+        let updates = 64 * 4 * FRAME_BYTES / READ_BYTES;
+        assert_eq!(too_many(&mut pace, &both, 0, updates as u64), None, "64 MiB at once");
+    }
+
+    #[test]
+    fn what_was_read_pays_for_window_updates_alone_and_not_for_ever() {
+        let sent = frame(DATA, 1024 * 1024);
+        let update = frame(WINDOW_UPDATE, 4);
+        for (sent_mib, updates) in [(1, 1024), (1024, UPDATES_MAX), (2048, UPDATES_MAX)] {
+            let mut pace = after_preface();
+            (0..sent_mib).for_each(|_| pace.sent(&sent));
+            let flood = too_many(&mut pace, &update, 0, 2_000_000);
+            assert_eq!(flood, Some(4_000 + updates as u64), "after {sent_mib} MiB");
+            let mut pace = after_preface();
+            (0..sent_mib).for_each(|_| pace.sent(&sent));
+            assert_eq!(too_many(&mut pace, &frame(PING, 8), 0, 10_000), Some(4_000));
+        }
+    }
+
+    #[test]
+    fn answers_to_pings_and_settings_earn_nothing() {
         let mut pace = after_preface();
         let answered = (0..5_000).find(|_| {
             pace.sent(&frame(PING, 8));

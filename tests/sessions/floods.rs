@@ -108,6 +108,47 @@ fn a_client_that_is_answered_may_send_many_control_frames() {
     }
 }
 
+/// A client that gives both windows back for every few KiB that it reads, as some do, however large
+/// the frames are that it takes, reads for as long as it likes.
+#[test]
+fn a_reader_that_gives_windows_back_in_small_pieces_is_served_to_the_end() {
+    const RECORDS: usize = 33;
+    const RECORD_BYTES: usize = 1_000_000;
+    const READ_BYTES: usize = 4 * 1024;
+    const INITIAL_WINDOW_SIZE: u16 = 4;
+    const MAX_FRAME_SIZE: u16 = 5;
+    let mut client = fresh_basin();
+    client.create_stream("s");
+    let body = "x".repeat(RECORD_BYTES);
+    for _ in 0..RECORDS {
+        client.append_bodies("s", &[&body]);
+    }
+    let settings = [(INITIAL_WINDOW_SIZE, 4 << 20), (MAX_FRAME_SIZE, (1 << 24) - 1)];
+    let mut raw = RawHttp2::open(client.host(), &settings);
+    raw.send(WINDOW_UPDATE, 0, 0, &(1u32 << 30).to_be_bytes()).expect("it is taken");
+    let headers = [("s2-basin", client.basin()), ("content-type", "s2s/proto")];
+    let path = format!("{}?seq_num=0&count={RECORDS}", records_path("s"));
+    let head = raw.request(1, END_STREAM, "GET", &path, &headers);
+    raw.write(&head).expect("it is taken");
+    let more = u32::try_from(READ_BYTES).expect("a few KiB").to_be_bytes();
+    let both = [0, 1].map(|stream| encode_frame(WINDOW_UPDATE, 0, stream, &more)).concat();
+    let (mut received, mut given_back) = (0, 0);
+    loop {
+        let frame = raw.next().unwrap_or_else(|| panic!("the end after {received} bytes"));
+        assert_ne!(frame.kind, GOAWAY, "code {} after {received} bytes", frame.code());
+        if frame.kind == DATA {
+            received += frame.payload.len();
+            let pieces = (received - given_back) / READ_BYTES;
+            raw.write(&both.repeat(pieces)).expect("they are taken");
+            given_back += pieces * READ_BYTES;
+        }
+        if frame.ends_stream() {
+            break;
+        }
+    }
+    assert!(received > RECORDS * RECORD_BYTES, "{received} bytes are not all");
+}
+
 /// Byte by byte is slow, and allowed.
 #[test]
 fn a_body_byte_by_byte_is_taken() {
