@@ -32,6 +32,8 @@ const MESSAGE_BYTES_MAX: u64 = 2 * 1024 * 1024;
 
 /// What most acknowledgements take as a frame, in bytes.
 const ACK_FRAME_BYTES: usize = 64;
+/// Most memory that a session keeps for the next acknowledgements, in bytes.
+const ACKS_BYTES_KEPT: usize = 4096;
 
 /// The client went away, or is not worth waiting for any longer.
 #[derive(Debug)]
@@ -312,6 +314,10 @@ async fn answer<I: Io>(
         }
         if !bytes.is_empty() {
             outlet.send(&mut bytes).await?;
+            // Many at once are rare, and nobody counts what a session that waits keeps.
+            if bytes.capacity() > ACKS_BYTES_KEPT {
+                bytes = Vec::new();
+            }
         }
         if let Some(end) = end {
             outlet.end().await?;
