@@ -83,7 +83,7 @@ pub struct Given {
     /// again of answers that clients take, but at least 32 MiB of each on each core; more wait a
     /// little, then they are refused. Half as much again may go into windows of HTTP/2 connections,
     /// and half as much into HTTP/2 requests for being open: 8 KiB each, 24 KiB while a body may
-    /// come, beyond 4 of each connection; more are refused at once
+    /// come, 12 KiB for an append session, beyond 4 of each connection; more are refused at once
     /// [default: 268435456 (256 MiB); at least 32 MiB]
     #[arg(long, env = "THALWEG_REQUEST_MEMORY_BYTES", value_name = "BYTES")]
     pub request_memory_bytes: Option<u64>,

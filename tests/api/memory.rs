@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::common::client::{Client, batch, fresh_basin_on, records_path};
 use crate::common::duplex::Protocol;
-use crate::common::frames::{DATA, RawHttp2};
+use crate::common::frames::{DATA, HEADERS, PING, RawHttp2, encode_frame};
 use crate::common::http::{Request, Response};
 use crate::common::http2::Http2;
 use crate::common::s2s::AppendInput;
@@ -146,6 +146,51 @@ fn heads_that_do_not_end_leave_room_for_others() {
     last.conn().write(b"\r\n").ok();
     drop(open);
     client.another().get("/health").status(200);
+}
+
+/// A session that is open keeps less than what its body might have been.
+#[test]
+fn many_append_sessions_share_a_core() {
+    const CONNECTIONS: usize = 7;
+    const SESSIONS: u32 = 250;
+    let Some(server) = Server::start_with(1, &SETTINGS) else { return };
+    let mut client = fresh_basin_on(&server, &json!({}));
+    client.create_stream("s");
+    let basin = client.basin().to_owned();
+    let path = records_path("s");
+    let headers = [("s2-basin", &*basin), ("content-type", "s2s/proto")];
+    // Answered with a head and no end when it is open, with a whole answer when it is refused.
+    let open_one = |raw: &mut RawHttp2, stream: u32| {
+        let head = raw.request(stream, 0, "POST", &path, &headers);
+        raw.write(&head).expect("it is taken");
+        let answer = raw.find(|frame| frame.stream == stream && frame.kind == HEADERS);
+        assert!(answer.is_some(), "it is answered");
+        let next = encode_frame(PING, 0, 0, b"anything");
+        raw.write(&next).expect("it is taken");
+        let next = raw.find(|frame| frame.kind == PING || frame.stream == stream);
+        next.is_some_and(|frame| frame.kind == PING)
+    };
+    let mut open: Vec<RawHttp2> =
+        (0..CONNECTIONS).map(|_| RawHttp2::open(client.host(), &[])).collect();
+    let mut admitted = 0;
+    for raw in &mut open {
+        for at in 0..SESSIONS {
+            admitted += usize::from(open_one(raw, 2 * at + 1));
+        }
+    }
+    // 16 MiB of 12 KiB each, but for the last which needs 24 KiB to open, and four of each
+    // connection beside them.
+    assert_eq!(admitted, 1364 + 4 * CONNECTIONS);
+    // One of those that are counted takes a message that is longer than what is free.
+    let message = AppendInput::one("x".repeat(10_000)).frame();
+    let raw = &mut open[0];
+    let stream = 2 * SESSIONS - 1;
+    for piece in message.chunks(8_000) {
+        raw.send(DATA, 0, stream, piece).expect("it is taken");
+    }
+    let ack = raw.find(|frame| frame.stream == stream && frame.kind == DATA);
+    assert!(ack.is_some(), "it is acknowledged");
+    assert_eq!(client.tail_seq_num("s"), 1);
 }
 
 /// Requests that wait are counted beyond a few of each connection, whatever their number there.

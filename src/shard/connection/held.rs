@@ -5,7 +5,8 @@
 //!   [`FREE_REQUESTS`] of each connection. Each connection or request has a [`Share`] of it.
 //! * What arrives is in the peers' hands: it may take [`ARRIVING_OF_4`] quarters of the whole, and
 //!   each connection has [`FREE_BYTES`] beside it, so that small requests get through whatever
-//!   others hold. Who wants more waits in line, and is refused after [`ROOM_US`].
+//!   others hold: requests of HTTP/2 that are counted have theirs counted, too, and sessions keep
+//!   less of it. Who wants more waits in line, and is refused after [`ROOM_US`].
 //! * What has arrived is in our hands and goes on by itself. Who only wants no more than there is
 //!   memory for does not stand in line: see [`Share::no_excess`].
 
@@ -24,6 +25,9 @@ use crate::types::AppendInput;
 
 /// What a connection may receive without asking, in bytes.
 pub(super) const FREE_BYTES: u64 = 16 * 1024;
+/// What an append session may receive of a message without asking when it is one of many on its
+/// connection, in bytes: it may last, and what it does not use is lost to others meanwhile.
+pub(super) const FREE_SESSION_BYTES: u64 = 4 * 1024;
 /// HTTP/2 requests that a connection may have open at a time without asking.
 pub(super) const FREE_REQUESTS: usize = 4;
 /// Memory of an open HTTP/2 request beside its body, in bytes: its task, what its head said, and
@@ -250,6 +254,11 @@ impl Share {
             before if before > bytes => self.give_back(before - bytes),
             before => self.add(bytes - before),
         }
+    }
+
+    /// Gives back what is counted beyond that.
+    pub(super) fn keep_at_most(&self, bytes: u64) {
+        self.give_back(self.bytes.get().saturating_sub(bytes));
     }
 
     pub(super) fn is_short(&self) -> bool {

@@ -43,6 +43,11 @@ pub(super) struct Gone;
 pub(super) trait Inlet {
     /// Receives more of the body; `false` when it has ended.
     async fn receive(&mut self, into: &mut Deframer) -> Result<bool, Gone>;
+
+    /// Bytes of a message that may be held without asking, at most [`FREE_BYTES`].
+    fn free_bytes(&self) -> u64 {
+        FREE_BYTES
+    }
 }
 
 /// Where the body of a session's response goes.
@@ -93,20 +98,22 @@ struct Unanswered {
     sizes: RefCell<VecDeque<(u64, u64)>>,
     bytes: Cell<u64>,
     share: Share,
-    /// What has arrived of the next messages.
+    /// What has arrived of the next messages, beyond what is free.
     arriving: Share,
+    free_bytes: u64,
     fewer: Notify,
     /// Why no more batches are taken; said when those before it are answered.
     failure: RefCell<Option<ApiError>>,
 }
 
 impl Unanswered {
-    fn new(held: &Rc<Held>) -> Self {
+    fn new(held: &Rc<Held>, free_bytes: u64) -> Self {
         Self {
             sizes: RefCell::default(),
             bytes: Cell::default(),
             share: held.share(),
             arriving: held.share(),
+            free_bytes,
             fewer: Notify::default(),
             failure: RefCell::default(),
         }
@@ -130,13 +137,13 @@ impl Unanswered {
         // It holds nothing of other messages any more.
         self.arriving.set(0);
         let (gathered_bytes, whole_bytes) = deframer.gathered();
-        if gathered_bytes as u64 <= FREE_BYTES {
+        if gathered_bytes as u64 <= self.free_bytes {
             // What is small gets through whatever others hold.
             self.share.no_excess().await;
             return Ok(());
         }
         // Once and for all of it, so that none of those who began waits for another.
-        let room = self.arriving.arrive(whole_bytes as u64);
+        let room = self.arriving.arrive(whole_bytes as u64 + FREE_BYTES - self.free_bytes);
         if soon(clock, room).await { Ok(()) } else { Err(no_room_error()) }
     }
 
@@ -164,7 +171,7 @@ pub(super) async fn append<I: Io>(
     inlet: &mut impl Inlet,
     outlet: &mut impl Outlet,
 ) -> Ended {
-    let unanswered = Unanswered::new(&core.held);
+    let unanswered = Unanswered::new(&core.held, inlet.free_bytes());
     let intake = pin!(take_in(core, session, &unanswered, inlet));
     let answers = pin!(answer(core, session, &unanswered, coding, outlet));
     let ended = match future::select(answers, intake).await {
@@ -238,7 +245,7 @@ async fn next_batch<I: Io>(
         if let Some(message) = deframer.next().map_err(|e| bad_frame(e.to_string()))? {
             // What came with it is kept while its batch waits for its turn.
             let kept_bytes = deframer.buffered_bytes() as u64;
-            unanswered.arriving.set(kept_bytes.saturating_sub(FREE_BYTES));
+            unanswered.arriving.set(kept_bytes.saturating_sub(unanswered.free_bytes));
             let decoded = proto::decode_append(message.payload, message.range);
             return decoded.map(Some).map_err(|error| match error {
                 DecodeError::Invalid(message) => {
@@ -252,7 +259,7 @@ async fn next_batch<I: Io>(
         if deadline.is_none() {
             unanswered.wait_for_room(&*clock, deframer).await.map_err(Stop::Refused)?;
         }
-        let more = if deframer.gathered().0 as u64 <= FREE_BYTES {
+        let more = if deframer.gathered().0 as u64 <= unanswered.free_bytes {
             inlet.receive(deframer).await?
         } else {
             // It keeps others waiting, and may not do so for ever.

@@ -14,7 +14,7 @@ use crate::api::response::{Header, Response};
 use crate::codec::s2s::Deframer;
 use crate::http2::{self, RecvStream, RequestHead, ResponseHead, SendResponse, SendStream};
 use crate::io::Io;
-use crate::shard::connection::held::{FREE_BYTES, REQUEST_BYTES, Share, soon};
+use crate::shard::connection::held::{FREE_BYTES, FREE_SESSION_BYTES, REQUEST_BYTES, Share, soon};
 use crate::shard::connection::session::{self, Ended, Gone, Inlet, Outlet};
 use crate::shard::connection::{
     Routed, SESSION_HEADERS, SessionKind, SessionRequest, answer, answer_bytes, is_waiting_read,
@@ -71,7 +71,8 @@ impl<I: Io> Stream<I> {
         // When it fails, the stream is gone, or the server ends: nobody is there to be told.
         let served = async {
             if routed.is_session() {
-                Box::pin(self.session(routed, body, &line)).await
+                let many = (!is_free).then_some(&place);
+                Box::pin(self.session(routed, body, many, &line)).await
             } else {
                 self.unary(routed, body, declared_bytes, &line).await
             }
@@ -205,10 +206,12 @@ impl<I: Io> Stream<I> {
         ResponseHead::new(status).with_fields(fixed).with_fields(headers)
     }
 
+    /// Serves a session; `counted` is what it is counted with, if it is.
     async fn session(
         &mut self,
         mut routed: Routed,
         body: RecvStream,
+        counted: Option<&Share>,
         line: &Registered,
     ) -> Result<(), http2::Error> {
         let core = Rc::clone(&self.core);
@@ -229,10 +232,17 @@ impl<I: Io> Stream<I> {
         if routed.is_head {
             return Ok(());
         }
+        let free_bytes = match counted {
+            Some(place) => {
+                place.keep_at_most(REQUEST_BYTES + FREE_SESSION_BYTES);
+                FREE_SESSION_BYTES
+            }
+            None => FREE_BYTES,
+        };
         let mut outlet = BodyOut { core: &core, stream, line };
         let ended = match kind {
             SessionKind::Append { coding } => {
-                let mut inlet = BodyIn { body };
+                let mut inlet = BodyIn { body, free_bytes };
                 let ended = session::append(&core, &session, coding, &mut inlet, &mut outlet).await;
                 // The body is kept until the response has ended: dropping it earlier would reset
                 // the stream.
@@ -340,6 +350,7 @@ async fn send_in_time<I: Io>(
 /// The request's body as it arrives.
 struct BodyIn {
     body: RecvStream,
+    free_bytes: u64,
 }
 
 impl Inlet for BodyIn {
@@ -354,6 +365,10 @@ impl Inlet for BodyIn {
             Some(Err(_)) => Err(Gone),
             None => Ok(false),
         }
+    }
+
+    fn free_bytes(&self) -> u64 {
+        self.free_bytes
     }
 }
 
