@@ -1,8 +1,10 @@
 //! `loadgen compare`: the same loads on several servers, in rounds, and a report of it.
 //!
-//! * In each round every load is run once on every server, one after the other, and who comes first
-//!   alternates: what the machine does meanwhile hits all alike. Each run has a server of its own
-//!   on an empty directory of the same disk, and each of its steps a bound.
+//! * In each round every load is run once on every server, one after the other, and the order
+//!   changes with the round and the load: what the machine does meanwhile hits all alike. Each run
+//!   has a server of its own on a new directory of the same disk, and each of its steps a bound.
+//! * After each run its data is deleted, the file system is synced, and there is a short rest, so
+//!   that no run pays for the one before.
 //! * A run is a call of this same program with another subcommand, so that a figure here is the
 //!   figure that anybody gets from that call. [`workload`] is the table of them.
 //! * What fails is told in the report and does not end the comparison.

@@ -1,5 +1,6 @@
 //! One round after the other: starts a server, loads it, reads the result, ends it.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -18,6 +19,8 @@ use super::workload::{Call, Kind, Workload};
 const CALL_LIMIT: Duration = Duration::from_secs(120);
 /// How long streams are written before they are read: about 80 MiB in all.
 const FILL_DURATION: Duration = Duration::from_secs(4);
+/// Rest of the machine between two runs.
+const PAUSE: Duration = Duration::from_millis(500);
 /// Statuses of the load generator that leave a result: all well, and too slow for its own figures.
 const ACCEPTED: [i32; 2] = [0, 3];
 
@@ -46,14 +49,14 @@ impl Bench {
     /// Every load once on every server, and the bare disk.
     pub(crate) fn round(&mut self, round: u32, loads: &[Workload]) -> Result<()> {
         self.disk(round).context("measuring the disk")?;
-        for load in loads {
-            let mut order = self.programs.clone();
-            let first = (round as usize - 1) % order.len();
-            order.rotate_left(first);
-            for (peer, program) in order {
+        self.settle()?;
+        for (place, load) in loads.iter().enumerate() {
+            for (peer, program) in order(&self.programs, round, place) {
                 let Some(call) = load.call(peer) else { continue };
                 let name = format!("{}-{}-r{round}", load.name, peer.name());
-                match self.measure(peer, &program, load, &call, &name) {
+                let measured = self.measure(peer, &program, load, &call, &name);
+                self.settle()?;
+                match measured {
                     Ok(run) => {
                         let run = Run { round, ..run };
                         println!("{}", line(&run));
@@ -72,7 +75,9 @@ impl Bench {
             for (peer, program) in self.programs.clone() {
                 let Some(call) = load.call(peer) else { continue };
                 let name = format!("{}-{}-counts", load.name, peer.name());
-                match self.count_one(peer, &program, load, &call, &name) {
+                let counted = self.count_one(peer, &program, load, &call, &name);
+                self.settle()?;
+                match counted {
                     Ok(count) => self.comparison.counts.push(count),
                     Err(error) => self.failed(&name, &error),
                 }
@@ -184,6 +189,19 @@ impl Bench {
         Ok(count)
     }
 
+    /// Deletes what a run left and has the disk do all that is still to be done for it: the next
+    /// run must not pay for the one before. The run's server has ended.
+    fn settle(&self) -> Result<()> {
+        let data = self.data();
+        if data.exists() {
+            std::fs::remove_dir_all(&data).context("deleting the data of a run")?;
+        }
+        let directory = File::open(self.work.path())?;
+        rustix::fs::syncfs(directory).context("syncing after a run")?;
+        std::thread::sleep(PAUSE);
+        Ok(())
+    }
+
     fn data(&self) -> PathBuf {
         self.work.path().join("data")
     }
@@ -231,6 +249,17 @@ impl Bench {
     }
 }
 
+/// Who is run after whom. The first one moves on by one with each load and each round, and every
+/// second round goes backwards: nobody always follows the same one.
+fn order<T: Clone>(all: &[T], round: u32, place: usize) -> Vec<T> {
+    let mut order = all.to_vec();
+    order.rotate_left((round as usize - 1 + place) % all.len());
+    if round.is_multiple_of(2) {
+        order.reverse();
+    }
+    order
+}
+
 fn json(path: &Path) -> Result<Value> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     serde_json::from_str(&text).with_context(|| path.display().to_string())
@@ -276,10 +305,36 @@ fn line(run: &Run) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use serde_json::json;
 
     use super::super::workload::WORKLOADS;
     use super::*;
+
+    #[test]
+    fn in_a_load_nobody_always_follows_the_same_one_and_everybody_comes_first() {
+        let all = [0, 1, 2, 3];
+        for place in 0..5 {
+            let rounds: Vec<_> = (1..=4).map(|round| order(&all, round, place)).collect();
+            for server in all {
+                let mut sorted = order(&all, 1, place);
+                sorted.sort_unstable();
+                assert_eq!(sorted, all);
+                let before: BTreeSet<_> = rounds
+                    .iter()
+                    .filter_map(|order| {
+                        let at = order.iter().position(|other| *other == server)?;
+                        Some(order[at.checked_sub(1)?])
+                    })
+                    .collect();
+                assert!(before.len() > 1, "{server} follows {before:?} in {rounds:?}");
+            }
+        }
+        let firsts: BTreeSet<_> = (0..4).map(|place| order(&all, 1, place)[0]).collect();
+        assert_eq!(firsts.len(), all.len());
+        assert_eq!(order(&["alone"], 2, 3), ["alone"]);
+    }
 
     #[test]
     fn figures_are_taken_from_where_each_kind_of_load_writes_them() {

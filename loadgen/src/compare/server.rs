@@ -27,12 +27,10 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts `program` as `peer` on an empty directory `data`; it says what it says into `log`.
+    /// Starts `program` as `peer` on the directory `data`, which it makes and which must not be
+    /// there; it says what it says into `log`.
     pub(crate) fn start(peer: Peer, program: &Path, data: &Path, log: &Path) -> Result<Self> {
-        if data.exists() {
-            std::fs::remove_dir_all(data)?;
-        }
-        std::fs::create_dir_all(data)?;
+        std::fs::create_dir(data).context("making a new data directory")?;
         let address = free_address()?;
         let log_file = File::create(log)?;
         let mut command = Command::new(program);
