@@ -3,7 +3,10 @@
 //! * System calls, syncs and io_uring requests come from the kernel's trace points, by `perf stat`
 //!   on the server's process, and instructions from the processor's counters, where it has any.
 //! * Bytes and time of the process come from `/proc`, those of the device from `/sys/dev/block`.
-//! * Thalweg syncs through io_uring, where no system call shows it: it is asked itself.
+//! * Syncs are the calls for one and the requests of io_uring for one. For a server that makes
+//!   such requests both must have been counted.
+//! * What Thalweg says of its log is its own count, of less: syncs of groups of the log, without
+//!   those of anything around it.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
@@ -26,6 +29,9 @@ const EVENTS: [&str; 5] = [
     "syscalls:sys_enter_fdatasync",
     "syscalls:sys_enter_fsync",
 ];
+/// Of the last event, once more: only requests for a sync (`IORING_OP_FSYNC`).
+const RING_EVENT: &str = "io_uring:io_uring_submit_req";
+const RING_SYNCS: &str = "opcode == 3";
 /// Longest wait for `perf` to begin or end.
 const PERF_LIMIT: Duration = Duration::from_secs(10);
 /// Clock ticks in a second, as `/proc` counts CPU time.
@@ -41,7 +47,7 @@ struct Snapshot {
     device_bytes: Option<u64>,
     device_flushes: Option<u64>,
     /// What Thalweg itself says of its log.
-    own_syncs: Option<u64>,
+    log_syncs: Option<u64>,
     log_bytes: Option<u64>,
 }
 
@@ -64,7 +70,7 @@ impl Snapshot {
             device_bytes: device.as_ref().and_then(|text| field(text, 6)).map(|n| n * SECTOR_BYTES),
             // Field 15, where the kernel counts flushes at all.
             device_flushes: device.as_ref().and_then(|text| field(text, 15)),
-            own_syncs: own("thalweg_syncs_total"),
+            log_syncs: own("thalweg_syncs_total"),
             log_bytes: own("thalweg_written_bytes_total"),
         }
     }
@@ -97,6 +103,7 @@ impl Watch {
         count.cpu_us = grown(before.cpu_us, after.cpu_us);
         count.written_bytes = grown(before.written_bytes, after.written_bytes);
         count.log_bytes = grown(before.log_bytes, after.log_bytes);
+        count.log_syncs = grown(before.log_syncs, after.log_syncs);
         count.device_bytes = grown(before.device_bytes, after.device_bytes);
         count.device_flushes = grown(before.device_flushes, after.device_flushes);
         let Some((mut child, output)) = self.perf else { return Ok(()) };
@@ -106,18 +113,22 @@ impl Watch {
             child.wait()?;
         }
         let text = std::fs::read_to_string(&output).context("what perf counted")?;
-        let value = |event| perf_value(&text, event);
-        count.instructions = value(EVENTS[0]);
-        count.system_calls = value(EVENTS[1]);
-        count.ring_requests = value(EVENTS[2]);
-        let calls = value(EVENTS[3]).zip(value(EVENTS[4])).map(|(data, whole)| data + whole);
-        count.syncs = match grown(before.own_syncs, after.own_syncs) {
-            // Its own counter has them all.
-            Some(own) => Some(own),
-            None => calls,
-        };
+        fill_in(count, self.peer, &text);
         Ok(())
     }
+}
+
+/// Takes over what `perf` wrote.
+fn fill_in(count: &mut Count, peer: Peer, text: &str) {
+    let value = |event| perf_value(text, event);
+    count.instructions = value(EVENTS[0]);
+    count.system_calls = value(EVENTS[1]);
+    count.ring_requests = value(EVENTS[2]);
+    // The second one of its name has the filter.
+    let of_ring = perf_values(text, RING_EVENT).nth(1).flatten();
+    let of_ring = if peer.syncs_through_ring() { of_ring } else { of_ring.or(Some(0)) };
+    let by_calls = value(EVENTS[3]).zip(value(EVENTS[4])).map(|(data, whole)| data + whole);
+    count.syncs = by_calls.zip(of_ring).map(|(calls, ring)| calls + ring);
 }
 
 /// Starts `perf stat` on all threads of a process; it counts until it is interrupted.
@@ -126,7 +137,8 @@ fn start_perf(pid: u32, output: &Path) -> Result<Child> {
     let _ = std::fs::remove_file(output);
     let mut command = Command::new("perf");
     command.args(["stat", "-x", ",", "-o"]).arg(output).args(["-e", &EVENTS.join(",")]);
-    command.args(["-p", &pid.to_string()]);
+    // A filter is of the event before it only.
+    command.args(["-e", RING_EVENT, "--filter", RING_SYNCS, "-p", &pid.to_string()]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn()?;
     // It says nothing when it has begun; a moment is enough, and what it misses is the beginning.
@@ -166,9 +178,15 @@ fn field(text: &str, index: usize) -> Option<u64> {
 
 /// The value of an event in what `perf stat -x,` wrote: `VALUE,UNIT,EVENT,...`.
 fn perf_value(text: &str, event: &str) -> Option<u64> {
-    let is_of = |name: &str| name == event || name.strip_prefix(event) == Some(":u");
-    let line = text.lines().find(|line| line.split(',').nth(2).is_some_and(is_of))?;
-    line.split(',').next()?.parse().ok()
+    perf_values(text, event).next()?
+}
+
+/// The values of all events of this name, in the order in which they were asked for.
+fn perf_values(text: &str, event: &str) -> impl Iterator<Item = Option<u64>> {
+    let is_of = move |name: &str| name == event || name.strip_prefix(event) == Some(":u");
+    text.lines()
+        .filter(move |line| line.split(',').nth(2).is_some_and(is_of))
+        .map(|line| line.split(',').next()?.parse().ok())
 }
 
 #[cfg(test)]
@@ -194,6 +212,39 @@ mod tests {
         assert_eq!(perf_value(text, "instructions"), None);
         assert_eq!(perf_value("5,,instructions:u,1,1,,", "instructions"), Some(5));
         assert_eq!(perf_value(text, "syscalls:sys_enter_fsync"), None);
+    }
+
+    #[test]
+    fn syncs_are_absent_where_calls_are_not_all_of_them() {
+        let calls = "7,,instructions,1,1,,\n5,,syscalls:sys_enter_fdatasync,1,1,,\n\
+                     2,,syscalls:sys_enter_fsync,1,1,,\n90,,io_uring:io_uring_submit_req,1,1,,\n";
+        let all = format!("{calls}4,,io_uring:io_uring_submit_req,1,1,,\n");
+        for (peer, text, syncs) in [
+            (Peer::Redis, calls, Some(7)),
+            (Peer::Thalweg, calls, None),
+            (Peer::Thalweg, &all, Some(11)),
+            (Peer::Thalweg, "", None),
+        ] {
+            let mut count = Count { log_syncs: Some(3), ..Count::default() };
+            fill_in(&mut count, peer, text);
+            assert_eq!((count.syncs, count.log_syncs), (syncs, Some(3)), "{}", peer.name());
+        }
+    }
+
+    #[test]
+    fn without_perf_the_other_counts_are_there() {
+        let watch = Watch {
+            peer: Peer::Redis,
+            pid: std::process::id(),
+            address: SocketAddr::from(([127, 0, 0, 1], 9)),
+            data: PathBuf::from("."),
+            before: Snapshot { cpu_us: Some(0), ..Snapshot::default() },
+            perf: None,
+        };
+        let mut count = Count::default();
+        watch.end(&mut count).unwrap();
+        assert!(count.cpu_us.is_some() && count.system_calls.is_none(), "{count:?}");
+        assert_eq!(count.log_syncs, None, "nobody was there to say it");
     }
 
     #[test]

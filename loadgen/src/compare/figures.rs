@@ -94,8 +94,11 @@ pub(crate) struct Count {
     pub(crate) cpu_us: Option<u64>,
     pub(crate) system_calls: Option<u64>,
     pub(crate) ring_requests: Option<u64>,
-    /// Syncs that the server asked for, by calls and through io_uring.
+    /// Calls of fsync and fdatasync, and requests of io_uring for a sync; absent where a part of
+    /// them could not be counted.
     pub(crate) syncs: Option<u64>,
+    /// Syncs of its log, as the server says, without those of anything around the log.
+    pub(crate) log_syncs: Option<u64>,
     /// Flushes that the device was asked for by anybody.
     pub(crate) device_flushes: Option<u64>,
     /// Bytes that the process wrote, to the disk or to be written back to it.

@@ -226,12 +226,13 @@ fn mark(comparison: &Comparison, load: &str, server: &str) -> String {
 /// A count for one thing, over so many of another.
 type PerUnit = (&'static str, fn(&Count) -> Option<u64>, fn(&Count) -> u64);
 
-const COUNTS: [PerUnit; 9] = [
+const COUNTS: [PerUnit; 10] = [
     ("instructions", |count| count.instructions, |count| count.appends),
     ("CPU us", |count| count.cpu_us, |count| count.appends),
     ("system calls", |count| count.system_calls, |count| count.appends),
     ("io_uring requests", |count| count.ring_requests, |count| count.appends),
     ("syncs", |count| count.syncs, |count| count.appends),
+    ("log syncs", |count| count.log_syncs, |count| count.appends),
     ("device flushes", |count| count.device_flushes, |count| count.appends),
     ("bytes written", |count| count.written_bytes, |count| count.record_bytes),
     ("log bytes", |count| count.log_bytes, |count| count.record_bytes),
@@ -246,9 +247,11 @@ fn counts(text: &mut String, comparison: &Comparison) {
     let _ = writeln!(
         text,
         "\n## Counts\n\nPer append, and bytes per byte of record bodies; from a run of its own that \
-         is in no figure above. What the device did counts whoever made it do so. The server's own \
-         *log bytes* leave out what it does ahead of its log, such as writing zeros where it will \
-         write: on a new directory and in a short run that is most of *bytes written*.\n\n\
+         is in no figure above. What the device did counts whoever made it do so. *Syncs* are all \
+         that the process asks the kernel for, by fsync, fdatasync or io_uring; \"-\" where a part \
+         of them could not be counted. *Log syncs* and *log bytes* are the server's own counts, of \
+         its log only, without what it does around it, such as writing zeros where it will write: \
+         on a new directory and in a short run that is most of *bytes written*.\n\n\
          | load | server | {} |\n|---|---|{}",
         names.join(" | "),
         "---:|".repeat(names.len())
@@ -351,7 +354,7 @@ pub(crate) fn example() -> Comparison {
         record_bytes: 4_096,
         cpu_us: Some(8),
         system_calls: Some(2),
-        syncs: Some(1),
+        log_syncs: Some(1),
         written_bytes: Some(5_120),
         ..Count::default()
     };

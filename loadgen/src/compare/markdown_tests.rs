@@ -21,7 +21,7 @@ fn every_figure_has_its_row_and_what_is_missing_its_reason() {
         "* us: one append of 1 KiB at a time takes 1.50 times the disk's 4 KiB (p50).",
         "| two | us | 7.00 |",
         "| one | them (2 errors, generator 95 % busy) |",
-        "| one | us | - | 2.00 | 0.50 | - | 0.25 | - | 1.25 | - |",
+        "| one | us | - | 2.00 | 0.50 | - | - | 0.25 | - | 1.25 | - | - |",
         "* one, them: another way",
         "* instructions: the kernel \\| has none",
     ] {

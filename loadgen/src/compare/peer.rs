@@ -34,6 +34,11 @@ impl Peer {
         self.protocol().is_none()
     }
 
+    /// True when it may sync through io_uring, where no system call shows it.
+    pub(crate) fn syncs_through_ring(self) -> bool {
+        self == Self::Thalweg
+    }
+
     /// The load generator's `--protocol`, where it is always the same.
     pub(crate) fn protocol(self) -> Option<&'static str> {
         match self {
