@@ -78,6 +78,6 @@ fn a_report_is_written_anew_from_its_figures() {
     assert!(output.status.success(), "{output:?}");
     let read =
         |name: &str| std::fs::read_to_string(directory.path().join("anew").join(name)).unwrap();
-    assert!(read("compare.md").contains("* a load: rate is 0.50 of them's"));
+    assert!(read("compare.md").contains("| a load | them | 0.50 |"));
     assert!(read("rates.svg").contains("a load") && read("p99.svg").ends_with("</svg>\n"));
 }

@@ -24,7 +24,6 @@ pub(crate) fn render(comparison: &Comparison, title: &str, figure: Figure) -> St
             .filter_map(|(server, colour)| {
                 Some((colour, comparison.spread(&load.name, &server.name, figure)?))
             })
-            .filter(|(_, spread)| spread.min > 0.0)
             .collect();
         if !bars.is_empty() {
             groups.push((load.title.as_str(), bars));
@@ -78,12 +77,15 @@ struct Axis {
 impl Axis {
     fn around<'a>(spreads: impl Iterator<Item = &'a Spread>) -> Self {
         let (low, high) = spreads.fold((f64::MAX, 0.0_f64), |(low, high), spread| {
-            (low.min(spread.min), high.max(spread.max))
+            let low = if spread.min > 0.0 { low.min(spread.min) } else { low };
+            // What is 0 has no place on the axis and is drawn at its beginning.
+            let median = if spread.median > 0.0 { spread.median } else { f64::MAX };
+            (low.min(median), high.max(spread.max))
         });
         if high == 0.0 {
             return Self { min: 1.0, max: 10.0 };
         }
-        let min = 10_f64.powf(low.log10().floor());
+        let min = 10_f64.powf(low.min(high).log10().floor());
         Self { min, max: 10_f64.powf(high.log10().ceil()).max(min * 10.0) }
     }
 
@@ -137,6 +139,13 @@ mod tests {
             assert!(svg.contains("a &lt; b"), "{name}");
             assert!(!svg.contains("NaN") && !svg.contains("inf"), "{name}");
         }
+        let mut failed = example();
+        for run in failed.runs.iter_mut().filter(|run| run.server == "us") {
+            run.per_s = 0.0;
+        }
+        let svg = render(&failed, "t", FIGURES[0].1);
+        assert!(svg.contains("<title>0 (0 to 0)</title>"), "nothing is a bar, too: {svg}");
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         let empty = render(&Comparison::default(), "nothing", FIGURES[0].1);
         assert!(empty.ends_with("</svg>\n") && !empty.contains("NaN"));
     }

@@ -170,7 +170,8 @@ impl Comparison {
         let ratios = self.runs_of(load, server).filter_map(|theirs| {
             let mine = self.runs_of(load, ours).find(|mine| mine.round == theirs.round)?;
             let (mine, theirs) = (figure(mine)?, figure(theirs)?);
-            (mine > 0.0 && theirs > 0.0).then(|| mine / theirs)
+            // Nothing done in a round is a ratio of 0, and the worst of all; it must not drop out.
+            (theirs > 0.0).then(|| mine / theirs)
         });
         Spread::of(ratios)
     }
@@ -215,12 +216,16 @@ mod tests {
                 run("them", 1, 5.0, Some(10.0)),
                 run("us", 2, 30.0, None),
                 run("them", 2, 10.0, Some(1.0)),
-                run("us", 3, 1.0, None),
+                run("us", 3, 0.0, None),
+                run("them", 3, 10.0, None),
+                run("us", 4, 1.0, None),
+                run("us", 5, 1.0, None),
+                run("them", 5, 0.0, None),
             ],
             ..Comparison::default()
         };
         let [(_, rate, _), _, (_, p99, _)] = FIGURES;
-        let expected = Spread { median: 2.5, min: 2.0, max: 3.0 };
+        let expected = Spread { median: 2.0, min: 0.0, max: 3.0 };
         assert_eq!(comparison.ratio("l", "them", rate), Some(expected));
         let expected = Spread { median: 0.5, min: 0.5, max: 0.5 };
         assert_eq!(comparison.ratio("l", "them", p99), Some(expected));

@@ -2,14 +2,13 @@
 
 use std::fmt::Write;
 
+use super::behind;
 use super::figures::{Comparison, Count, FIGURES, LoadFacts, LoadKind, Spread};
 
 /// The plots that the report shows, written beside it.
 pub(crate) const PLOTS: [(&str, &str); 2] =
     [("rates.svg", "appends and records a second"), ("p99.svg", "99th percentiles")];
 
-/// Ratios this close to 1 are no difference: in an open loop all that keep up have the same rate.
-const EQUAL: f64 = 0.01;
 /// From this share of the time on, the load generator may be what limits a rate.
 const GENERATOR_BUSY: f64 = 0.9;
 
@@ -17,7 +16,7 @@ const GENERATOR_BUSY: f64 = 0.9;
 pub(crate) fn render(comparison: &Comparison) -> String {
     let mut text = String::new();
     head(&mut text, comparison);
-    behind(&mut text, comparison);
+    behind::section(&mut text, comparison);
     servers(&mut text, comparison);
     disk(&mut text, comparison);
     for (kind, title, about) in [
@@ -68,42 +67,6 @@ fn head(text: &mut String, comparison: &Comparison) {
     for (file, alt) in PLOTS {
         let _ = writeln!(text, "\n![{alt}]({file})");
     }
-}
-
-/// Every figure in which the first server is worse than another.
-fn behind(text: &mut String, comparison: &Comparison) {
-    let Some(first) = comparison.servers.first() else { return };
-    let _ = writeln!(text, "\n## Where {} is behind\n", first.name);
-    let (mut lines, mut compared) = (Vec::new(), 0);
-    for load in &comparison.loads {
-        for server in comparison.servers.iter().skip(1) {
-            for (name, figure, is_more_better) in FIGURES {
-                let Some(ratio) = comparison.ratio(&load.name, &server.name, figure) else {
-                    continue;
-                };
-                compared += 1;
-                let is_behind = (ratio.median < 1.0) == is_more_better;
-                if !is_behind || (ratio.median - 1.0).abs() < EQUAL {
-                    continue;
-                }
-                let is_mixed = ratio.min < 1.0 && ratio.max > 1.0;
-                let doubt = if is_mixed { "; not in every round" } else { "" };
-                lines.push(format!(
-                    "* {}: {name} is {} of {}'s{doubt}",
-                    load.title,
-                    spread(ratio),
-                    server.name
-                ));
-            }
-        }
-    }
-    if lines.is_empty() {
-        lines.push(match compared {
-            0 => "* Nothing could be compared.".to_owned(),
-            _ => format!("* In none of the {compared} figures that were compared."),
-        });
-    }
-    let _ = writeln!(text, "{}", lines.join("\n"));
 }
 
 fn servers(text: &mut String, comparison: &Comparison) {
@@ -185,7 +148,12 @@ fn table(text: &mut String, comparison: &Comparison, kind: LoadKind, title: &str
 }
 
 fn row(text: &mut String, comparison: &Comparison, load: &LoadFacts, server: &str) {
-    if comparison.runs_of(&load.name, server).next().is_none() {
+    let is_first = comparison.servers.first().is_some_and(|first| first.name == server);
+    let has_run = |server: &str| comparison.runs_of(&load.name, server).next().is_some();
+    let is_known = comparison.servers.iter().any(|server| has_run(&server.name));
+    // Where the first one failed and another did not, its row says so.
+    let is_shown = has_run(server) || (is_first && is_known);
+    if !is_shown {
         return;
     }
     let mib = Spread::of(comparison.runs_of(&load.name, server).map(|run| run.mib_per_s));
@@ -214,6 +182,9 @@ fn mark(comparison: &Comparison, load: &str, server: &str) -> String {
     let busy = comparison.runs_of(load, server).filter_map(|run| run.generator_busy);
     let busy = Spread::of(busy).map_or(0.0, |busy| busy.median);
     let mut marks = Vec::new();
+    if comparison.runs_of(load, server).next().is_none() {
+        marks.push("no run".to_owned());
+    }
     if errors > 0 {
         marks.push(format!("{errors} errors"));
     }
@@ -289,7 +260,7 @@ fn shown(value: Option<Spread>) -> String {
     value.map_or_else(|| "-".to_owned(), spread)
 }
 
-fn spread(Spread { median, min, max }: Spread) -> String {
+pub(super) fn spread(Spread { median, min, max }: Spread) -> String {
     let [median, min, max] = [median, min, max].map(number);
     if min == max { median } else { format!("{median} ({min}-{max})") }
 }

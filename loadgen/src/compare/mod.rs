@@ -11,6 +11,7 @@
 //!
 //! `compare.json` holds every figure; `compare.md` and the plots are pure functions of it.
 
+mod behind;
 mod chart;
 mod counts;
 mod figures;
