@@ -77,6 +77,8 @@ pub(crate) struct Run {
     /// where the load generator was too slow for its own figures.
     pub(crate) p50_us: Option<f64>,
     pub(crate) p99_us: Option<f64>,
+    /// Bodies of records that were written before, to be read.
+    pub(crate) filled_mib: Option<f64>,
     /// Answers that were errors, and connections lost.
     pub(crate) errors: u64,
     /// Share of the time that the load generator's busiest thread was on a core.

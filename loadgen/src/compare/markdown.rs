@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::behind;
-use super::figures::{Comparison, Count, FIGURES, LoadFacts, LoadKind, Spread};
+use super::figures::{Comparison, Count, FIGURES, LoadFacts, LoadKind, Run, Spread};
 
 /// The plots that the report shows, written beside it.
 pub(crate) const PLOTS: [(&str, &str); 2] =
@@ -17,55 +17,74 @@ pub(crate) fn render(comparison: &Comparison) -> String {
     let mut text = String::new();
     head(&mut text, comparison);
     behind::section(&mut text, comparison);
+    for (file, alt) in PLOTS {
+        let _ = writeln!(text, "\n![{alt}]({file})");
+    }
     servers(&mut text, comparison);
     disk(&mut text, comparison);
+    let after = format!("what {} s of load before did is left out", comparison.about.warmup_s);
     for (kind, title, about) in [
-        (LoadKind::Append, "Appends", "Closed loop; latency from actual send to answer."),
         (
-            LoadKind::CatchUp,
-            "Catch-up reads",
-            "Four streams of 20 MiB each, written just before, so that memory may still hold them; whole \
-             streams, again and again; records a second.",
+            LoadKind::Append,
+            "Appends",
+            format!("Closed loop; latency from actual send to answer; {after}."),
         ),
+        (LoadKind::CatchUp, "Catch-up reads", catch_up(comparison)),
         (
             LoadKind::Follow,
             "Followers",
-            "Records a second at all followers; latency from the intended send of the append, in an \
-             open loop, to the follower.",
+            format!(
+                "Records a second at all followers; latency from the intended send of the append, in \
+                 an open loop, to the follower; {after}."
+            ),
         ),
     ] {
-        table(&mut text, comparison, kind, title, about);
+        table(&mut text, comparison, kind, title, &about);
     }
     counts(&mut text, comparison);
     notes(&mut text, comparison);
     text
 }
 
+/// What catch-up is, and how much there was to read.
+fn catch_up(comparison: &Comparison) -> String {
+    let filled = comparison.servers.iter().filter_map(|server| {
+        let runs = comparison.runs.iter().filter(|run| run.server == server.name);
+        let mib = Spread::of(runs.filter_map(|run| run.filled_mib))?;
+        Some(format!("{} {}", server.name, spread(mib)))
+    });
+    let filled: Vec<_> = filled.collect();
+    let mut about = "Whole streams, again and again, from the first connection on: nothing is left \
+                     out. Records a second. The streams were written just before, so that memory \
+                     may still hold them"
+        .to_owned();
+    if !filled.is_empty() {
+        let _ = write!(about, "; MiB of record bodies in all of them: {}", filled.join(", "));
+    }
+    about.push('.');
+    about
+}
+
 fn head(text: &mut String, comparison: &Comparison) {
     let about = &comparison.about;
     let _ = writeln!(text, "# Comparison\n");
-    for (name, value) in
-        [("Of", &about.label), ("Machine", &about.machine), ("Command", &about.command)]
-    {
+    for (name, value) in [("Of", &about.label), ("Machine", &about.machine)] {
         if !value.is_empty() {
             let _ = writeln!(text, "* {name}: {}", cell(value));
         }
     }
+    let rounds = if about.rounds == 1 { "round" } else { "rounds" };
     let _ = writeln!(
         text,
-        "* {} rounds, in each of which every server runs every load once, one after the other on the \
-         same disk, each time anew on an empty directory; {} s measured after {} s left out. The \
-         load generator runs on the same machine.\n\
-         * Figures are medians over the rounds, with the extremes in brackets. A ratio is taken \
-         within each round, then its median.",
-        about.rounds, about.duration_s, about.warmup_s
+        "* {} {rounds} of {} s for each load and server, one after the other, each with a new server \
+         on a new directory of the same disk. The load generator runs on the same machine.\n\
+         * Figures are medians over the rounds, with the extremes in brackets; ratios are taken \
+         within each round.",
+        about.rounds, about.duration_s
     );
     if about.rounds < 3 {
         let _ =
             writeln!(text, "* **Fewer than 3 rounds: a check that it runs, not a measurement.**");
-    }
-    for (file, alt) in PLOTS {
-        let _ = writeln!(text, "\n![{alt}]({file})");
     }
 }
 
@@ -74,6 +93,9 @@ fn servers(text: &mut String, comparison: &Comparison) {
     for server in &comparison.servers {
         let (version, terms) = (cell(&server.version), cell(&server.terms));
         let _ = writeln!(text, "| {} | {version} | {terms} |", server.name);
+    }
+    if !comparison.about.command.is_empty() {
+        let _ = writeln!(text, "\nHow it was run: {}", cell(&comparison.about.command));
     }
 }
 
@@ -111,6 +133,7 @@ fn disk(text: &mut String, comparison: &Comparison) {
 /// A single append's acknowledgement as a multiple of the disk's own write and sync.
 fn against_disk(text: &mut String, comparison: &Comparison) {
     let load = "unary-1k-c1";
+    let mut lines = Vec::new();
     for server in &comparison.servers {
         let ratios = comparison.runs_of(load, &server.name).filter_map(|run| {
             let disk = comparison.disk.iter();
@@ -119,13 +142,15 @@ fn against_disk(text: &mut String, comparison: &Comparison) {
             Some(run.p50_us? / raw.p50_us)
         });
         if let Some(ratio) = Spread::of(ratios) {
-            let _ = writeln!(
-                text,
-                "\n* {}: one append of 1 KiB at a time takes {} times the disk's 4 KiB (p50).",
+            lines.push(format!(
+                "* {}: one append of 1 KiB at a time takes {} times the disk's 4 KiB (p50).",
                 server.name,
                 spread(ratio)
-            );
+            ));
         }
+    }
+    if !lines.is_empty() {
+        let _ = writeln!(text, "\n{}", lines.join("\n"));
     }
 }
 
@@ -161,7 +186,7 @@ fn row(text: &mut String, comparison: &Comparison, load: &LoadFacts, server: &st
         let spread = comparison.spread(&load.name, server, figure);
         (shown(spread), comparison.ratio(&load.name, server, figure))
     });
-    let mark = mark(comparison, &load.name, server);
+    let mark = mark(comparison, &load.name, server, load.kind != LoadKind::CatchUp);
     let _ = writeln!(
         text,
         "| {} | {server}{mark} | {} | {} | {} | {} | {} | {} | {} |",
@@ -177,13 +202,17 @@ fn row(text: &mut String, comparison: &Comparison, load: &LoadFacts, server: &st
 }
 
 /// What one has to know of a row: errors, and a load generator that may have been the limit.
-fn mark(comparison: &Comparison, load: &str, server: &str) -> String {
+fn mark(comparison: &Comparison, load: &str, server: &str, has_latency: bool) -> String {
     let errors: u64 = comparison.runs_of(load, server).map(|run| run.errors).sum();
     let busy = comparison.runs_of(load, server).filter_map(|run| run.generator_busy);
     let busy = Spread::of(busy).map_or(0.0, |busy| busy.median);
     let mut marks = Vec::new();
     if comparison.runs_of(load, server).next().is_none() {
         marks.push("no run".to_owned());
+    }
+    let is_late = |run: &Run| run.per_s > 0.0 && run.p50_us.is_none();
+    if has_latency && comparison.runs_of(load, server).any(is_late) {
+        marks.push("latency withheld, generator late".to_owned());
     }
     if errors > 0 {
         marks.push(format!("{errors} errors"));
@@ -266,7 +295,7 @@ pub(super) fn spread(Spread { median, min, max }: Spread) -> String {
 }
 
 /// Three significant digits, or whole.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
@@ -287,7 +316,7 @@ mod tests;
 /// A small comparison for tests.
 #[cfg(test)]
 pub(crate) fn example() -> Comparison {
-    use super::figures::{About, DiskRun, Missing, Run, ServerFacts};
+    use super::figures::{About, DiskRun, Missing, ServerFacts};
 
     let facts = |name: &str, terms: &str| ServerFacts {
         name: name.to_owned(),
@@ -308,6 +337,7 @@ pub(crate) fn example() -> Comparison {
         mib_per_s: per_s / 1024.0,
         p50_us: p50,
         p99_us: p99,
+        filled_mib: (load == "two").then_some(78.0),
         errors,
         generator_busy: (server == "them").then_some(0.95),
     };
@@ -332,7 +362,7 @@ pub(crate) fn example() -> Comparison {
     let what = "instructions".to_owned();
     let stand_ins = vec![("them".to_owned(), "another way".to_owned())];
     Comparison {
-        about: About { rounds: 3, ..About::default() },
+        about: About { rounds: 3, duration_s: 4.0, warmup_s: 1.5, ..About::default() },
         servers: vec![facts("us", "ours"), facts("them", "theirs")],
         loads: vec![
             load("unary-1k-c1", "one", LoadKind::Append, stand_ins),

@@ -18,6 +18,9 @@ fn every_figure_has_its_row_and_what_is_missing_its_reason() {
         "| one | them (2 errors, generator 95 % busy) |",
         "| one | us | - | 2.00 | 0.50 | - | - | 0.25 | - | 1.25 | - | - |",
         "* one, them: another way",
+        "from actual send to answer; what 1.5 s of load before did is left out.",
+        "nothing is left out.",
+        "; MiB of record bodies in all of them: us 78.0.",
         "* instructions: the kernel \\| has none",
     ] {
         assert!(text.contains(wanted), "{wanted}\n{text}");

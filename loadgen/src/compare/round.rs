@@ -150,12 +150,17 @@ impl Bench {
         name: &str,
     ) -> Result<Run> {
         let (server, out) = self.start(peer, program, load, name)?;
+        let filled_mib = match load.fill(peer) {
+            Some(_) => Some(filled_mib(&json(&out.join("result.json"))?).context("no fill")?),
+            None => None,
+        };
         self.call(&server, call, self.args.warmup, self.args.duration, &out)?;
         server.stop()?;
         let file =
             if matches!(load.kind, Kind::CatchUp { .. }) { "scan.json" } else { "result.json" };
         let result = json(&out.join(file))?;
-        run_of(load, peer, &result).context("a result without figures")
+        let run = run_of(load, peer, &result).context("a result without figures")?;
+        Ok(Run { filled_mib, ..run })
     }
 
     fn count_one(
@@ -173,15 +178,12 @@ impl Bench {
         let watch = Watch::begin(peer, &server, &data, &out.join("perf.csv"));
         self.call(&server, call, Duration::ZERO, self.args.duration, &out)?;
         let result = json(&out.join("result.json"))?;
-        let appends = result["appends"]["acknowledged"].as_u64().context("no appends")?;
-        let settings = &result["settings"];
-        let of_one = settings["record_bytes"].as_u64().zip(settings["records_per_batch"].as_u64());
-        let (record_bytes, records) = of_one.context("no sizes")?;
+        let (appends, record_bytes) = written(&result).context("no appends")?;
         let mut count = Count {
             load: load.name.to_owned(),
             server: peer.name().to_owned(),
             appends,
-            record_bytes: appends * records * record_bytes,
+            record_bytes,
             ..Count::default()
         };
         watch.end(&mut count)?;
@@ -263,6 +265,19 @@ fn order<T: Clone>(all: &[T], round: u32, place: usize) -> Vec<T> {
 fn json(path: &Path) -> Result<Value> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     serde_json::from_str(&text).with_context(|| path.display().to_string())
+}
+
+/// Appends that were acknowledged, and the bytes of their records' bodies.
+fn written(result: &Value) -> Option<(u64, u64)> {
+    let appends = result["appends"]["acknowledged"].as_u64()?;
+    let settings = &result["settings"];
+    let records = settings["records_per_batch"].as_u64()?;
+    Some((appends, appends * records * settings["record_bytes"].as_u64()?))
+}
+
+/// What streams were filled with.
+fn filled_mib(result: &Value) -> Option<f64> {
+    Some(written(result)?.1 as f64 / f64::from(1 << 20))
 }
 
 /// The figures of a result of the load generator.
@@ -358,5 +373,9 @@ mod tests {
         let run = run_of(&named("follow-1"), Peer::Thalweg, &tail).unwrap();
         assert_eq!((run.per_s, run.p99_us), (1.0, None), "withheld");
         assert_eq!(run_of(&named("follow-1"), Peer::Thalweg, &json!({})), None);
+        let fill = json!({"appends": {"acknowledged": 512},
+                          "settings": {"record_bytes": 1_024, "records_per_batch": 100}});
+        assert_eq!((written(&fill), filled_mib(&fill)), (Some((512, 52_428_800)), Some(50.0)));
+        assert_eq!(filled_mib(&json!({})), None);
     }
 }
