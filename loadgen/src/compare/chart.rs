@@ -3,11 +3,12 @@
 use std::fmt::Write;
 
 use super::figures::{Comparison, Figure, Spread};
+use super::markdown::number as shown;
 use crate::plot::{escape, line, number, text, ticks};
 
 const WIDTH: f64 = 1_000.0;
 const LEFT: f64 = 330.0;
-const RIGHT: f64 = 960.0;
+const RIGHT: f64 = 920.0;
 const TOP: f64 = 90.0;
 const BAR: f64 = 12.0;
 const GAP: f64 = 12.0;
@@ -38,7 +39,9 @@ pub(crate) fn render(comparison: &Comparison, title: &str, figure: Figure) -> St
          <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
     );
     text(&mut svg, 24.0, 32.0, "start", "600 16px", title);
-    text(&mut svg, 24.0, 52.0, "start", "12px", &comparison.about.machine);
+    let about =
+        format!("{}; medians, extremes of the rounds; logarithmic", comparison.about.machine);
+    text(&mut svg, 24.0, 52.0, "start", "12px", &about);
     legend(&mut svg, comparison);
     let axis =
         Axis::around(groups.iter().flat_map(|(_, bars)| bars.iter().map(|(_, spread)| spread)));
@@ -115,6 +118,8 @@ impl Axis {
         );
         let middle = y + height / 2.0;
         line(svg, (self.x(spread.min), middle), (self.x(spread.max), middle), "#222222");
+        let end = right.max(self.x(spread.max));
+        text(svg, end + 5.0, y + height - 1.0, "start", "10px", &shown(spread.median));
     }
 }
 

@@ -238,8 +238,18 @@ fn write_report(comparison: &Comparison, out: &Path) -> Result<()> {
     for (name, text) in [
         ("compare.json", format!("{json}\n")),
         ("compare.md", markdown::render(comparison)),
-        (rates, chart::render(comparison, "Appends, or records read, a second", rate)),
-        (p99s, chart::render(comparison, "99th percentile of latency, microseconds", p99)),
+        (
+            rates,
+            chart::render(comparison, "Appends, or records read, a second: more is better", rate),
+        ),
+        (
+            p99s,
+            chart::render(
+                comparison,
+                "99th percentile of latency, microseconds: less is better",
+                p99,
+            ),
+        ),
     ] {
         let path = out.join(name);
         std::fs::write(&path, text).with_context(|| path.display().to_string())?;
