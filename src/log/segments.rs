@@ -46,6 +46,8 @@ pub struct Segments<D: Disk> {
     /// A spare was taken or made, or the disk ran out of room.
     changed: Notify,
     out_of_space: Cell<bool>,
+    /// Epoch of the last segment that was held back on a full disk until it came into use.
+    held_back_epoch: Cell<Option<u64>>,
     /// Whether groups are large: then the disk's bandwidth is worth more than quicker syncs.
     crowded: Cell<bool>,
 }
@@ -70,6 +72,7 @@ impl<D: Disk + Clock> Segments<D> {
             next_file_number: next_file_number.into(),
             changed: Notify::default(),
             out_of_space: false.into(),
+            held_back_epoch: None.into(),
             crowded: false.into(),
         }
     }
@@ -127,6 +130,13 @@ impl<D: Disk + Clock> Segments<D> {
         self.out_of_space.get()
     }
 
+    /// Whether the disk is full and the segment in use was held back before it came
+    /// into use. Forgotten by a restart.
+    #[must_use]
+    pub fn uses_held_back(&self) -> bool {
+        self.out_of_space.get() && self.held_back_epoch.get() == Some(self.active.borrow().epoch)
+    }
+
     /// Epoch of the oldest segment that is not dead.
     #[must_use]
     pub fn oldest_epoch(&self) -> u64 {
@@ -163,6 +173,9 @@ impl<D: Disk + Clock> Segments<D> {
         let sealed = std::mem::replace(&mut *self.active.borrow_mut(), Rc::clone(&spare));
         assert_eq!(sealed.epoch + 1, spare.epoch, "epochs are contiguous");
         self.sealed.borrow_mut().insert(sealed.epoch, sealed);
+        if self.out_of_space.get() {
+            self.held_back_epoch.set(Some(spare.epoch));
+        }
         self.changed.notify();
         spare
     }

@@ -125,12 +125,19 @@ impl<I: Io> Engine<I> {
     }
 
     /// Refuses what gives room back when the log might not find room for it on the disk. Half of
-    /// what is held back is left to the cleaner and to deletions.
+    /// what is held back is left to the cleaner and to deletions, also when it is in use already;
+    /// while the cleaner wins space with it, all of what is left.
     fn check_room_to_free(&self, bytes: usize) -> Result<(), Refusal> {
-        let uses_held_back = self.is_held_back() && !self.wins_space();
-        let left = if uses_held_back { self.config.log.segment_bytes / 2 } else { 0 };
+        let uses_held_back = self.segments.uses_held_back();
+        let (room_bytes, left) = match self.wins_space() {
+            true if uses_held_back => (self.segments.room_bytes(), 0),
+            false if uses_held_back || self.is_held_back() => {
+                (self.room_to_free_bytes(), self.config.log.segment_bytes / 2)
+            }
+            _ => (self.room_to_free_bytes(), 0),
+        };
         let reserve = self.deletions_reserve_bytes().max(left);
-        check_room(self.room_to_free_bytes(), self.wanted_bytes(bytes) + reserve)
+        check_room(room_bytes, self.wanted_bytes(bytes) + reserve)
     }
 
     /// Refuses to log what retention trims when the log might not find room on the disk.

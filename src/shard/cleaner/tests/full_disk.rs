@@ -167,3 +167,68 @@ fn a_disk_with_room_for_two_segments_goes_on() {
     });
     assert_whole(&io, LOG);
 }
+
+/// Trims take half of what was held back, also when it is in use already: the other half is the
+/// cleaner's.
+#[test]
+fn trims_leave_room_to_clean_a_segment_of_which_little_lives() {
+    let io = small_disk(34, 4);
+    live(&io, async |shard| {
+        create_basin(&shard).await;
+        provision(&shard, create("kept")).await;
+        provision(&shard, create("busy")).await;
+        let mut kept = Vec::new();
+        for number in 0.. {
+            assert!(number < 1_000, "the disk is never full");
+            let is_kept = number % 5 == 4;
+            let next = body(if is_kept { kept.len() } else { number }, 60_000);
+            let name = if is_kept { "kept" } else { "busy" };
+            if !has_room_for(&shard, name, batch(&next)).await {
+                break;
+            }
+            if is_kept {
+                kept.push(next);
+            }
+        }
+        let full_in = shard.segments.active().epoch;
+        let mut refused = 0;
+        while refused < 2 {
+            if shard.check_room_to_trim().is_err() {
+                refused += 1;
+                // The cleaner finds out that there is no room for what it would win space with.
+                shard.io.sleep_us(SECOND_US).await;
+                continue;
+            }
+            refused = 0;
+            // Metadata is logged here without asking for room, and takes as much as a trim.
+            let stream = stream(&shard, "kept");
+            shard.settle(shard.log_stream(&stream.record(), &stream)).await.expect("durable");
+        }
+        assert!(shard.segments.uses_held_back(), "{full_in} is left");
+        assert_eq!(shard.segments.spare_count(), 0);
+        let left = shard.segments.room_to_free_bytes();
+        let half = LOG.segment_bytes / 2;
+        assert!((half - 64 * 1024..half + 64 * 1024).contains(&left), "{left} bytes left");
+        assert_eq!(shard.metrics.snapshot().moved_bytes, 0, "there was nothing to win");
+
+        let call = Call::DeleteStream(path("busy"));
+        shard.handle(call).await.expect("deletions may use the other half");
+        provision_when_there_is_room(&shard, "busy").await;
+        assert!(shard.metrics.snapshot().moved_bytes > 0, "each segment holds some of \"kept\"");
+        assert!(!shard.segments.is_out_of_space());
+        assert_eq!(bodies(&shard, "kept").await, kept);
+    });
+    assert_whole(&io, LOG);
+}
+
+async fn provision_when_there_is_room(shard: &Shard, name: &str) {
+    for _ in 0..600 {
+        match shard.handle(create(name)).await {
+            Ok(_) => return,
+            Err(Refusal::HotServer(_)) => shard.io.sleep_us(SECOND_US / 10).await,
+            Err(Refusal::StreamDeletionPending(_)) => shard.io.sleep_us(SECOND_US / 10).await,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    panic!("no room after a minute");
+}
