@@ -225,6 +225,7 @@ impl<I: Io> Engine<I> {
             Err(error) => return Err(error),
         };
         self.cleaner.note_segment(segment.bytes, moved_bytes);
+        self.end_log_after(epoch).await?;
         let first_needed = self.first_needed_epoch().await;
         if first_needed <= epoch {
             return Err(CleanError::Pinned(epoch));
@@ -233,6 +234,18 @@ impl<I: Io> Engine<I> {
         self.metrics.segment_cleaned();
         self.release_if_worth_it();
         Ok(Cleaned::Segment)
+    }
+
+    /// Has the log durably end in a later segment than `epoch` if it goes on in one: as long as it
+    /// ends in it, a segment is needed. Nothing may have been written since the log left it.
+    async fn end_log_after(&self, epoch: u64) -> Result<(), CleanError> {
+        let ends_in = self.durable_end.get().0.segment;
+        if ends_in > epoch || epoch >= self.segments.active().epoch {
+            return Ok(());
+        }
+        let entry = json(&Saved::default());
+        let ticket = self.writer.append_metadata(Kind::Usage, &entry, Note::Usage);
+        self.settled(ticket).await
     }
 
     /// Copies what is needed of a segment to the log's end; returns how many bytes when all of it
@@ -358,12 +371,8 @@ impl<I: Io> Engine<I> {
         self.writer.roll_soon();
         self.io.sleep_us(PAUSE_US).await;
         if self.segments.active().epoch == epoch {
-            return Ok(Cleaned::Nothing); // the log is busy; what it writes may roll as well
+            return Ok(Cleaned::Nothing); // the log is busy, or its disk slow; it rolls later
         }
-        // The old segment is needed as long as the log ends in it.
-        let entry = json(&Saved::default());
-        let ticket = self.writer.append_metadata(Kind::Usage, &entry, Note::Usage);
-        self.settled(ticket).await?;
         self.clean(epoch).await
     }
 

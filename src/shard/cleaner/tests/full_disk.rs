@@ -232,3 +232,31 @@ async fn provision_when_there_is_room(shard: &Shard, name: &str) {
     }
     panic!("no room after a minute");
 }
+
+/// The log leaves the segment in use later than the cleaner waits for it, and then nothing comes
+/// that would be written to the next one.
+#[test]
+fn a_slow_disk_leaves_the_segment_in_use_later_and_still_gives_it_back() {
+    for seed in 35..39 {
+        let io = small_disk(seed, 2);
+        live(&io, async |shard| {
+            create_basin(&shard).await;
+            provision(&shard, create("busy")).await;
+            let mut number = 0;
+            while has_room_for(&shard, "busy", batch(&body(number, 60_000))).await {
+                number += 1;
+            }
+            trim(&shard, "busy");
+            while stream(&shard, "busy").stored_bytes() > 0 {
+                shard.io.sleep_us(100).await;
+            }
+            let faults = io.faults();
+            io.set_faults(Faults { latency_us_max: 3 * SECOND_US, ..faults });
+            shard.io.sleep_us(10 * SECOND_US).await;
+            assert_eq!(shard.segments.active().epoch, 2, "seed {seed}: it was left");
+            io.set_faults(faults);
+            wait_for_room(&shard).await;
+        });
+        assert_whole(&io, LOG);
+    }
+}
