@@ -167,17 +167,26 @@ impl<I: Io> Engine<I> {
     }
 
     /// Keeps a file of which nothing is needed, as long as the next two checkpoints, most likely:
-    /// on a full disk it makes way for them. Whatever fails is tried again after the next one.
+    /// on a full disk it makes way for them. Whatever fails is tried again after the next one; a
+    /// file that is too short is better than none, so it is not given up for a longer one that the
+    /// disk has no room for.
     async fn keep_room(&self) {
         let kept = async {
             let newest = checkpoint::list(&*self.io)?.pop().map_or(0, |(_, bytes)| bytes);
             let bytes = (newest * 5 / 2).max(ROOM_BYTES_MIN).next_multiple_of(BLOCK_BYTES as u64);
-            match self.room_kept_bytes()? {
-                Some(kept) if kept >= bytes => return Ok(()),
+            let kept = self.room_kept_bytes()?;
+            let is_full = self.segments.is_out_of_space();
+            match kept {
+                Some(kept) if kept >= bytes || is_full => return Ok(()),
                 Some(_) => self.io.remove(ROOM_FILE)?,
                 None => {}
             }
-            self.io.create(ROOM_FILE, bytes).await.map(drop)
+            match (self.io.create(ROOM_FILE, bytes).await, kept) {
+                (Err(error), Some(kept)) if error.is_out_of_space() => {
+                    self.io.create(ROOM_FILE, kept).await.map(drop)
+                }
+                (created, _) => created.map(drop),
+            }
         };
         let kept: Result<(), IoError> = kept.await;
         if let Err(error) = kept {
