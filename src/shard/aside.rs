@@ -124,8 +124,12 @@ impl<I: Io> Engine<I> {
     }
 
     /// Whether appends are under way, or were a moment ago: between two of a client that waits for
-    /// each answer there is always a moment without.
+    /// each answer there is always a moment without. None are any more when the log has failed:
+    /// what was in flight then stays so, and reads would give way to nothing for ever.
     pub(super) fn has_appends(&self) -> bool {
+        if self.durable.failure().is_some() {
+            return false;
+        }
         let lately = |at_us| self.io.now_us() < at_us + APPENDS_LAST_US;
         self.inflight_bytes.get() > 0 || self.appended_at_us.get().is_some_and(lately)
     }
