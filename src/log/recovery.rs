@@ -254,7 +254,8 @@ pub async fn recover<I: Io>(
     {
         spares.push(spare);
     }
-    later.values().try_for_each(|s| io.remove(s.file.name()))?;
+    // The last one first: should this be interrupted, none may be missing before another.
+    later.values().rev().try_for_each(|s| io.remove(s.file.name()))?;
     found.unfinished.iter().try_for_each(|name| io.remove(name))?;
 
     let torn_bytes = match &active {
