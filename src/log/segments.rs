@@ -268,8 +268,10 @@ impl<D: Disk + Clock> Segments<D> {
     }
 
     fn drop_surplus(&self, disk: &D) -> IoResult<()> {
+        // Spares are made of dead files first.
+        let missing = SPARES.saturating_sub(self.spare_count());
         let mut dead = self.dead.borrow_mut();
-        while dead.len() > DEAD_FILES_MAX {
+        while dead.len() > DEAD_FILES_MAX + missing {
             let name = dead.pop().expect("longer than the limit");
             disk.remove(&name)?;
         }
