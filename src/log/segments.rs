@@ -13,7 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use futures_util::future;
+use futures_util::future::{self, Either};
 
 use super::segment::{LogFacts, Segment, Source, zeros};
 use crate::io::notify::Notify;
@@ -204,7 +204,7 @@ impl<D: Disk + Clock> Segments<D> {
         loop {
             self.drop_surplus(disk)?;
             if self.spare_count() < SPARES {
-                self.make_spare(disk).await?;
+                self.make_spare(disk, &zeros).await?;
                 continue;
             }
             let (active, spare) = (self.active(), self.spares.borrow().front().cloned());
@@ -228,7 +228,7 @@ impl<D: Disk + Clock> Segments<D> {
         }
     }
 
-    async fn make_spare(&self, disk: &D) -> IoResult<()> {
+    async fn make_spare(&self, disk: &D, zeros: &Rc<D::Buf>) -> IoResult<()> {
         // Whatever rolls meanwhile, the sum stays.
         let epoch = self.active.borrow().epoch + 1 + self.spare_count() as u64;
         let dead = self.dead.borrow_mut().pop();
@@ -251,14 +251,32 @@ impl<D: Disk + Clock> Segments<D> {
                 if disk.list()?.iter().any(|(n, _)| *n == name) {
                     self.dead.borrow_mut().push(name);
                 }
-                // A file that comes free meanwhile is taken at once.
-                let changed = std::pin::pin!(self.changed.notified());
-                let pause = std::pin::pin!(disk.sleep_us(SPACE_RETRY_US));
-                future::select(changed, pause).await;
+                self.wait_for_space(disk, zeros).await?;
             }
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// Waits before the next attempt to make a spare; zeros run ahead meanwhile. A file that comes
+    /// free is taken at once, or after a stretch of zeros.
+    async fn wait_for_space(&self, disk: &D, zeros: &Rc<D::Buf>) -> IoResult<()> {
+        let until_us = disk.now_us() + SPACE_RETRY_US;
+        let dead_count = self.dead.borrow().len();
+        loop {
+            let wait_us = until_us.saturating_sub(disk.now_us());
+            if wait_us == 0 || self.dead.borrow().len() != dead_count {
+                return Ok(());
+            }
+            let zeroes = !self.crowded.get() && self.active().zero_step(disk, zeros).await?;
+            let changed = std::pin::pin!(self.changed.notified());
+            let pause_us = if zeroes { ZERO_PAUSE_US.min(wait_us) } else { wait_us };
+            let pause = std::pin::pin!(disk.sleep_us(pause_us));
+            let woken = matches!(future::select(changed, pause).await, Either::Left(_));
+            if woken {
+                return Ok(());
+            }
+        }
     }
 
     fn take_file_number(&self) -> u64 {

@@ -134,3 +134,6 @@ impl<I: Io> Engine<I> {
         self.inflight_bytes.get() > 0 || self.appended_at_us.get().is_some_and(lately)
     }
 }
+
+#[cfg(test)]
+mod tests;

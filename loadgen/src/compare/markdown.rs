@@ -54,10 +54,11 @@ fn catch_up(comparison: &Comparison) -> String {
         Some(format!("{} {}", server.name, spread(mib)))
     });
     let filled: Vec<_> = filled.collect();
-    let mut about = "Whole streams, again and again, from the first connection on: nothing is left \
+    let mut about =
+        "Whole streams, again and again, from the first connection on: nothing is left \
                      out. Records a second. The streams were written just before, so that memory \
                      may still hold them"
-        .to_owned();
+            .to_owned();
     if !filled.is_empty() {
         let _ = write!(about, "; MiB of record bodies in all of them: {}", filled.join(", "));
     }

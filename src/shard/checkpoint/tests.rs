@@ -403,3 +403,22 @@ fn checkpoints_at_one_place_stand_in_for_each_other() {
         assert_eq!(stream(&shard, "a").durable.get().tail.seq_num, 405);
     });
 }
+
+/// A file that is too short for the next checkpoints is better than none.
+#[test]
+fn room_for_checkpoints_is_not_given_up_for_more_that_there_is_not() {
+    let io = SimIo::new(12);
+    live(&io, async |shard| {
+        shard.io.sleep_us(1_000_000).await;
+        let kept = 4 * BLOCK_BYTES as u64;
+        io.create(ROOM_FILE, kept).await.expect("created");
+        let used: u64 = io.list().expect("lists").iter().map(|(_, bytes)| bytes).sum();
+        let faults = io.faults();
+        io.set_faults(crate::io::sim::Faults { capacity_bytes: used + kept, ..faults });
+        shard.keep_room().await;
+        assert_eq!(shard.room_kept_bytes().expect("lists"), Some(kept));
+        io.set_faults(faults);
+        shard.keep_room().await;
+        assert_eq!(shard.room_kept_bytes().expect("lists"), Some(ROOM_BYTES_MIN));
+    });
+}

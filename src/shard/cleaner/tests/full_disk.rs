@@ -260,3 +260,38 @@ fn a_slow_disk_leaves_the_segment_in_use_later_and_still_gives_it_back() {
         assert_whole(&io, LOG);
     }
 }
+
+fn segment_files(io: &SimIo) -> usize {
+    let files = io.list().expect("lists");
+    files.iter().filter(|(name, _)| name.starts_with("segment-")).count()
+}
+
+/// A file that was removed would have to be created anew, and filled with zeros.
+#[test]
+fn dead_files_are_kept_for_the_spares_that_are_missing() {
+    let io = small_disk(40, 7);
+    live(&io, async |shard| {
+        create_basin(&shard).await;
+        provision(&shard, create("busy")).await;
+        let mut number = 0;
+        while has_room_for(&shard, "busy", batch(&body(number, 60_000))).await {
+            number += 1;
+        }
+        shard.io.sleep_us(SECOND_US).await;
+        assert_eq!((segment_files(&io), shard.segments.spare_count()), (7, 1));
+        shard.handle(Call::DeleteStream(path("busy"))).await.expect("deleted");
+        shard.io.sleep_us(5 * SECOND_US).await;
+        assert_eq!(shard.segments.spare_count(), 2);
+        assert_eq!(segment_files(&io), 4, "the one in use, two spares and a dead one");
+    });
+}
+
+#[test]
+fn zeros_run_ahead_of_the_log_on_a_full_disk() {
+    let io = small_disk(41, 2);
+    live(&io, async |shard| {
+        shard.io.sleep_us(3 * SECOND_US).await;
+        assert!(shard.segments.is_out_of_space());
+        assert!(!shard.segments.active().wants_zeros());
+    });
+}
