@@ -12,16 +12,24 @@
 #                       several times
 #   --rounds N          rounds; a measurement needs 3 (the default) or more
 #   --duration D        measured time of each run (default 4s)
-#   --warmup D          load before it, left out (default 1s)
+#   --warmup D          load before it, left out (default 1s); catch-up has none
 #   --peers A,B         thalweg,s2-lite,durable-streams,redis (the default); the first is compared
 #                       with the others
 #   --no-counts         leaves out instructions, system calls, syncs and bytes
 #   --dir DIR           where data goes (default: bench/ in the target directory)
 #   --out DIR           where the report goes (default: artifacts/bench/)
 #
-# All of it takes about an hour with the defaults. Each run: a fresh data directory, a fresh server;
-# in each round every server runs every load. A server that is not installed is skipped, and the
-# report says so and how to install it.
+# All of it takes about 45 minutes with the defaults and four servers: for each load and round 28 s,
+# with 1,000 streams 34 s, catch-up 40 s, and 25 s to 40 s once for the counts of a load. What fits
+# into 15 minutes:
+#
+#   scripts/bench.sh --only unary-1k-c1 --only unary-1k-c64 --only unary-1k-c64-s1000 \
+#     --only batch-100x1k-c16 --only session-64k-w8 --only session-1m-w8 --only catch-up-r8 \
+#     --only follow-100
+#
+# Each run: a new data directory, a new server; after it the data is deleted and the disk synced. In
+# each round every server runs every load, in an order that changes with round and load. A server
+# that is not installed is skipped, and the report says so and how to install it.
 #
 # Environment:
 #   THALWEG_BIN, LOADGEN_BIN   default: release builds of this tree, which are made when missing

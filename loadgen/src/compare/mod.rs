@@ -44,7 +44,7 @@ pub(crate) struct CompareArgs {
     /// Measured time of each run.
     #[arg(long, default_value = "4s", value_parser = parse_duration, value_name = "D")]
     duration: Duration,
-    /// Load before it, left out.
+    /// Load before it, left out; catch-up has none.
     #[arg(long, default_value = "1s", value_parser = parse_duration, value_name = "D")]
     warmup: Duration,
     /// A few loads, a second each, one round; a check that it runs.
