@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use crate::common::client::{fresh_basin, records_path};
+use crate::common::client::{batch, fresh_basin, records_path};
 use crate::common::frames::{DATA, END_STREAM, GOAWAY, PING, RawHttp2, SETTINGS, encode_frame};
 use crate::common::http::Request;
 use crate::common::http2::Http2;
+use crate::common::{EVENTUALLY_WAIT, poll};
 
 const WINDOW_UPDATE: u8 = 8;
 const PRIORITY: u8 = 2;
@@ -121,7 +122,11 @@ fn a_reader_that_gives_windows_back_in_small_pieces_is_served_to_the_end() {
     client.create_stream("s");
     let body = "x".repeat(RECORD_BYTES);
     for _ in 0..RECORDS {
-        client.append_bodies("s", &[&body]);
+        // Where other tests append as well, it may have to come again.
+        let appended = poll(EVENTUALLY_WAIT, || {
+            (client.append("s", &batch(&[&body])).status == 200).then_some(())
+        });
+        assert!(appended.is_some(), "an append is taken at last");
     }
     let settings = [(INITIAL_WINDOW_SIZE, 4 << 20), (MAX_FRAME_SIZE, (1 << 24) - 1)];
     let mut raw = RawHttp2::open(client.host(), &settings);
