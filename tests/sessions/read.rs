@@ -418,6 +418,7 @@ fn old_records_arrive_whole_beside_appends() {
     let batch = AppendInput::of(vec![AppendRecord::of(vec![b'x'; 1000]); RECORDS]);
     append_all(&client, "s", &[batch.clone(), batch.clone(), batch]);
     // From then on none of them is at hand.
+    server.kill();
     server.restart();
     let client = server.client().in_basin(&basin);
     let (mut other, ended) = (client.another(), AtomicBool::new(false));
