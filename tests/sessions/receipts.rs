@@ -163,7 +163,14 @@ fn a_unary_receipt_says_where_the_batch_lies() {
     let Some(server) = Server::start() else { return };
     let mut client = fresh_basin_on(&server, &json!(null));
     let mut shards = Vec::new();
-    for stream in STREAMS {
+    // Where a stream goes depends on the basin's name, which is another each time: these and twenty
+    // more are on one shard only once in 16 million times.
+    let more = (0..20).map(|number| format!("more-{number}"));
+    for stream in STREAMS.into_iter().map(String::from).chain(more) {
+        if stream.starts_with("more-") && shards.contains(&0) && shards.contains(&1) {
+            break;
+        }
+        let stream = stream.as_str();
         client.create_stream(stream);
         for protocol in Protocol::BOTH {
             for (form, append) in

@@ -81,7 +81,7 @@ impl Run {
         let end = runtime.block_on(async {
             let shard = open(&runtime, &io, self.config).await;
             self.witnesses.begin_life();
-            let left = std::mem::take(&mut self.left);
+            let left = self.left_behind();
             self.learn(&shard, &left, &NAMES).await;
             for _ in 0..2 + self.dice().below(20) {
                 let trouble = self.troubles.passing();
@@ -140,7 +140,7 @@ impl Run {
         runtime.block_on(async {
             let shard = open(&runtime, &io, self.config).await;
             self.witnesses.begin_life();
-            let left = std::mem::take(&mut self.left);
+            let left = self.left_behind();
             self.learn(&shard, &left, &NAMES).await;
             let trim = self.planner.trim_all(&self.streams);
             self.step(&runtime, &shard, trim, None, None).await;
@@ -162,6 +162,15 @@ impl Run {
         let footers = files.iter().filter(|(name, _)| name.starts_with("index-")).count();
         assert!(footers <= of_log, "{files:?}");
         assert!(files.len() - of_log - footers <= 2, "{files:?}");
+    }
+
+    /// What was under way when the life before this one ended: all of it is older than what comes now.
+    fn left_behind(&mut self) -> Vec<Attempt> {
+        let mut left = std::mem::take(&mut self.left);
+        for attempt in &mut left {
+            (attempt.began_us, attempt.to_us) = (0, attempt.to_us.map(|_| 1));
+        }
+        left
     }
 
     /// Checks that after some checkpoints the log has no more files than these.
