@@ -192,6 +192,7 @@ if ! $fast; then
   step_where_possible 300 "power cuts" "$root/scripts/power.sh" --cuts 20
   step_where_possible 120 "a disk that lies is found out" "$root/scripts/power.sh" --cuts 40 \
     --lying-sync --expect-loss
+  step_where_possible 300 "what a slow recovery tells" "$root/scripts/recovering.sh"
   step_where_possible 300 "attacks" "$root/scripts/abuse.sh" --seconds 2
   step 900 "planted bugs" "$root/scripts/controls.sh"
 fi

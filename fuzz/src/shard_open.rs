@@ -78,7 +78,7 @@ async fn ask(shard: &Shard, path: &StreamPath) {
         assert_eq!(ack.end.seq_num, ack.start.seq_num + 1);
         let start = ReadStart::SeqNum(ack.start.seq_num);
         match read(shard, path, start).await {
-            Ok(Answer::Body(body)) => {
+            Ok(Answer::Body(body, _)) => {
                 let is_read = body.windows(5).any(|bytes| bytes == b"fresh");
                 assert!(is_read, "{path:?}: {ack:?}, {}", body.escape_ascii());
             }

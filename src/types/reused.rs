@@ -1,7 +1,7 @@
 //! Lists that take the memory of earlier ones: a batch's spans are needed for some microseconds,
 //! and every append has some.
 //!
-//! * Each thread keeps at most [`KEPT_LISTS`] lists of each kind, none with room for more than
+//! * Each thread keeps at most `KEPT_LISTS` lists of each kind, none with room for more than
 //!   [`Item::ITEMS_MAX`] items: few kilobytes each. A batch that goes to another core leaves its
 //!   memory there.
 //! * What is reused is memory only: a list is emptied before it is kept.

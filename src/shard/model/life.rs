@@ -164,7 +164,7 @@ impl Run {
         assert!(files.len() - of_log - footers <= 2, "{files:?}");
     }
 
-    /// What was under way when the life before this one ended: all of it is older than what comes now.
+    /// What was under way when the life before this one ended: older than all that comes now.
     fn left_behind(&mut self) -> Vec<Attempt> {
         let mut left = std::mem::take(&mut self.left);
         for attempt in &mut left {
