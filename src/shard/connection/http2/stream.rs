@@ -17,8 +17,8 @@ use crate::io::Io;
 use crate::shard::connection::held::{FREE_BYTES, FREE_SESSION_BYTES, REQUEST_BYTES, Share, soon};
 use crate::shard::connection::session::{self, Ended, Gone, Inlet, Outlet};
 use crate::shard::connection::{
-    Routed, SESSION_HEADERS, SessionKind, SessionRequest, answer, answer_bytes, is_waiting_read,
-    no_room, patience_us,
+    LINGER_BYTES_MAX, LINGER_US, Routed, SESSION_HEADERS, SessionKind, SessionRequest, answer,
+    answer_bytes, is_waiting_read, no_room, patience_us,
 };
 use crate::shard::core::Core;
 use crate::shard::lifeline::{Registered, Waiting};
@@ -244,8 +244,13 @@ impl<I: Io> Stream<I> {
             SessionKind::Append { coding } => {
                 let mut inlet = BodyIn { body, free_bytes };
                 let ended = session::append(&core, &session, coding, &mut inlet, &mut outlet).await;
-                // The body is kept until the response has ended: dropping it earlier would reset
-                // the stream.
+                // The body is kept until the response has ended, and a while longer: dropping it
+                // resets the stream, and a client that is still sending may see that before it
+                // has read why the session ended.
+                if ended == Ended::Refused && !core.drain.is_begun() {
+                    line.wait_for(Waiting::Peer, core.now_us() + LINGER_US);
+                    inlet.throw_away(LINGER_BYTES_MAX).await;
+                }
                 drop(inlet);
                 ended
             }
@@ -351,6 +356,19 @@ async fn send_in_time<I: Io>(
 struct BodyIn {
     body: RecvStream,
     free_bytes: u64,
+}
+
+impl BodyIn {
+    /// Receives some bytes and throws them away, until the client ends or resets the stream.
+    async fn throw_away(&mut self, bytes_max: usize) {
+        let mut left = bytes_max;
+        while let Some(Ok(piece)) = self.body.data().await
+            && piece.len() < left
+            && self.body.flow_control().release_capacity(piece.len()).is_ok()
+        {
+            left -= piece.len();
+        }
+    }
 }
 
 impl Inlet for BodyIn {
