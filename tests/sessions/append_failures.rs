@@ -6,6 +6,7 @@ use std::time::Duration;
 use prost::Message as _;
 use serde_json::{Value, json};
 
+use crate::common::Stopwatch;
 use crate::common::duplex::{Exchange, Protocol};
 use crate::common::frames::{
     DATA, GOAWAY, HEADERS, Http2Frame, RST_STREAM, RawHttp2, encode_frame,
@@ -225,7 +226,10 @@ fn frames_of(raw: &mut RawHttp2, stream: u32) -> Vec<Http2Frame> {
         assert_ne!(frame.kind, GOAWAY, "the connection goes on: {frame:?}");
         if frame.stream == stream && matches!(frame.kind, DATA | HEADERS | RST_STREAM) {
             if frame.ends_stream() {
-                wait = Duration::from_millis(300);
+                wait = Duration::from_millis(2000);
+            }
+            if frame.kind == RST_STREAM {
+                wait = Duration::from_millis(100);
             }
             frames.push(frame);
         }
@@ -243,8 +247,11 @@ fn http2_ends_the_answer_before_it_resets_the_request_without_an_error() {
         let headers = [("s2-basin", client.basin()), ("content-type", "s2s/proto")];
         let head = raw.request(1, 0, "POST", &path, &headers);
         let batch = AppendInput::one("x").matching(3).frame();
+        let since_sent = Stopwatch::start();
         raw.write(&[head, encode_frame(DATA, 0, 1, &batch)].concat()).expect("it is taken");
         let frames = frames_of(&mut raw, 1);
+        // A client that is still sending has time to read why it ended.
+        assert!(since_sent.elapsed() >= Duration::from_millis(500), "reset at once: {frames:?}");
         let ends: Vec<usize> = (0..frames.len()).filter(|at| frames[*at].ends_stream()).collect();
         let resets: Vec<usize> =
             (0..frames.len()).filter(|at| frames[*at].kind == RST_STREAM).collect();

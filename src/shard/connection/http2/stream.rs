@@ -17,13 +17,17 @@ use crate::io::Io;
 use crate::shard::connection::held::{FREE_BYTES, FREE_SESSION_BYTES, REQUEST_BYTES, Share, soon};
 use crate::shard::connection::session::{self, Ended, Gone, Inlet, Outlet};
 use crate::shard::connection::{
-    LINGER_BYTES_MAX, LINGER_US, Routed, SESSION_HEADERS, SessionKind, SessionRequest, answer,
-    answer_bytes, is_waiting_read, no_room, patience_us,
+    LINGER_BYTES_MAX, Routed, SESSION_HEADERS, SessionKind, SessionRequest, answer, answer_bytes,
+    is_waiting_read, no_room, patience_us,
 };
 use crate::shard::core::Core;
 use crate::shard::lifeline::{Registered, Waiting};
 use crate::shard::respond::Aside;
 use crate::wire::Body;
+
+/// How long after a session's last answer its request is still received, in microseconds: then the
+/// stream is reset.
+const GRACE_US: u64 = 500_000;
 
 /// One request and the way to answer it.
 pub(super) struct Stream<I: Io> {
@@ -248,7 +252,7 @@ impl<I: Io> Stream<I> {
                 // resets the stream, and a client that is still sending may see that before it
                 // has read why the session ended.
                 if ended == Ended::Refused && !core.drain.is_begun() {
-                    line.wait_for(Waiting::Peer, core.now_us() + LINGER_US);
+                    line.wait_for(Waiting::Peer, core.now_us() + GRACE_US);
                     inlet.throw_away(LINGER_BYTES_MAX).await;
                 }
                 drop(inlet);
