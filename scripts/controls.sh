@@ -34,7 +34,7 @@ cut-at-damage         lib       shard::model::a_shard_is
 torn-tail-kept        lib       shard::model::small::
 mend-not-synced       log       crash::no_power_cut_takes_what_a_start
 old-frames-believed   lib       shard::model::a_shard_is
-released-early        lib       shard::model::a_shard_is
+released-early        lib       shard::checkpoint::tests::the_checkpoint_before
 living-given-up       lib       shard::model::a_shard_is
 refusal-early         lib       shard::model::a_shard_is
 tail-early            lib       shard::model::a_shard_is
