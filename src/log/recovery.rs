@@ -254,8 +254,12 @@ pub async fn recover<I: Io>(
     {
         spares.push(spare);
     }
-    // The last one first: should this be interrupted, none may be missing before another.
-    later.values().rev().try_for_each(|s| io.remove(s.file.name()))?;
+    // The last one first, and durably: should this be interrupted, also by a power cut that keeps
+    // what it likes of names, none may be missing before another.
+    for segment in later.values().rev() {
+        io.remove(segment.file.name())?;
+        io.sync_dir().await?;
+    }
     found.unfinished.iter().try_for_each(|name| io.remove(name))?;
 
     let torn_bytes = match &active {
