@@ -61,7 +61,7 @@ const OVERDUE_MS: u64 = 700;
 /// Seeds tried when nobody says how many.
 const CASES: u64 = 36;
 /// Seeds that once stopped, tried whatever is asked for: most found that a clock that was set back
-/// undid an age; at 135, 770, 1024, 1366 and 2175 the model was mistaken; 4801 found a start refused
+/// undid an age; at 135, 770, 1024, 1366 and 2175 the model was mistaken; 4801 had a start refused
 /// after a start that a power cut ended.
 const FOUND: [u64; 19] = [
     135, 337, 362, 482, 736, 770, 817, 822, 852, 1024, 1082, 1260, 1366, 1390, 1487, 1713, 2086,
