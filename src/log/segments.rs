@@ -24,9 +24,9 @@ use crate::types::refusal::chain;
 pub const SPARES: usize = 2;
 /// Dead files kept for reuse beside the spares; more are removed.
 const DEAD_FILES_MAX: usize = 1;
-/// Entries of a group from which on the log counts as crowded: zeros then wait, since they would
-/// take the bandwidth of which appends are short, to save a part of syncs that many share.
-const CROWDED_ENTRIES: usize = 4;
+/// Length of a group from which on the log counts as crowded, in bytes: zeros then wait, since
+/// they would take the bandwidth of which appends are short, to save a small part of a sync.
+const CROWDED_BYTES: u64 = 128 * 1024;
 /// Pause between two stretches of zeros, in microseconds: appends come first.
 const ZERO_PAUSE_US: u64 = 500;
 /// Pause before looking again whether there is time for zeros, in microseconds.
@@ -93,9 +93,9 @@ impl<D: Disk + Clock> Segments<D> {
         self.sealed.borrow().get(&epoch).cloned()
     }
 
-    /// Says how many entries the last group had.
-    pub fn note_group(&self, entries: usize) {
-        self.crowded.set(entries >= CROWDED_ENTRIES);
+    /// Says how long the last group was.
+    pub fn note_group(&self, bytes: u64) {
+        self.crowded.set(bytes >= CROWDED_BYTES);
     }
 
     /// Bytes that can be appended for sure; 0 means that appends must be refused. On a full disk

@@ -35,7 +35,16 @@ const MARKER_DELAY_US: u64 = 5_000;
 const LONE_GROUPS_MIN: u32 = 8;
 /// Longest that a write and its sync may take on average for them to hold the thread, in
 /// microseconds.
-const ALONE_SYNC_US_MAX: u64 = 1_000;
+const HELD_US_MAX: u64 = 1_000;
+/// Longest group that may hold the thread while others append, in bytes: a longer one takes the
+/// device so long that others had better be received meanwhile.
+const HELD_BYTES_MAX: usize = 128 * 1024;
+/// What it takes to receive and answer an append, in microseconds; roughly.
+const APPEND_US: u64 = 8;
+/// What it is worth not to be woken for a write and for its sync, in microseconds; roughly.
+const WAKES_US: u64 = 400;
+/// How often a group holds the thread to see how long that takes now, in microseconds.
+const HELD_PROBE_US: u64 = 1_000_000;
 
 /// The writer; one per shard. All methods take `&self`: borrows end before any await.
 pub struct Writer<I: Io, N> {
@@ -54,6 +63,10 @@ pub struct Writer<I: Io, N> {
     busy_since_us: Cell<Option<u64>>,
     /// How many groups in a row held a single entry.
     lone_groups: Cell<u32>,
+    /// How long the thread was held by a write and its sync lately, in microseconds.
+    held_us: Cell<u64>,
+    /// When it was last held, on the monotonic clock.
+    held_at_us: Cell<u64>,
     /// When the last group became durable, on the monotonic clock.
     flushed_us: Cell<u64>,
     /// The timer after which the log may be quiet, while it runs.
@@ -87,6 +100,8 @@ impl<I: Io, N> Writer<I, N> {
             sync_us: 0.into(),
             busy_since_us: None.into(),
             lone_groups: 0.into(),
+            held_us: 0.into(),
+            held_at_us: 0.into(),
             flushed_us: 0.into(),
             quiet: Cell::default(),
             roll_wanted: Cell::default(),
@@ -318,9 +333,10 @@ impl<I: Io, N> Writer<I, N> {
             segment.file.write_at(buf, u64::from(f.pos.offset_bytes))
         };
         let written_us = match &*frames {
-            [only] if self.is_alone(only.notes.len() == 1) => {
+            [only] if self.may_hold(only, began_us) => {
                 let offset_bytes = u64::from(only.pos.offset_bytes);
                 segment.file.write_alone(Rc::clone(&only.buf), offset_bytes).await?;
+                self.note_held(began_us);
                 began_us // both in one; counted as sync
             }
             all => {
@@ -338,7 +354,7 @@ impl<I: Io, N> Writer<I, N> {
 
         self.flushed_us.set(synced_us);
         let tickets: usize = frames.iter().map(|f| f.notes.len()).sum();
-        self.segments.note_group(tickets);
+        self.segments.note_group(written_bytes);
         let durable_ticket = self.flushed_tickets.get() + tickets as u64;
         self.flushed_tickets.set(durable_ticket);
         self.durable_frame_seq.set(self.chain.get().next_frame_seq - 1);
@@ -361,16 +377,34 @@ impl<I: Io, N> Writer<I, N> {
         })
     }
 
-    /// Whether this core has most likely nothing to do while the device works: one batch at a time
-    /// has come for a while, and the device is quick. A group of several batches means that more
-    /// are arriving, and they are received and parsed meanwhile.
-    fn is_alone(&self, lone_batch: bool) -> bool {
+    /// Whether a group is to hold the thread until it is durable. Through io_uring the thread is
+    /// woken twice more, and on a quick device that takes longer than what else there is to do
+    /// meanwhile: about as much again as the group took.
+    fn may_hold(&self, group: &DurableFrame<I::Buf, N>, now_us: u64) -> bool {
         if planted::has(Bug::AckBeforeSync) || planted::has(Bug::BufferReused) {
             return false; // planted in the other way to write
         }
-        let groups = if lone_batch { self.lone_groups.get().saturating_add(1) } else { 0 };
-        self.lone_groups.set(groups);
-        groups > LONE_GROUPS_MIN && self.sync_us.get() < ALONE_SYNC_US_MAX
+        let entries = group.notes.len() as u64;
+        let lone_groups = if entries == 1 { self.lone_groups.get().saturating_add(1) } else { 0 };
+        self.lone_groups.set(lone_groups);
+        let is_long = group.buf.as_ref().as_ref().len() > HELD_BYTES_MAX;
+        if is_long && lone_groups <= LONE_GROUPS_MIN {
+            return false;
+        }
+        let held_us = self.held_us.get();
+        let is_worth_it = held_us < HELD_US_MAX && held_us.min(entries * APPEND_US) <= WAKES_US;
+        is_worth_it || now_us - self.held_at_us.get() >= HELD_PROBE_US
+    }
+
+    /// Says that the thread was held until now. When it has not been for long, what was known of
+    /// that is old, and one slow group then would have kept others from showing that it was one.
+    fn note_held(&self, began_us: u64) {
+        let now_us = self.io.now_us();
+        let us = now_us - began_us;
+        let is_first = began_us - self.held_at_us.get() >= HELD_PROBE_US;
+        let mean_us = (7 * self.held_us.get() + us.min(4 * HELD_US_MAX)) / 8;
+        self.held_us.set(if is_first { us } else { mean_us });
+        self.held_at_us.set(now_us);
     }
 
     /// Gives a frame its place in the segment and the chain, and seals it.
