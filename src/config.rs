@@ -25,7 +25,7 @@ pub struct Given {
     pub data_dir: Option<PathBuf>,
 
     /// Shards of a new data directory; an existing one keeps its own number
-    /// [default: cores available; range: 1 to 1024]
+    /// [default: cores available, or 1 when there are only two; range: 1 to 1024]
     #[arg(long, env = "THALWEG_SHARDS", value_name = "N")]
     pub shards: Option<u16>,
 
@@ -214,6 +214,13 @@ impl Given {
     }
 }
 
+/// Shards of a new data directory: one for each core, but one where there are only two. The second
+/// has enough to do then with the kernel's share of the network and the disk, with our own threads
+/// and often with clients: a second executor would take from these what it gives.
+fn default_shards(cores: u16) -> u16 {
+    if cores <= 2 { 1 } else { cores }
+}
+
 impl Settings {
     /// Fills in defaults and checks ranges. `cores` is the number of cores available.
     ///
@@ -223,7 +230,7 @@ impl Settings {
         let settings = Self {
             listen: given.listen.unwrap_or(localhost),
             data_dir: given.data_dir.unwrap_or_else(|| PathBuf::from("./thalweg-data")),
-            shards: given.shards.unwrap_or(cores),
+            shards: given.shards.unwrap_or_else(|| default_shards(cores)),
             segment_bytes: given.segment_bytes.unwrap_or(128 * MIB),
             standard_wait_us: given.standard_wait_us.unwrap_or(20_000),
             append_inflight_bytes: given.append_inflight_bytes.unwrap_or(128 * MIB),

@@ -125,7 +125,8 @@ fn plan(settings: &Settings, directory: &DataDirectory, cpus: &[usize]) -> Serve
     let cores = cpus.len().min(usize::from(shards)) as u64;
     ServerSettings {
         listen: settings.listen,
-        cpus: cpus.iter().copied().take(usize::from(shards)).collect(),
+        // The last ones: the first are where the kernel mostly has its own work done.
+        cpus: cpus[cpus.len().saturating_sub(usize::from(shards))..].to_vec(),
         shards,
         shard_paths: (0..shards).map(|shard| directory.shard_path(shard)).collect(),
         engine: EngineConfig {

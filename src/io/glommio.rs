@@ -19,6 +19,9 @@ use super::{
     BLOCK_BYTES, Buffer, Clock, Disk, Extent, IoError, IoResult, LogFile, Network, Rng, Tasks,
 };
 
+/// No time to speak of; but an executor looks at its rings before it notices that it is over.
+const ROUND: Duration = Duration::from_micros(5);
+
 /// Disk, clock and randomness of the executor that uses it; one per shard.
 #[derive(Debug)]
 pub struct GlommioIo {
@@ -189,7 +192,7 @@ impl LogFile for GlommioFile {
     /// Plain system calls: through io_uring this thread would sleep twice, once for the write and
     /// once for the thread to which the kernel hands the sync, and on a quick device each of those
     /// wake-ups takes as long as the work.
-    async fn write_alone(&self, buf: Rc<DmaBuffer>, offset_bytes: u64) -> IoResult<()> {
+    async fn write_held(&self, buf: Rc<DmaBuffer>, offset_bytes: u64) -> IoResult<()> {
         let extent = Extent { offset_bytes, len_bytes: buf.len() };
         let written = self.plain.write_all_at(buf.as_bytes(), offset_bytes);
         written.map_err(|e| GlommioIo::fail("write", &self.name, extent, e))?;
@@ -315,6 +318,10 @@ impl Tasks for GlommioIo {
         queue: TaskQueueHandle,
     ) -> Option<T> {
         glommio::spawn_local_into(task, queue).ok()?.detach().await
+    }
+
+    async fn look_around(&self) {
+        glommio::timer::sleep(ROUND).await;
     }
 
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {

@@ -113,12 +113,12 @@ pub trait LogFile: 'static {
     /// * Errors: final. The kernel may have dropped the pages; never call it again hoping.
     fn sync(&self) -> impl Future<Output = IoResult<()>>;
 
-    /// As [`write_at`](Self::write_at) and then [`sync`](Self::sync), for a caller whose executor
-    /// has most likely nothing else to do: it may hold the thread until the device is done,
-    /// instead of giving way to others.
+    /// As [`write_at`](Self::write_at) and then [`sync`](Self::sync), for a caller to whom that is
+    /// worth more than what else its executor has to do: it may hold the thread until the device
+    /// is done, instead of giving way to others.
     ///
     /// * Durable: yes, with every write that completed before this call.
-    fn write_alone(
+    fn write_held(
         &self,
         buf: Rc<Self::Buf>,
         offset_bytes: u64,
@@ -198,6 +198,12 @@ pub trait Tasks: 'static {
         queue: Self::Queue,
     ) -> impl Future<Output = Option<T>>;
 
+    /// Waits until the executor has looked at what the kernel and other threads have for it, where
+    /// it does not do so as long as its tasks have something to do.
+    fn look_around(&self) -> impl Future<Output = ()> {
+        std::future::ready(())
+    }
+
     /// Does what would hold up everything else on the executor, on a thread of its own.
     fn blocking<T: Send + 'static>(
         &self,
@@ -216,6 +222,10 @@ pub trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {
     /// Counts work that what was received stands for, as so many bytes more of the reader's turn,
     /// where turns are taken.
     fn charge(&mut self, _bytes: usize) {}
+
+    /// Has its reader look again, after others had their turn, before it waits: for readers that
+    /// are polled for nothing but to receive.
+    fn look_twice(&mut self) {}
 
     /// Closes one direction or both.
     ///

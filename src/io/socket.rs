@@ -21,9 +21,10 @@ use std::time::{Duration, Instant};
 use futures_util::io::{AsyncRead, AsyncWrite};
 use glommio::net::{TcpListener, TcpStream};
 use glommio::timer::Timer;
+use rustix::io::retry_on_intr;
 use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType, bind, listen, sendmsg,
-    socket_with, sockopt,
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType, bind,
+    listen, recv, sendmsg, socket_with, sockopt,
 };
 
 use super::Socket;
@@ -71,13 +72,106 @@ pub struct VectoredSocket {
     /// When the first turn ended since the reader waited.
     turns_since: Option<Instant>,
     rest: Option<Timer>,
+    /// Whether the executor was asked to say when there is something to receive.
+    waits: bool,
+    second_look: SecondLook,
+}
+
+/// Whether to look once more, after others had their turn, before the executor is asked to say when
+/// something arrives: who answers many requests finds the next ones there by the time it is done,
+/// and asking takes longer than receiving.
+#[derive(Debug, Default)]
+struct SecondLook {
+    is_wanted: bool,
+    /// A look is under way: the reader gave way once.
+    under_way: bool,
+    /// How many waits go by without one, since the last were in vain.
+    skips: u8,
+    /// Of these, how many are over.
+    skipped: u8,
+}
+
+impl SecondLook {
+    /// Most waits in a row without a second look.
+    const SKIPS_MAX: u8 = 32;
+
+    /// Nothing was there: true when the reader is to give way and look again.
+    fn begins(&mut self) -> bool {
+        if self.under_way {
+            self.under_way = false;
+            self.skips = (2 * self.skips + 1).min(Self::SKIPS_MAX);
+            return false;
+        }
+        if !self.is_wanted {
+            return false;
+        }
+        if self.skipped < self.skips {
+            self.skipped += 1;
+            return false;
+        }
+        self.skipped = 0;
+        self.under_way = true;
+        true
+    }
+
+    /// Something was there.
+    fn found(&mut self) {
+        if std::mem::take(&mut self.under_way) {
+            self.skips = 0;
+        }
+    }
 }
 
 impl VectoredSocket {
     /// Wraps a connection of the executor that runs.
     #[must_use]
     pub fn new(socket: TcpStream) -> Self {
-        Self { stream: socket, turn_bytes: 0, turns_since: None, rest: None }
+        Self {
+            stream: socket,
+            turn_bytes: 0,
+            turns_since: None,
+            rest: None,
+            waits: false,
+            second_look: SecondLook::default(),
+        }
+    }
+
+    /// Receives what is there; `None` when nothing is.
+    fn receive(&self, buf: &mut [u8]) -> Option<io::Result<usize>> {
+        // SAFETY: the descriptor is open as long as the socket lives, which is longer than this.
+        let fd = unsafe { BorrowedFd::borrow_raw(self.stream.as_raw_fd()) };
+        match retry_on_intr(|| recv(fd, &mut *buf, RecvFlags::DONTWAIT)) {
+            Ok((n, _)) => Some(Ok(n)),
+            Err(rustix::io::Errno::AGAIN) => None,
+            Err(error) => Some(Err(error.into())),
+        }
+    }
+
+    /// Receives what is there, or has the task woken when something is.
+    fn poll_receive(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        if !self.waits {
+            if let Some(received) = self.receive(buf) {
+                self.second_look.found();
+                return Poll::Ready(received);
+            }
+            if self.second_look.begins() {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+        // The executor asks the kernel again at once after it received less than it was offered
+        // room for. So it is offered room for one byte, and what else is there is taken here.
+        self.waits = true;
+        let first = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf[..1]));
+        self.waits = false;
+        Poll::Ready(match first {
+            Ok(1) if buf.len() > 1 => match self.receive(&mut buf[1..]) {
+                Some(Ok(n)) => Ok(1 + n),
+                // An end or an error shows again.
+                Some(Err(_)) | None => Ok(1),
+            },
+            other => other,
+        })
     }
 
     /// Lets others have their turn, if the reader has had its own.
@@ -108,6 +202,10 @@ impl Socket for VectoredSocket {
         self.turn_bytes += bytes;
     }
 
+    fn look_twice(&mut self) {
+        self.second_look.is_wanted = true;
+    }
+
     async fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.stream.shutdown(how).await.map_err(Into::into)
     }
@@ -128,7 +226,10 @@ impl AsyncRead for VectoredSocket {
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_turn(cx));
-        let received = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let received = self.poll_receive(cx, buf);
         match &received {
             Poll::Ready(Ok(n)) => self.turn_bytes += n,
             Poll::Ready(Err(_)) => {}
@@ -222,6 +323,28 @@ mod tests {
     use glommio::net::TcpListener;
 
     use super::*;
+
+    #[test]
+    fn second_looks_become_rarer_while_they_are_in_vain_and_come_back_when_they_pay() {
+        let mut look = SecondLook { is_wanted: true, ..SecondLook::default() };
+        // Each wait: did it begin a second look? Nothing is ever there.
+        let wait = |look: &mut SecondLook| {
+            let begins = look.begins();
+            if begins {
+                assert!(!look.begins(), "once, not for ever");
+            }
+            begins
+        };
+        let looks: Vec<usize> = (0..200).filter(|_| wait(&mut look)).collect();
+        assert_eq!(looks, [0, 2, 6, 14, 30, 62, 95, 128, 161, 194]);
+        // The next one pays: from then on each wait has one.
+        while !look.begins() {}
+        look.found();
+        for _ in 0..10 {
+            assert!(look.begins());
+            look.found();
+        }
+    }
 
     #[test]
     fn a_connection_goes_on_where_it_was_on_another_executor() {

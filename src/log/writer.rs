@@ -43,6 +43,9 @@ const HELD_BYTES_MAX: usize = 128 * 1024;
 const APPEND_US: u64 = 8;
 /// What it is worth not to be woken for a write and for its sync, in microseconds; roughly.
 const WAKES_US: u64 = 400;
+/// Groups of one client after which the executor looks around before the next, as it does after
+/// each that held the thread when others append: with one client it mostly has.
+const LONE_HELD_MAX: u32 = 64;
 /// How often a group holds the thread to see how long that takes now, in microseconds.
 const HELD_PROBE_US: u64 = 1_000_000;
 
@@ -67,6 +70,8 @@ pub struct Writer<I: Io, N> {
     held_us: Cell<u64>,
     /// When it was last held, on the monotonic clock.
     held_at_us: Cell<u64>,
+    /// Groups that held it since the executor has looked around for sure.
+    held_groups: Cell<u32>,
     /// When the last group became durable, on the monotonic clock.
     flushed_us: Cell<u64>,
     /// The timer after which the log may be quiet, while it runs.
@@ -102,6 +107,7 @@ impl<I: Io, N> Writer<I, N> {
             lone_groups: 0.into(),
             held_us: 0.into(),
             held_at_us: 0.into(),
+            held_groups: 0.into(),
             flushed_us: 0.into(),
             quiet: Cell::default(),
             roll_wanted: Cell::default(),
@@ -245,6 +251,10 @@ impl<I: Io, N> Writer<I, N> {
             let (now_us, sync_us) = (self.io.now_us(), self.sync_us.get());
             let step = self.gather.borrow().step(&self.policy, now_us, sync_us);
             match step {
+                Step::Write if self.owes_round() => {
+                    self.held_groups.set(0);
+                    self.io.look_around().await;
+                }
                 Step::Write => return Ok(()),
                 Step::WaitUntilUs(at_us) => {
                     let wait_us = at_us.saturating_sub(self.io.now_us());
@@ -335,7 +345,7 @@ impl<I: Io, N> Writer<I, N> {
         let written_us = match &*frames {
             [only] if self.may_hold(only, began_us) => {
                 let offset_bytes = u64::from(only.pos.offset_bytes);
-                segment.file.write_alone(Rc::clone(&only.buf), offset_bytes).await?;
+                segment.file.write_held(Rc::clone(&only.buf), offset_bytes).await?;
                 self.note_held(began_us);
                 began_us // both in one; counted as sync
             }
@@ -405,6 +415,14 @@ impl<I: Io, N> Writer<I, N> {
         let mean_us = (7 * self.held_us.get() + us.min(4 * HELD_US_MAX)) / 8;
         self.held_us.set(if is_first { us } else { mean_us });
         self.held_at_us.set(now_us);
+        self.held_groups.set(self.held_groups.get() + 1);
+    }
+
+    /// Whether the executor is to look around before the next group. As long as tasks have something
+    /// to do it does not by itself, and who waits for a connection or another core could wait long.
+    fn owes_round(&self) -> bool {
+        let is_lone = self.lone_groups.get() > LONE_GROUPS_MIN;
+        self.held_groups.get() >= if is_lone { LONE_HELD_MAX } else { 1 }
     }
 
     /// Gives a frame its place in the segment and the chain, and seals it.

@@ -84,7 +84,7 @@ enum Step {
 /// moves: then it returns where to, with what it takes along.
 pub(super) async fn serve<I: Io>(
     core: &Rc<Core<I>>,
-    socket: I::Socket,
+    mut socket: I::Socket,
     conn: Conn,
     line: &Registered,
 ) -> Option<(usize, I::Socket, Conn)> {
@@ -92,6 +92,7 @@ pub(super) async fn serve<I: Io>(
     let (out, elsewhere) = (Vec::new(), (0, 0));
     let (began_us, arrived_bytes) = (core.now_us(), conn.unread().len() as u64);
     let (share, answer_share) = (core.held.share(), core.answers.share());
+    socket.look_twice();
     let mut connection = Connection {
         core,
         settings,
