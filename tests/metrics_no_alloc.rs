@@ -26,6 +26,7 @@ fn recording_does_not_allocate() {
                 metrics.append_offered(1000, latency_us);
                 metrics.append_admitted(latency_us);
                 metrics.append_acked(class, 1000, latency_us, latency_us);
+                metrics.append_waited(class, 1, latency_us / 2, latency_us);
             }
             metrics.standard_waited(latency_us);
             metrics.group_written(GroupWritten {
@@ -33,6 +34,8 @@ fn recording_does_not_allocate() {
                 frames: 1,
                 written_bytes: 4096,
                 record_bytes: 100,
+                ticket: 1,
+                began_us: 0,
                 write_us: latency_us,
                 sync_us: latency_us,
             });

@@ -26,6 +26,7 @@ pub mod cors;
 pub mod error;
 mod header;
 pub mod info;
+pub mod latency;
 pub mod location;
 pub mod negotiate;
 mod percent;

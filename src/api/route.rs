@@ -8,6 +8,7 @@ mod method;
 
 use super::error::{ApiError, Code};
 use super::header;
+use super::latency::LatencyQuery;
 use super::negotiate::{MediaType, media_type, request_coding, session_coding};
 use super::percent::{Place, decode};
 use super::query::{ListQuery, ReadParams, ReadQuery};
@@ -27,6 +28,8 @@ pub enum Operation {
     Health,
     /// Prometheus metrics.
     Metrics,
+    /// Where the time until the acks went.
+    Latency(LatencyQuery),
     /// Any OPTIONS request: an empty 200.
     Options,
     /// A page of basins.
@@ -172,6 +175,7 @@ pub fn route(parts: &Parts<'_>) -> Result<Operation, ApiError> {
     match resource {
         Resource::Health => Ok(Operation::Health),
         Resource::Metrics => Ok(Operation::Metrics),
+        Resource::Latency => Ok(Operation::Latency(LatencyQuery::parse(parts.query)?)),
         Resource::Basins => basins(method, parts),
         Resource::Basin(raw) => basin(method, raw, parts),
         Resource::Streams => streams(method, parts),
@@ -193,6 +197,7 @@ pub fn route(parts: &Parts<'_>) -> Result<Operation, ApiError> {
 enum Resource<'a> {
     Health,
     Metrics,
+    Latency,
     Basins,
     Basin(&'a str),
     Streams,
@@ -223,6 +228,7 @@ impl<'a> Resource<'a> {
         match segments[..count] {
             ["health" | "ping"] => Some(Self::Health),
             ["metrics"] => Some(Self::Metrics),
+            ["debug", "latency"] => Some(Self::Latency),
             ["v1", "basins"] => Some(Self::Basins),
             ["v1", "basins", basin] => Some(Self::Basin(basin)),
             ["v1", "streams"] => Some(Self::Streams),
@@ -246,9 +252,12 @@ impl<'a> Resource<'a> {
         match self {
             Self::Basins | Self::Streams | Self::Records(_) | Self::AccessTokens => &[Get, Post],
             Self::Basin(_) | Self::Stream(_) => &[Get, Put, Patch, Delete],
-            Self::Health | Self::Metrics | Self::Tail(_) | Self::Usage(_) | Self::Locations => {
-                &[Get]
-            }
+            Self::Health
+            | Self::Metrics
+            | Self::Latency
+            | Self::Tail(_)
+            | Self::Usage(_)
+            | Self::Locations => &[Get],
             Self::AccessToken => &[Delete],
             Self::DefaultLocation => &[Get, Put],
         }

@@ -4,6 +4,8 @@
 //!  shard 0: Metrics --snapshot()--> Snapshot --.
 //!  shard 1: Metrics --snapshot()--> Snapshot ---+--> Exporter::render -> Prometheus text
 //!  executor: ExecutorMetrics ----> ExecutorSnapshot --'
+//!
+//!  shard n: Metrics --latency()--> LatencySnapshot --table, interval_log--> text
 //! ```
 //!
 //! * [`Metrics`] belongs to one shard and [`ExecutorMetrics`] to one executor; neither is shared,
@@ -20,6 +22,8 @@
 mod executor;
 mod family;
 mod histogram;
+mod latency;
+mod phase;
 mod render;
 mod series;
 mod shard;
@@ -30,6 +34,8 @@ mod tests;
 
 pub use executor::{ExecutorMetrics, ExecutorSnapshot};
 pub use histogram::Histogram;
+pub use latency::LatencySnapshot;
+pub use phase::Phase;
 pub use render::Exporter;
 pub use shard::{GroupWritten, Metrics};
 pub use snapshot::{AckSnapshot, Snapshot};

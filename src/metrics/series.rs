@@ -10,7 +10,7 @@
 
 use super::executor::ExecutorSnapshot;
 use super::family::{Families, Labels, Unit};
-use super::snapshot::{AckSnapshot, CLASSES, Snapshot};
+use super::snapshot::{AckSnapshot, CLASSES, Snapshot, name_of};
 use super::tally::Tally;
 use crate::types::StorageClass;
 
@@ -308,9 +308,5 @@ fn each<T>(
 }
 
 fn class_label(class: StorageClass) -> (&'static str, String) {
-    let text = match class {
-        StorageClass::Express => "express",
-        StorageClass::Standard => "standard",
-    };
-    ("class", text.to_owned())
+    ("class", name_of(class).to_owned())
 }

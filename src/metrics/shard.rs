@@ -1,8 +1,11 @@
 //! What one shard records, event by event.
 
 use std::cell::RefCell;
+use std::time::Duration;
 
-use super::snapshot::{Snapshot, add, index_of};
+use super::latency::LatencySnapshot;
+use super::phase::{GroupTimes, Phases};
+use super::snapshot::{CLASSES, Snapshot, add, index_of};
 use crate::types::StorageClass;
 
 /// The ack latency that a class aims for at p99.9, in microseconds.
@@ -24,6 +27,10 @@ pub struct GroupWritten {
     pub written_bytes: u64,
     /// Metered bytes of its records.
     pub record_bytes: u64,
+    /// Every entry up to this ticket is durable with it.
+    pub ticket: u64,
+    /// When its write began, in microseconds on the monotonic clock.
+    pub began_us: u64,
     /// Time spent writing, in microseconds.
     pub write_us: u64,
     /// Time spent in the sync, in microseconds.
@@ -37,15 +44,37 @@ pub struct GroupWritten {
 #[derive(Debug, Default)]
 pub struct Metrics {
     state: RefCell<Snapshot>,
+    phases: RefCell<Phases>,
+    /// When counting began, on the monotonic clock.
+    since_us: u64,
 }
 
 impl Metrics {
+    /// Nothing is counted yet; it is `now_us` on the monotonic clock.
+    #[must_use]
+    pub fn since(now_us: u64) -> Self {
+        Self { since_us: now_us, ..Self::default() }
+    }
+
     /// What was counted so far.
     ///
     /// * Cost: copies about 280 KB; for a scrape, not for the append path.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.state.borrow().clone()
+    }
+
+    /// Where the time until the acks went so far; it is `now_us` on the monotonic clock.
+    ///
+    /// * Cost: copies about 420 KB; for whoever asks, not for the append path.
+    #[must_use]
+    pub fn latency(&self, now_us: u64) -> LatencySnapshot {
+        let state = self.state.borrow();
+        LatencySnapshot {
+            parts: self.phases.borrow().parts(),
+            whole: CLASSES.map(|class| state.acks(class).latency_hdr.clone()),
+            span: Duration::from_micros(now_us.saturating_sub(self.since_us)),
+        }
     }
 
     /// A batch asked for admission; called whether or not it is then admitted.
@@ -74,6 +103,12 @@ impl Metrics {
         state.ack_latency.observe(latency_us);
     }
 
+    /// That batch had arrived at `since_us` on the monotonic clock and waited for `ticket`, which
+    /// [`group_written`](Self::group_written) reached; called once for each of them.
+    pub fn append_waited(&self, class: StorageClass, ticket: u64, since_us: u64, latency_us: u64) {
+        self.phases.borrow_mut().acked(class, ticket, since_us, latency_us);
+    }
+
     /// An operation was refused with the API's `code`.
     pub fn refused(&self, code: &'static str) {
         self.state.borrow_mut().refusals.add(code, 1);
@@ -86,6 +121,8 @@ impl Metrics {
 
     /// A group is durable; counts its sync too.
     pub fn group_written(&self, group: GroupWritten) {
+        let GroupWritten { ticket, began_us, write_us, sync_us, .. } = group;
+        self.phases.borrow_mut().group(GroupTimes { ticket, began_us, write_us, sync_us });
         let mut state = self.state.borrow_mut();
         add(&mut state.groups, 1);
         add(&mut state.frames, group.frames);

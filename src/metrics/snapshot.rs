@@ -10,7 +10,7 @@ use super::tally::Tally;
 use crate::types::StorageClass;
 
 /// Longest ack latency that quantiles tell apart, in microseconds; a longer one counts as this.
-const QUANTILE_US_MAX: u64 = 60_000_000;
+pub(super) const QUANTILE_US_MAX: u64 = 60_000_000;
 
 /// Every class, in the order in which snapshots keep them.
 pub(super) const CLASSES: [StorageClass; 2] = [StorageClass::Express, StorageClass::Standard];
@@ -249,6 +249,14 @@ pub(super) fn index_of(class: StorageClass) -> usize {
     match class {
         StorageClass::Express => 0,
         StorageClass::Standard => 1,
+    }
+}
+
+/// The name of a class, as labels and tables have it.
+pub(super) fn name_of(class: StorageClass) -> &'static str {
+    match class {
+        StorageClass::Express => "express",
+        StorageClass::Standard => "standard",
     }
 }
 

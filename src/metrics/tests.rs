@@ -38,6 +38,8 @@ fn busy_shard() -> Metrics {
         frames: 2,
         written_bytes: 8192,
         record_bytes: 4096,
+        ticket: 1,
+        began_us: 0,
         write_us: 60,
         sync_us: 900,
     });

@@ -55,6 +55,7 @@ impl<I: Io> Engine<I> {
         self.settle(ticket).await?;
         let latency_us = self.io.now_us() - start_us;
         self.metrics.append_acked(stream.class(), records, bytes, latency_us);
+        self.metrics.append_waited(stream.class(), ticket, start_us, latency_us);
         let ack = Ack { tail: stream.durable.get().tail, ..ack };
         Ok(Answer::Ack(ack, buf.into_spare(), slot.and_then(|slot| slot.receipt())))
     }

@@ -10,7 +10,7 @@ pub use crate::api::route::StreamPath;
 pub use crate::api::usage::UsageScope;
 use crate::codec::BatchForm;
 use crate::control::{BasinRecord, Creation, StreamRecord};
-use crate::metrics::{ExecutorSnapshot, Snapshot};
+use crate::metrics::{ExecutorSnapshot, LatencySnapshot, Snapshot};
 use crate::types::{
     Ack, AppendInput, BasinConfig, BasinConfigPatch, BasinName, PartialStreamConfig, Receipt,
     Refusal, StreamConfig, StreamConfigPatch, StreamName, StreamPosition,
@@ -125,6 +125,8 @@ pub enum Call {
     Usage(UsageScope, Query),
     /// Numbers of the shard for the metrics.
     Metrics,
+    /// Where the time until its acks went.
+    Latency,
     /// Numbers of the shard's core for the metrics.
     CoreMetrics,
     /// Whether the shard takes appends, and what is known to be damaged in it.
@@ -188,6 +190,8 @@ pub enum Answer {
     Usage(Part),
     /// Numbers of a shard for the metrics.
     Metrics(Box<Snapshot>),
+    /// Where the time until a shard's acks went.
+    Latency(Box<LatencySnapshot>),
     /// Numbers of a core for the metrics.
     CoreMetrics(ExecutorSnapshot),
     /// The shard takes appends; what is known to be damaged in it.

@@ -196,7 +196,7 @@ impl<I: Io> Engine<I> {
             catalog: RefCell::new(catalog),
             registry: RefCell::new(registry),
             durable: Durable::default(),
-            metrics: Metrics::default(),
+            metrics: Metrics::since(started_us),
             timestamps: RefCell::default(),
             inflight_bytes: Cell::default(),
             appended_at_us: Cell::default(),
@@ -260,6 +260,7 @@ impl<I: Io> Engine<I> {
             Call::DropBasinCopy(basin) => Ok(self.drop_basin_copy(&basin)),
             Call::Usage(scope, query) => Ok(Answer::Usage(self.usage_part(&scope, &query))),
             Call::Metrics => Ok(Answer::Metrics(Box::new(self.snapshot()))),
+            Call::Latency => Ok(Answer::Latency(Box::new(self.metrics.latency(self.io.now_us())))),
             Call::CoreMetrics => Err(Refusal::Other("asked of a core, not of a shard".to_owned())),
             Call::Health => self.check_open().map(|()| Answer::Health(self.damaged_places())),
         }
@@ -359,11 +360,12 @@ impl<I: Io> Engine<I> {
             frames: frame_count,
             written_bytes: flushed.written_bytes,
             record_bytes,
+            ticket: flushed.durable_ticket,
+            began_us: flushed.began_us,
             write_us: flushed.write_us,
             sync_us: flushed.sync_us,
         });
-        let ahead = u64::from(planted::has(Bug::AckOneAhead));
-        self.durable.advance(flushed.durable_ticket + ahead);
+        self.durable.advance(flushed.durable_ticket + u64::from(planted::has(Bug::AckOneAhead)));
         self.note_logged(flushed.written_bytes);
     }
 

@@ -1,6 +1,7 @@
 //! From an operation to its answer: the one place that knows both the API and the cores.
 
 mod control;
+mod latency;
 
 use std::rc::Rc;
 
@@ -99,6 +100,7 @@ async fn answer_other<I: Io>(
         Operation::Options => Ok(Response::empty(200)),
         Operation::Health => health(core).await,
         Operation::Metrics => metrics(core).await,
+        Operation::Latency(query) => latency::latency(core, query).await,
         Operation::CheckTail(path) => {
             match core.call_owner(&path, Call::CheckTail(path.clone())).await? {
                 Answer::Tail(tail) => {

@@ -33,6 +33,7 @@ impl Tally {
             Operation::Options
             | Operation::Health
             | Operation::Metrics
+            | Operation::Latency(_)
             | Operation::Append { .. }
             | Operation::AppendSession { .. }
             | Operation::Read { .. }

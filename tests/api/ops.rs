@@ -1,9 +1,14 @@
-//! What operators and browsers use: health, metrics, CORS.
+//! What operators and browsers use: health, metrics, latencies, CORS.
 
 use std::collections::BTreeMap;
 
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::Deserializer;
+use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+use serde_json::json;
+
 use crate::common::client::{Client, fresh_basin, records_path};
-use crate::common::http::Request;
+use crate::common::http::{Request, Response};
 use crate::common::server::Server;
 use crate::common::{EVENTUALLY_WAIT, poll};
 
@@ -58,6 +63,62 @@ fn metrics_count_appends() {
         after.iter().any(grew).then_some(())
     });
     assert!(grown.is_some(), "no sample about appends grew by 5: {before:?} then {after:?}");
+}
+
+/// Each tag of an interval log with how many values are in it.
+fn counts_of_log(log: &Response) -> BTreeMap<String, u64> {
+    let entries = IntervalLogIterator::new(&log.body).map(|entry| match entry {
+        Ok(entry) => entry,
+        Err(error) => log.fail(&format!("not an interval log: {error:?}")),
+    });
+    let intervals = entries.filter_map(|entry| match entry {
+        LogEntry::Interval(interval) => Some(interval),
+        _ => None,
+    });
+    let counts = intervals.map(|interval| {
+        let bytes = base64_simd::STANDARD.decode_to_vec(interval.encoded_histogram());
+        let bytes = bytes.unwrap_or_else(|error| log.fail(&format!("not base64: {error}")));
+        let histogram: Histogram<u64> =
+            Deserializer::new().deserialize(&mut &bytes[..]).expect("V2, compressed");
+        let tag = interval.tag().map(|tag| tag.as_str().to_owned());
+        (tag.unwrap_or_default(), histogram.len())
+    });
+    counts.collect()
+}
+
+#[test]
+fn latencies_are_told_by_class_and_phase() {
+    const PHASES: [&str; 5] = ["queue", "write", "sync", "respond", "whole"];
+    let mut client = fresh_basin();
+    for class in ["express", "standard"] {
+        client.create_stream_with(class, &json!({ "storage_class": class }));
+        for _ in 0..5 {
+            client.append_bodies(class, &["a"]);
+        }
+    }
+    let table = client.get("/debug/latency");
+    let media_type = table.status(200).header("content-type").unwrap_or_default();
+    assert!(media_type.starts_with("text/plain"), "{table}");
+    let text = String::from_utf8(table.body.clone()).expect("a table is text");
+    let log = client.get("/debug/latency?format=hdr");
+    let logged = counts_of_log(log.status(200));
+    for class in ["express", "standard"] {
+        for phase in PHASES {
+            let line = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+            let line = line.filter(|words| words.starts_with(&[class, phase])).collect::<Vec<_>>();
+            let [words] = line.as_slice() else { table.fail(&format!("{class} {phase} once")) };
+            let counted: u64 = words[2].parse().expect("a count");
+            assert!(counted >= 5, "{class} {phase}: {table}");
+            // Of the shared server, others may count in between.
+            assert!(logged[&format!("{class}/{phase}")] >= counted, "{class} {phase}: {log}");
+        }
+    }
+    // The streams may be on any shard, but a server has one of number 0.
+    client.get("/debug/latency?shard=0").status(200);
+    for query in ["format=json", "shard=x", "shard=65536"] {
+        client.get(&format!("/debug/latency?{query}")).status(400);
+    }
+    client.post("/debug/latency", &json!({})).status(405);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::io::sim::SimIo;
 use crate::io::{Clock, LogFile};
 use crate::log::entry::{Batch, entries};
 use crate::log::format::{FrameHeader, payload_of};
+use crate::metrics::Phase;
 use crate::shard::call::{Answer, Call};
 use crate::shard::testkit::{Shard, create, create_basin, live_with, path, provision};
 use crate::types::append::{AppendBuilder, Span};
@@ -71,6 +72,40 @@ fn a_receipt_leads_to_the_batch_and_its_times_to_the_wait() {
                 // On this clock, waking up takes no time.
                 assert_eq!(said_us, waited_us, "seed {seed}: {receipt:?}");
             }
+        });
+    }
+}
+
+/// What the latencies of all count is what the receipts of each say.
+#[test]
+fn latencies_are_made_of_what_receipts_say() {
+    for seed in 1..=10 {
+        live(seed, async |shard| {
+            let mut most_us = [0; 4];
+            for round in 0..20_usize {
+                let began_us = shard.io.now_us();
+                let receipt = append(&shard, 1 + 500 * round, true).await.1.expect("asked for");
+                let whole_us = shard.io.now_us() - began_us;
+                let parts = [receipt.queued_us, receipt.write_us, receipt.sync_us, whole_us];
+                for (most_us, part_us) in most_us.iter_mut().zip(parts) {
+                    *most_us = part_us.max(*most_us);
+                }
+            }
+            let class = crate::types::StorageClass::Express;
+            let latency = match shard.handle(Call::Latency).await {
+                Ok(Answer::Latency(latency)) => latency,
+                other => panic!("{other:?}"),
+            };
+            for (phase, most_us) in
+                [Phase::Queue, Phase::Write, Phase::Sync, Phase::Whole].into_iter().zip(most_us)
+            {
+                let counted = latency.of(class, phase);
+                assert_eq!(counted.len(), 20, "seed {seed}: {phase:?}");
+                let apart_us = counted.max().abs_diff(most_us);
+                assert!(apart_us <= most_us / 100, "seed {seed}: {phase:?} {most_us}");
+            }
+            // On this clock, waking up takes no time.
+            assert_eq!(latency.of(class, Phase::Respond).max(), 0, "seed {seed}");
         });
     }
 }

@@ -31,6 +31,7 @@ struct Judged {
 /// A batch that was logged.
 struct Accepted {
     ack: Ack,
+    ticket: u64,
     records: u64,
     bytes: u64,
     began_us: u64,
@@ -118,7 +119,7 @@ impl<I: Io> Engine<I> {
             let receipt = wants_receipts.then(|| ReceiptSlot::new(began_us, stream.class()));
             match self.sequence(stream, &input, receipt.clone()) {
                 Ok((ack, ticket)) => {
-                    let outcome = Ok(Accepted { ack, records, bytes, began_us, receipt });
+                    let outcome = Ok(Accepted { ack, ticket, records, bytes, began_us, receipt });
                     pending.push(Judged { ticket, outcome });
                 }
                 Err(refused) => {
@@ -159,9 +160,10 @@ impl<I: Io> Engine<I> {
     }
 
     fn push_ack(&self, stream: &Stream, accepted: Accepted, pipe: &Pipe) {
-        let Accepted { ack, records, bytes, began_us, receipt } = accepted;
+        let Accepted { ack, ticket, records, bytes, began_us, receipt } = accepted;
         let latency_us = self.io.now_us() - began_us;
         self.metrics.append_acked(stream.class(), records, bytes, latency_us);
+        self.metrics.append_waited(stream.class(), ticket, began_us, latency_us);
         let ack = Ack { tail: stream.durable.get().tail, ..ack };
         pipe.push_out(Out::Ack(ack, receipt.and_then(|slot| slot.receipt())));
     }
