@@ -9,7 +9,11 @@ use serde::{Deserialize, Serialize};
 use crate::abuse::AbuseArgs;
 use crate::client::Target;
 use crate::compare::CompareArgs;
+use crate::costs::CostsArgs;
+use crate::hlog::HlogArgs;
+use crate::pair::PairArgs;
 use crate::record::IDENTITY_BYTES;
+use crate::sweep::SweepArgs;
 
 /// Load generator and verifier for S2 durable-streams servers.
 #[derive(Debug, Parser)]
@@ -33,6 +37,14 @@ pub(crate) enum Command {
     Abuse(AbuseArgs),
     /// Run the same loads on several servers, in rounds, and write a report.
     Compare(Box<CompareArgs>),
+    /// Climb a ladder of offered rates to where the server can no longer follow.
+    Sweep(Box<SweepArgs>),
+    /// Run one load on two servers that run already, in turns, and compare.
+    Pair(Box<PairArgs>),
+    /// Draw cost curves from the results of many runs.
+    Costs(CostsArgs),
+    /// Print percentiles of a latency log, beside those of an earlier one.
+    Hlog(HlogArgs),
     /// Measure direct write + sync of the bare disk: the yardstick for an acknowledgement.
     Disk(DiskArgs),
 }
@@ -128,6 +140,12 @@ pub(crate) struct AppendArgs {
     /// Write result.json, latency.hlog and latency.svg into this directory.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// Ask for receipts, and report where the server says the time of appends went.
+    #[arg(long)]
+    pub(crate) receipts: bool,
+    /// Process of the server, if it runs here: reports how much of the processor it used.
+    #[arg(long, value_name = "PID")]
+    pub(crate) server_pid: Option<u32>,
     /// Append the lines of this file instead of generated records, and stop at its end.
     #[arg(long, value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,
@@ -224,7 +242,7 @@ pub(crate) enum Rate {
 }
 
 impl Rate {
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if text == "max" {
             return Ok(Self::Max);
         }

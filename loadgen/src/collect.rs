@@ -12,6 +12,7 @@ use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 use crate::clock::SECOND_NS;
 use crate::context::Window;
 use crate::journal::{Fact, Writer};
+use crate::server_cpu::ServerCpu;
 use crate::stats::{CpuUse, Stats};
 use crate::worker::{Ended, Interval, Message};
 
@@ -41,6 +42,8 @@ pub(crate) struct Collected {
     pub(crate) busiest: Option<CpuUse>,
     /// Length of the measured time.
     pub(crate) measured: Duration,
+    /// What the server used of the processor in it, when that was asked for.
+    pub(crate) server_cpu: Option<ServerCpu>,
     /// The first thing that ended the load before its time.
     pub(crate) failure: Option<anyhow::Error>,
 }
@@ -97,6 +100,7 @@ impl Collector {
                 facts: vec![Vec::new(); streams],
                 busiest: None,
                 measured: Duration::from_nanos(window.end_ns - window.measure_ns),
+                server_cpu: None,
                 failure: None,
             },
         })

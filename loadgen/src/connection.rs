@@ -15,6 +15,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
+use crate::receipts::{self, Receipt};
+
 /// Longest wait for a connection to be accepted.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// First pause between two attempts to connect; doubled up to [`BACK_OFF_MAX`].
@@ -73,6 +75,8 @@ pub(crate) struct Answer {
     pub(crate) is_reusable: bool,
     /// Where the body lies in the bytes received.
     pub(crate) body: Range<usize>,
+    /// The receipt in the head, if there is one.
+    pub(crate) receipt: Option<Receipt>,
 }
 
 /// An open connection with its buffers.
@@ -226,6 +230,8 @@ pub(crate) fn parse(bytes: &mut Vec<u8>) -> Result<Option<Answer>, &'static str>
     };
     let status = head.code.ok_or("no status")?;
     let framing = Framing::of(head.version, status, head.headers)?;
+    let receipt = head.headers.iter().find(|one| one.name.eq_ignore_ascii_case(receipts::HEADER));
+    let receipt = receipt.and_then(|header| Receipt::parse(header.value));
     if status < 200 {
         // An interim answer: drop it and look for the final one behind it.
         bytes.drain(..body_start);
@@ -243,7 +249,7 @@ pub(crate) fn parse(bytes: &mut Vec<u8>) -> Result<Option<Answer>, &'static str>
         return Err("bytes after the answer");
     }
     let is_reusable = framing.is_reusable;
-    Ok(Some(Answer { status, is_reusable, body: body_start..body_end }))
+    Ok(Some(Answer { status, is_reusable, body: body_start..body_end, receipt }))
 }
 
 enum Body {

@@ -20,6 +20,7 @@ use crate::feed::Prepared;
 use crate::input::Input;
 use crate::journal::Fact;
 use crate::outcome::Outcome;
+use crate::receipts::Receipt;
 use crate::record::Pool;
 use crate::request::Layout;
 use crate::routes::Routes;
@@ -170,6 +171,15 @@ impl Context {
             let stats = &mut *self.stats.borrow_mut();
             stats.latency.saturating_record(done_ns.saturating_sub(due_ns));
             stats.service.saturating_record(done_ns.saturating_sub(sent_ns));
+        }
+    }
+
+    /// Counts the receipt of an acknowledged append, or that it had none, when receipts are asked
+    /// for and the append is one of those measured.
+    pub(crate) fn receipt(&self, due_ns: u64, receipt: Option<Receipt>) {
+        if self.plan.args.receipts && self.window.measures(due_ns) {
+            let stats = &mut *self.stats.borrow_mut();
+            stats.receipts.get_or_insert_with(Box::default).count(receipt);
         }
     }
 

@@ -20,6 +20,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::connection::{Answer, Connection, Failure};
 use crate::prompt::Prompt;
+use crate::receipts::{self, Receipt};
 
 /// What a server may send ahead, per stream and per connection: as the official clients do.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
@@ -148,7 +149,10 @@ async fn round_trip(
         }
     }
     let status = head.status.as_u16();
-    Ok(Answer { status, is_reusable: !live.is_ended.get(), body: 0..received.len() })
+    let receipt = head.headers.get(receipts::HEADER);
+    let receipt = receipt.and_then(|value| Receipt::parse(value.as_bytes()));
+    let is_reusable = !live.is_ended.get();
+    Ok(Answer { status, is_reusable, body: 0..received.len(), receipt })
 }
 
 /// The next piece of an answer's body; `None` at its end.

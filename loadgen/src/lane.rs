@@ -131,6 +131,7 @@ impl Lane {
         let result = line.exchange(plan, &mut self.feed, &prepared, limit).await;
         let done_ns = context.clock.now_ns();
         let is_timeout = matches!(result, Err(Failure::Timeout));
+        let receipt = result.as_ref().ok().and_then(|answer| answer.receipt);
         let outcome = match result {
             Ok(answer) => {
                 self.has_answered = true;
@@ -148,6 +149,9 @@ impl Lane {
         };
         if is_timeout || matches!(outcome, Outcome::Acked { .. }) {
             context.latency(due_ns, sent_ns, done_ns);
+        }
+        if matches!(outcome, Outcome::Acked { .. }) {
+            context.receipt(due_ns, receipt);
         }
         context.note(&prepared, outcome, done_ns);
     }

@@ -8,6 +8,10 @@
 //! * `loadgen verify` reads back what earlier runs journalled and compares numbers, order, bytes.
 //! * `loadgen abuse` attacks a server and watches whether it stays well.
 //! * `loadgen compare` runs the same loads on several servers and reports on it.
+//! * `loadgen pair` runs one load on two servers that run already, and tells the ratio of what they
+//!   do with a confidence interval.
+//! * `loadgen sweep` offers more and more, and finds where a server can no longer follow.
+//! * `loadgen costs` draws cost curves of many runs, `loadgen hlog` prints a latency log.
 //! * `loadgen disk` measures direct write + sync of the bare disk, for comparison.
 //!
 //! It shares no code with the server, so that a codec bug cannot hide on both sides.
@@ -19,6 +23,7 @@
 
 mod abuse;
 mod board;
+mod child;
 mod cli;
 mod client;
 mod clock;
@@ -26,6 +31,7 @@ mod collect;
 mod compare;
 mod connection;
 mod context;
+mod costs;
 mod deliveries;
 mod desk;
 mod disk;
@@ -33,19 +39,23 @@ mod duplex;
 mod environment;
 mod feed;
 mod follower;
+mod hlog;
 mod http2;
 mod inlet;
 mod input;
 mod journal;
 mod judge;
 mod lane;
+mod lines;
 mod outcome;
+mod pair;
 mod peers;
 mod plot;
 mod prompt;
 mod proto;
 mod readback;
 mod reader;
+mod receipts;
 mod record;
 mod report;
 mod request;
@@ -54,9 +64,11 @@ mod run;
 mod s2s;
 mod scan;
 mod schedule;
+mod server_cpu;
 mod session;
 mod setup;
 mod stats;
+mod sweep;
 mod trust;
 mod worker;
 
@@ -95,6 +107,10 @@ fn main() -> ExitCode {
         Command::Verify(args) => readback::verify_journals(&args),
         Command::Abuse(args) => abuse::run(&args),
         Command::Compare(args) => compare::run(&args).map(|()| Exit::Good),
+        Command::Sweep(args) => sweep::run(&args).map(|()| Exit::Good),
+        Command::Pair(args) => pair::run(&args).map(|()| Exit::Good),
+        Command::Costs(args) => costs::run(&args).map(|()| Exit::Good),
+        Command::Hlog(args) => hlog::run(&args).map(|()| Exit::Good),
         Command::Disk(args) => disk::run(&args).map(|()| Exit::Good),
     };
     match result {

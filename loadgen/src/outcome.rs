@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use crate::cli::Protocol;
 use crate::proto::AppendAck;
+use crate::receipts::Receipt;
 use crate::setup::error_code;
 
 /// Of an error of a server of another kind, so much is shown.
@@ -27,14 +28,15 @@ pub(crate) struct Range {
     pub(crate) end: u64,
 }
 
-/// The range of an acknowledgement in protobuf; `None` when it is none.
-pub(crate) fn decode_ack(body: &[u8]) -> Option<Range> {
-    let AppendAck { start: Some(start), end: Some(end), tail: Some(_) } =
+/// The range of an acknowledgement in protobuf, and the receipt if there is one in it; `None` when
+/// it is no acknowledgement.
+pub(crate) fn decode_ack(body: &[u8]) -> Option<(Range, Option<Receipt>)> {
+    let AppendAck { start: Some(start), end: Some(end), tail: Some(_), receipt } =
         AppendAck::decode(body).ok()?
     else {
         return None;
     };
-    Some(Range { start: start.seq_num, end: end.seq_num })
+    Some((Range { start: start.seq_num, end: end.seq_num }, receipt))
 }
 
 /// What `range` says about an append of `count` records.
@@ -65,7 +67,8 @@ pub(crate) fn judge(protocol: Protocol, status: u16, body: &[u8], count: u16) ->
             Protocol::Json => serde_json::from_slice::<Ack>(body)
                 .ok()
                 .map(|Ack { start, end }| Range { start: start.seq_num, end: end.seq_num }),
-            _ => decode_ack(body),
+            // A unary answer has its receipt in a header.
+            _ => decode_ack(body).map(|(range, _)| range),
         };
         return match range {
             Some(range) => judge_range(&range, count),
@@ -155,7 +158,7 @@ mod tests {
     #[test]
     fn protobuf_acknowledgements_need_all_their_positions() {
         let at = |seq_num| Some(Position { seq_num, timestamp: 1 });
-        let ack = AppendAck { start: at(5), end: at(7), tail: at(7) };
+        let ack = AppendAck { start: at(5), end: at(7), tail: at(7), receipt: None };
         for (ack, outcome) in [
             (ack.clone(), Outcome::Acked { start: 5 }),
             (AppendAck { end: at(6), ..ack.clone() }, doubtful(OTHER_RANGE)),

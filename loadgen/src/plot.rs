@@ -198,7 +198,7 @@ fn bounds(curves: &[(String, Vec<(f64, f64)>)]) -> (f64, f64) {
 }
 
 /// The smallest of 1, 2, 5 times a power of ten that is not below `value`.
-fn round_up(value: f64) -> f64 {
+pub(crate) fn round_up(value: f64) -> f64 {
     let power = 10_f64.powf(value.log10().floor());
     let steps = [1.0, 2.0, 5.0].map(|step| step * power);
     steps.into_iter().find(|step| *step >= value * 0.999_999).unwrap_or(10.0 * power)

@@ -7,6 +7,8 @@
 use bytes::Bytes;
 use prost::Message;
 
+use crate::receipts::Receipt;
+
 /// A place in a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub(crate) struct Position {
@@ -25,6 +27,9 @@ pub(crate) struct AppendAck {
     pub(crate) end: Option<Position>,
     #[prost(message, optional, tag = "3")]
     pub(crate) tail: Option<Position>,
+    /// Only in sessions that ask for it, of a server that knows it; not part of the S2 API.
+    #[prost(message, optional, tag = "10001")]
+    pub(crate) receipt: Option<Receipt>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -61,6 +61,12 @@ impl Report<'_> {
             let Collected { total, measured, .. } = &self.collected;
             deliveries::print(&total.delivery, *measured, self.objections.is_empty());
         }
+        if let Some(receipts) = &total.receipts {
+            receipts.print();
+        }
+        if let Some(cpu) = &self.collected.server_cpu {
+            cpu.print(total.acked);
+        }
         self.print_latency();
     }
 
@@ -224,6 +230,12 @@ impl Report<'_> {
         if self.readers > 0 {
             value["delivery"] = deliveries::json(&total.delivery, collected.measured, is_shown);
         }
+        if let Some(receipts) = &total.receipts {
+            value["receipts"] = receipts.json();
+        }
+        if let Some(cpu) = &collected.server_cpu {
+            value["server_cpu"] = cpu.json(total.acked);
+        }
         value
     }
 
@@ -253,6 +265,7 @@ impl Report<'_> {
             "connect_retry_s": args.target.connect_retry.as_secs_f64(),
             "verify": args.verify,
             "journal": args.journal,
+            "receipts": args.receipts,
         })
     }
 }

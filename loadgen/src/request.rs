@@ -13,6 +13,7 @@ use bytes::{Buf, Bytes};
 use crate::cli::{AppendArgs, Format, HttpVersion, Protocol};
 use crate::peers::{octets, resp};
 use crate::proto::{push_varint, varint_len};
+use crate::receipts;
 use crate::record::{
     BatchId, IDENTITY_BYTES, IDENTITY_HEADER, Identity, Pool, STAMP_BYTES, chain_hash, encode_stamp,
 };
@@ -74,7 +75,8 @@ impl Layout {
             (Protocol::S2s, HttpVersion::Two) => (Wrapping::Frame, FRAME_HEAD_BYTES),
             (Protocol::Redis, _) | (_, HttpVersion::Two) => (Wrapping::Bare, 0),
             (protocol, HttpVersion::One) => {
-                let head = |stream: &String| append_head(protocol, stream, headers, args.format);
+                let kinds = append_headers(args);
+                let head = |stream: &String| append_head(protocol, stream, headers, &kinds);
                 let heads: Vec<_> = streams.iter().map(head).collect();
                 let room = heads.iter().map(Vec::len).max().unwrap_or(0) + LENGTH_ROOM;
                 (Wrapping::Request { heads }, room)
@@ -86,13 +88,18 @@ impl Layout {
 }
 
 /// The head of a unary append to `stream`, up to the digits of its length.
-fn append_head(protocol: Protocol, stream: &str, headers: &str, format: Format) -> Vec<u8> {
+fn append_head(protocol: Protocol, stream: &str, headers: &str, kinds: &str) -> Vec<u8> {
     if protocol == Protocol::DurableStreams {
         return octets::append_head(stream, headers).into_bytes();
     }
-    let kinds = kind_headers(protocol, format);
     let path = format!("/v1/streams/{stream}/records");
     format!("POST {path} HTTP/1.1\r\n{headers}{kinds}content-length: ").into_bytes()
+}
+
+/// The headers of appends besides those common to all requests, each line with its end.
+pub(crate) fn append_headers(args: &AppendArgs) -> String {
+    let kinds = kind_headers(args.protocol, args.format);
+    if args.receipts { format!("{kinds}{}: 1\r\n", receipts::HEADER) } else { kinds }
 }
 
 /// The headers that say what an append and its answer look like, each line with its end.

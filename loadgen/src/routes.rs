@@ -4,7 +4,7 @@ use http::header::{HeaderName, HeaderValue};
 use http::{Method, Request, Uri};
 
 use crate::cli::{AppendArgs, HttpVersion, Protocol};
-use crate::request::kind_headers;
+use crate::request::{append_headers, kind_headers};
 
 /// The requests of a run, by stream.
 pub(crate) struct Routes {
@@ -25,7 +25,7 @@ impl Routes {
             authority: args.target.url.authority.clone(),
             names: names.to_vec(),
             headers: headers.to_owned(),
-            append_headers: kind_headers(args.protocol, args.format),
+            append_headers: append_headers(args),
             unary: Vec::new(),
         };
         if args.protocol != Protocol::S2s && args.http == HttpVersion::Two {

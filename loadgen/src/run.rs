@@ -22,6 +22,7 @@ use crate::record::{IDENTITY_BYTES, Pool, STAMP_BYTES};
 use crate::report::Report;
 use crate::request::Layout;
 use crate::routes::Routes;
+use crate::server_cpu::Watch;
 use crate::setup::{self, Streams};
 use crate::worker::{self, Ended, Message};
 use crate::{readback, trust};
@@ -123,6 +124,9 @@ fn check(args: &AppendArgs) -> Result<()> {
     if args.measured().is_zero() {
         bail!("--duration must not be 0");
     }
+    if args.input.is_some() && args.server_pid.is_some() {
+        bail!("--server-pid needs a measured time that is known before, which --input has not");
+    }
     if args.protocol.is_foreign() {
         check_foreign(args)?;
     }
@@ -151,6 +155,9 @@ fn check_foreign(args: &AppendArgs) -> Result<()> {
     }
     if args.http == HttpVersion::Two {
         bail!("{} does not go over HTTP/2", args.protocol.name());
+    }
+    if args.receipts {
+        bail!("{} gives no receipts", args.protocol.name());
     }
     Ok(())
 }
@@ -238,18 +245,21 @@ fn drive(
     for starter in starters {
         starter.send(window).context("a load thread ended early")?;
     }
+    let watch = args.server_pid.map(|pid| Watch::begin(pid, clock, window)).transpose()?;
     let command = if plan.readers > 0 { "tail" } else { "append" };
     let about = format!("loadgen {command}, run {}, {}", plan.run, environment.line());
     let streams = args.streams as usize;
     let collector = Collector::new(window, threads.len(), streams, journal, args.verify, &about)?;
     // After the last answer, readers may wait once more for what it acknowledged.
     let bound_ns = window.drain_ns - start_ns + 2 * timeout_ns;
-    let collected = collector.run(&messages, Duration::from_nanos(bound_ns) + PATIENCE)?;
+    let mut collected = collector.run(&messages, Duration::from_nanos(bound_ns) + PATIENCE)?;
     for thread in threads {
         if thread.join().is_err() {
             bail!("a load thread panicked");
         }
     }
+    // A server that has ended meanwhile is the load's own failure, if it is one.
+    collected.server_cpu = watch.and_then(|watch| watch.end().ok());
     Ok(collected)
 }
 

@@ -333,7 +333,7 @@ impl Flight {
     /// Errors: it cannot be one, so that nothing that follows it can be trusted.
     fn acknowledge(&self, message: &[u8], context: &Context, now_ns: u64) -> Result<(), End> {
         let broken = |what: &str| End::Broken(what.to_owned());
-        let range =
+        let (range, receipt) =
             decode_ack(message).ok_or_else(|| broken("message without an acknowledgement"))?;
         let sent = self.sent.borrow_mut().pop_front();
         let sent = sent.ok_or_else(|| broken("acknowledgement of nothing"))?;
@@ -344,6 +344,7 @@ impl Flight {
         if is_acked {
             self.has_acked.set(true);
             context.latency(sent.due_ns, sent.sent_ns, now_ns);
+            context.receipt(sent.due_ns, receipt);
         }
         context.note(&sent.prepared, outcome, now_ns);
         if is_acked { Ok(()) } else { Err(End::Misled) }

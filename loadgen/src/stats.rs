@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use crate::clock::SECOND_NS;
 use crate::follower::Faults;
 use crate::journal::Fact;
+use crate::receipts::Receipts;
 
 /// An empty histogram of the common shape.
 pub(crate) fn histogram() -> Histogram<u64> {
@@ -45,6 +46,8 @@ pub(crate) struct Stats {
     pub(crate) errors: BTreeMap<String, u64>,
     /// What readers measured.
     pub(crate) delivery: Delivery,
+    /// What receipts said; only when they are asked for, and from the first answer on.
+    pub(crate) receipts: Option<Box<Receipts>>,
     /// Fates to remember, with their stream; only when asked for.
     pub(crate) facts: Vec<(u32, Fact)>,
 }
@@ -66,6 +69,7 @@ impl Stats {
             unsent: 0,
             errors: BTreeMap::new(),
             delivery: Delivery::new(),
+            receipts: None,
             facts: Vec::new(),
         }
     }
@@ -90,6 +94,9 @@ impl Stats {
         self.indeterminate += other.indeterminate;
         self.unsent += other.unsent;
         self.delivery.add(&other.delivery);
+        if let Some(receipts) = &other.receipts {
+            self.receipts.get_or_insert_with(Box::default).add(receipts);
+        }
         for (kind, count) in &other.errors {
             *self.errors.entry(kind.clone()).or_default() += count;
         }

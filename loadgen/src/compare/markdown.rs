@@ -296,7 +296,7 @@ pub(super) fn spread(Spread { median, min, max }: Spread) -> String {
 }
 
 /// Three significant digits, or whole.
-pub(super) fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
@@ -306,7 +306,7 @@ pub(super) fn number(value: f64) -> String {
 }
 
 /// Text that cannot end a table's cell or a line.
-fn cell(text: &str) -> String {
+pub(crate) fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace(['\n', '\r'], " ")
 }
 

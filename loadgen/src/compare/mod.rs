@@ -14,11 +14,11 @@
 mod behind;
 mod chart;
 mod counts;
-mod figures;
-mod markdown;
+pub(crate) mod figures;
+pub(crate) mod markdown;
 mod peer;
 mod round;
-mod server;
+pub(crate) mod server;
 mod workload;
 
 use std::path::{Path, PathBuf};

@@ -56,7 +56,7 @@ pub(crate) fn answer(bytes: &[u8], count: u16) -> Result<Option<Answer>, &'stati
         return Err("bytes after the replies");
     }
     let (status, body) = error.map_or((200, 0..at), |error| (400, error));
-    Ok(Some(Answer { status, is_reusable: true, body }))
+    Ok(Some(Answer { status, is_reusable: true, body, receipt: None }))
 }
 
 /// One entry of a stream, lent from a reply.

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::task::LocalSet;
 
 use super::session::{Act, Appends, LOOK_AGAIN, Reads, parse_path};
-use super::{State, encode, is_session, respond};
+use super::{RECEIPT, State, encode, is_receipt_due, is_session, respond};
 
 /// Ends a connection from within one of its requests.
 #[derive(Default)]
@@ -71,7 +71,9 @@ async fn answer(
     let path = head.uri.path_and_query().unwrap().as_str();
     if is_session(&headers) {
         let outgoing = responder.send_response(Response::new(()), false).ok()?;
-        return session(head.method.as_str(), path, incoming, outgoing, state, breaker).await;
+        let receipts = is_receipt_due(state, &headers);
+        let what = (head.method.as_str(), path, receipts);
+        return session(what, incoming, outgoing, state, breaker).await;
     }
     let mut body = Vec::new();
     while let Some(Ok(piece)) = incoming.data().await {
@@ -85,15 +87,17 @@ async fn answer(
         std::future::pending::<()>().await;
     }
     let (kind, body) = encode(status, &answer, &headers);
-    let response =
-        Response::builder().status(status).header("content-type", kind).body(()).unwrap();
+    let mut response = Response::builder().status(status).header("content-type", kind);
+    if is_receipt_due(state, &headers) {
+        response = response.header("thalweg-receipt", RECEIPT);
+    }
+    let response = response.body(()).unwrap();
     let mut outgoing = responder.send_response(response, false).ok()?;
     outgoing.send_data(Bytes::from(body), true).ok()
 }
 
 async fn session(
-    method: &str,
-    path: &str,
+    (method, path, receipts): (&str, &str, bool),
     mut incoming: RecvStream,
     mut outgoing: SendStream<Bytes>,
     state: &Mutex<State>,
@@ -109,7 +113,7 @@ async fn session(
             }
         }
     }
-    let mut appends = Appends::new(&name);
+    let mut appends = Appends::new(&name, receipts);
     let mut is_ended = false;
     while let Some(Ok(piece)) = incoming.data().await {
         incoming.flow_control().release_capacity(piece.len()).ok()?;

@@ -105,6 +105,8 @@ pub(crate) struct State {
     pub(crate) reads: u64,
     /// Requests that came over HTTP/2.
     pub(crate) requests_of_http2: u64,
+    /// Whether it knows receipts.
+    pub(crate) gives_receipts: bool,
 }
 
 impl State {
@@ -137,6 +139,7 @@ impl Fake {
             first_append: None,
             reads: 0,
             requests_of_http2: 0,
+            gives_receipts: true,
         }));
         let shared = Arc::clone(&state);
         thread::spawn(move || {
@@ -175,7 +178,8 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> Option<()> {
     loop {
         let (method, path, headers, body) = read_request(&mut stream, &mut bytes)?;
         if is_session(&headers) {
-            return session::serve(stream, bytes, state, &method, &path);
+            let receipts = is_receipt_due(state, &headers);
+            return session::serve(stream, bytes, state, (&method, &path), receipts);
         }
         let (status, answer) = respond(state, &method, &path, &headers, &body)?;
         if status == 0 {
@@ -184,14 +188,29 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> Option<()> {
         }
         let (kind, answer) = encode(status, &answer, &headers);
         let len = answer.len();
-        let head =
-            format!("HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {len}\r\n\r\n");
+        let receipt = match is_receipt_due(state, &headers) {
+            true => format!("Thalweg-Receipt: {RECEIPT}\r\n"),
+            false => String::new(),
+        };
+        let head = format!(
+            "HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\n{receipt}content-length: {len}\r\n\r\n"
+        );
         stream.write_all(&[head.as_bytes(), &answer].concat()).ok()?;
     }
 }
 
 fn is_session(headers: &BTreeMap<String, String>) -> bool {
     headers.get("content-type").is_some_and(|kind| kind == "s2s/proto")
+}
+
+/// What each receipt of this server says; in sessions the same.
+const RECEIPT: &str = "shard=0, segment=1, offset=4096, class=express, batches=3, bytes=4096, \
+                       queued_us=31, write_us=40, sync_us=55";
+
+/// True when a request asks for a receipt that this server gives.
+fn is_receipt_due(state: &Mutex<State>, headers: &BTreeMap<String, String>) -> bool {
+    let is_asked = headers.get("thalweg-receipt").is_some_and(|value| value == "1");
+    is_asked && state.lock().unwrap().gives_receipts
 }
 
 /// An answer in the form that was asked for; errors are always JSON.
@@ -202,7 +221,7 @@ fn encode(
 ) -> (&'static str, Vec<u8>) {
     let wants_proto = headers.get("accept").is_some_and(|kind| kind == "application/protobuf");
     if status == 200 && wants_proto {
-        ("application/protobuf", session::encode_ack(answer))
+        ("application/protobuf", session::encode_ack(answer, false))
     } else {
         ("application/json", answer.to_string().into_bytes())
     }

@@ -30,6 +30,22 @@ struct Ack {
     end: Option<Position>,
     #[prost(message, optional, tag = "3")]
     tail: Option<Position>,
+    #[prost(message, optional, tag = "10001")]
+    receipt: Option<Receipt>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Receipt {
+    #[prost(uint64, tag = "2")]
+    segment: u64,
+    #[prost(uint64, tag = "5")]
+    batches: u64,
+    #[prost(uint64, tag = "7")]
+    queued_us: u64,
+    #[prost(uint64, tag = "8")]
+    write_us: u64,
+    #[prost(uint64, tag = "9")]
+    sync_us: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -71,12 +87,14 @@ pub(super) fn decode_input(body: &[u8]) -> Value {
 }
 
 /// An acknowledgement in protobuf.
-pub(super) fn encode_ack(ack: &Value) -> Vec<u8> {
+pub(super) fn encode_ack(ack: &Value, has_receipt: bool) -> Vec<u8> {
     let at = |name: &str| {
         let seq_num = ack[name]["seq_num"].as_u64().unwrap();
         Some(Position { seq_num, timestamp: 1 })
     };
-    Ack { start: at("start"), end: at("end"), tail: at("tail") }.encode_to_vec()
+    let receipt = Receipt { segment: 1, batches: 3, queued_us: 31, write_us: 40, sync_us: 55 };
+    let receipt = has_receipt.then_some(receipt);
+    Ack { start: at("start"), end: at("end"), tail: at("tail"), receipt }.encode_to_vec()
 }
 
 fn frame(flags: u8, body: &[u8]) -> Vec<u8> {
@@ -112,12 +130,13 @@ pub(super) fn parse_path(path: &str) -> (String, u64) {
 pub(super) struct Appends {
     stream: String,
     bytes: Vec<u8>,
+    receipts: bool,
     is_over: bool,
 }
 
 impl Appends {
-    pub(super) fn new(stream: &str) -> Self {
-        Self { stream: stream.to_owned(), bytes: Vec::new(), is_over: false }
+    pub(super) fn new(stream: &str, receipts: bool) -> Self {
+        Self { stream: stream.to_owned(), bytes: Vec::new(), receipts, is_over: false }
     }
 
     /// Takes what has come of the request; acts in turn.
@@ -151,11 +170,11 @@ impl Appends {
             None => Act::Break(Vec::new()),
             Some((0, _)) => Act::Wait,
             Some((CUT, ack)) => {
-                let whole = frame(0, &encode_ack(&ack));
+                let whole = frame(0, &encode_ack(&ack, self.receipts));
                 Act::Break(whole[..whole.len() / 2].to_vec())
             }
             Some((END, _)) => Act::End,
-            Some((200, ack)) => Act::Send(frame(0, &encode_ack(&ack))),
+            Some((200, ack)) => Act::Send(frame(0, &encode_ack(&ack, self.receipts))),
             Some((status, error)) => {
                 acts.push(Act::Send(terminal(status, &error)));
                 Act::End
@@ -236,8 +255,8 @@ pub(super) fn serve(
     mut stream: TcpStream,
     mut bytes: Vec<u8>,
     state: &Mutex<State>,
-    method: &str,
-    path: &str,
+    (method, path): (&str, &str),
+    receipts: bool,
 ) -> Option<()> {
     let (name, from) = parse_path(path);
     stream
@@ -254,7 +273,7 @@ pub(super) fn serve(
             }
         }
     }
-    let mut appends = Appends::new(&name);
+    let mut appends = Appends::new(&name, receipts);
     loop {
         while let Ok(httparse::Status::Complete((line, size))) = httparse::parse_chunk_size(&bytes)
         {

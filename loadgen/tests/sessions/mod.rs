@@ -263,3 +263,33 @@ fn tail_refuses_loads_whose_records_cannot_carry_a_time() {
         assert_eq!(code, Some(4), "{bad:?}: {text}");
     }
 }
+
+/// What the fake server's receipts say is what the result says, in every form of append.
+#[test]
+fn receipts_are_taken_from_headers_and_acknowledgements() {
+    let json = ["--protocol", "json", "--http", "1", "--depth", "1"];
+    for form in [&[json][..], &FORMS].concat() {
+        let fake = Fake::start(Fault::None);
+        let (code, text, result) = verified(&fake, &[&form, &STEADY, &["--receipts"]]);
+        assert_eq!(code, Some(0), "{form:?}: {text}");
+        let receipts = &result["receipts"];
+        assert!(receipts["count"].as_u64() > Some(0), "{form:?}: {text}");
+        assert_eq!(receipts["missing"], 0, "{form:?}: {text}");
+        for (part, value) in [("queued_us", 31), ("write_us", 40), ("sync_us", 55), ("batches", 3)]
+        {
+            assert_eq!(receipts[part], json!({"p50": value, "p99": value}), "{form:?} {part}");
+        }
+        assert!(text.contains("sync_us    p50 55, p99 55"), "{text}");
+
+        let fake = Fake::start(Fault::None);
+        fake.state.lock().unwrap().gives_receipts = false;
+        let (code, text, result) = verified(&fake, &[&form, &STEADY, &["--receipts"]]);
+        assert_eq!(code, Some(0), "{form:?}: {text}");
+        assert_eq!(result["receipts"]["count"], 0, "{form:?}: {text}");
+        assert!(result["receipts"]["missing"].as_u64() > Some(0), "{form:?}: {text}");
+
+        let fake = Fake::start(Fault::None);
+        let (_, text, result) = verified(&fake, &[&form, &STEADY]);
+        assert!(result["receipts"].is_null() && !text.contains("receipts"), "{form:?}: {text}");
+    }
+}
