@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Deserialize;
 
+use crate::types::exposure::Waived;
+
 /// Settings as given: on the command line, in the environment, or in a file. Unset ones are
 /// `None`; [`Settings::from`] fills in the defaults.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
@@ -108,6 +110,34 @@ pub struct Given {
     #[arg(long, env = "THALWEG_USAGE_FLUSH_MS", value_name = "MS", hide = true)]
     pub usage_flush_ms: Option<u64>,
 
+    /// Serve metrics at this address and port alone; they are then not at the address of --listen
+    /// [default: with everything else]
+    #[arg(long, env = "THALWEG_METRICS_LISTEN", value_name = "ADDR:PORT")]
+    pub metrics_listen: Option<SocketAddr>,
+
+    /// File with the token, 16 to 512 visible characters, that `/metrics` is answered for; nobody
+    /// but its owner may read it [default: none is asked for]
+    #[arg(long, env = "THALWEG_METRICS_TOKEN_FILE", value_name = "FILE")]
+    pub metrics_token_file: Option<PathBuf>,
+
+    /// Listen where other machines reach the server, although nobody is asked for a token
+    #[arg(long, env = "THALWEG_INSECURE_NO_AUTH", num_args = 0..=1, default_missing_value = "true")]
+    pub insecure_no_auth: Option<bool>,
+
+    /// Listen where other machines reach the server, although nothing is encrypted
+    #[arg(long, env = "THALWEG_INSECURE_NO_TLS", num_args = 0..=1, default_missing_value = "true")]
+    pub insecure_no_tls: Option<bool>,
+
+    /// Write who changed what, and who was refused, to this file, a line of JSON each
+    /// [default: to standard error, with everything else that is logged]
+    #[arg(long, env = "THALWEG_AUDIT_LOG", value_name = "FILE")]
+    pub audit_log: Option<PathBuf>,
+
+    /// Let the kernel write the server's memory, with keys and records, to core files, and let
+    /// debuggers and profilers of the same user attach
+    #[arg(long, env = "THALWEG_ALLOW_CORE_DUMPS", num_args = 0..=1, default_missing_value = "true")]
+    pub allow_core_dumps: Option<bool>,
+
     /// Do not send cross-origin (CORS) headers [default: send them]
     #[arg(long, env = "THALWEG_NO_CORS", num_args = 0..=1, default_missing_value = "true")]
     pub no_cors: Option<bool>,
@@ -154,6 +184,16 @@ pub struct Settings {
     pub usage_flush_ms: u64,
     /// Whether CORS headers are sent.
     pub cors: bool,
+    /// Where metrics are served, if not with everything else.
+    pub metrics_listen: Option<SocketAddr>,
+    /// File with the token for metrics.
+    pub metrics_token_file: Option<PathBuf>,
+    /// What the operator does without.
+    pub waived: Waived,
+    /// File of the audit log, if it has one.
+    pub audit_log: Option<PathBuf>,
+    /// Whether the process's memory may be looked at.
+    pub allow_core_dumps: bool,
 }
 
 /// Why settings cannot be used.
@@ -209,6 +249,12 @@ impl Given {
             peer_secs: self.peer_secs.or(other.peer_secs),
             spin_us: self.spin_us.or(other.spin_us),
             usage_flush_ms: self.usage_flush_ms.or(other.usage_flush_ms),
+            metrics_listen: self.metrics_listen.or(other.metrics_listen),
+            metrics_token_file: self.metrics_token_file.or(other.metrics_token_file),
+            insecure_no_auth: self.insecure_no_auth.or(other.insecure_no_auth),
+            insecure_no_tls: self.insecure_no_tls.or(other.insecure_no_tls),
+            audit_log: self.audit_log.or(other.audit_log),
+            allow_core_dumps: self.allow_core_dumps.or(other.allow_core_dumps),
             no_cors: self.no_cors.or(other.no_cors),
         }
     }
@@ -247,6 +293,14 @@ impl Settings {
             spin_us: given.spin_us.unwrap_or(0),
             usage_flush_ms: given.usage_flush_ms.unwrap_or(10_000),
             cors: !given.no_cors.unwrap_or(false),
+            metrics_listen: given.metrics_listen,
+            metrics_token_file: given.metrics_token_file,
+            waived: Waived {
+                auth: given.insecure_no_auth.unwrap_or(false),
+                tls: given.insecure_no_tls.unwrap_or(false),
+            },
+            audit_log: given.audit_log,
+            allow_core_dumps: given.allow_core_dumps.unwrap_or(false),
         };
         settings.check()?;
         Ok(settings)

@@ -5,10 +5,12 @@
 
 pub mod config;
 pub mod inspect;
+pub mod logs;
 pub mod serve;
 pub mod shard;
 
 pub mod api;
+pub mod audit;
 pub mod http1;
 pub mod http2;
 

@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use thalweg::config::{Given, Settings};
 use thalweg::inspect::{self, Command as Look, Options, RepairPlan};
+use thalweg::io::privileges::keep_files_private;
+use thalweg::logs;
 use thalweg::serve::{available_cpus, serve};
 use thalweg::types::refusal::chain;
-use tracing_subscriber::EnvFilter;
 
 /// A durable-streams server: an append is acknowledged only when it is on disk.
 #[derive(Debug, Parser)]
@@ -69,9 +70,6 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_env("THALWEG_LOG");
-    let filter = filter.unwrap_or_else(|_| EnvFilter::new("warn,thalweg=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
@@ -90,12 +88,16 @@ fn run(command: Command) -> Result<(), String> {
             };
             let cpus = available_cpus();
             let shards = u16::try_from(cpus.len().min(1024)).expect("at most 1024");
-            let settings = Settings::from(given.or(file), shards);
-            serve(&settings.map_err(|e| e.to_string())?, &cpus)
+            let settings = Settings::from(given.or(file), shards).map_err(|e| e.to_string())?;
+            keep_files_private();
+            logs::start(settings.audit_log.as_deref())?;
+            serve(&settings, &cpus)
         }
         Command::Inspect { dir, groups } => look(&dir, Look::Inspect(Options { groups })),
         Command::Verify { dir } => look(&dir, Look::Verify),
         Command::Repair { data_dir, shard, quarantine, dry_run: _ } => {
+            keep_files_private();
+            logs::start(None)?;
             let out = &mut std::io::stdout().lock();
             let plan = RepairPlan { shard, quarantine };
             judged(&data_dir, inspect::repair(&data_dir, &plan, out))
@@ -104,6 +106,7 @@ fn run(command: Command) -> Result<(), String> {
 }
 
 fn look(dir: &Path, command: Look) -> Result<(), String> {
+    logs::start(None)?;
     judged(dir, inspect::run(dir, command, &mut std::io::stdout().lock()))
 }
 

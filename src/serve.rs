@@ -4,12 +4,14 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::api::gate::{Port, Scraping};
 use crate::config::Settings;
 use crate::directory::DataDirectory;
 use crate::http1::Limits;
@@ -22,7 +24,11 @@ use crate::shard::checkpoint::CheckpointPace;
 use crate::shard::engine::EngineConfig;
 use crate::shard::scrub::ScrubPolicy;
 use crate::shard::server::{ConnectionSettings, Report, Server, ServerSettings};
+use crate::types::exposure::Exposed;
 use crate::types::refusal::chain;
+use safety::{give_up_privileges, judge_exposure, read_scrape_token, warn_if_open_to_others};
+
+mod safety;
 
 /// Log bytes gathered beyond which a Standard batch waits no longer.
 const STANDARD_BYTES_ENOUGH: usize = 256 * 1024;
@@ -36,11 +42,20 @@ const PULSE: Duration = Duration::from_millis(5);
 /// * Errors: why the server could not start or had to end, in words for an operator.
 pub fn serve(settings: &Settings, cpus: &[usize]) -> Result<(), String> {
     keep_freed_memory();
+    let exposed = judge_exposure(settings)?;
+    give_up_privileges(settings);
+    let scraping = Scraping {
+        is_elsewhere: settings.metrics_listen.is_some(),
+        token: settings.metrics_token_file.as_deref().map(read_scrape_token).transpose()?,
+    };
     let open_files = raise_open_files();
     tracing::debug!(open_files, "files and connections that may be open");
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|e| chain(&e))?;
     let mut directory = open_directory(settings)?;
-    let server = Server::start(&plan(settings, &directory, cpus))?;
+    warn_if_open_to_others(directory.path());
+    let mut plan = plan(settings, &directory, cpus);
+    (plan.connection.scraping, plan.connection.exposed) = (scraping, exposed);
+    let server = Server::start(&plan)?;
 
     let mut listening = 0;
     let mut stopped = 0;
@@ -60,7 +75,7 @@ pub fn serve(settings: &Settings, cpus: &[usize]) -> Result<(), String> {
                 listening += 1;
                 if listening == server.cores() {
                     directory.mark_initialised().map_err(|e| chain(&e))?;
-                    announce(address).map_err(|e| chain(&e))?;
+                    announce(address, server.metrics_address).map_err(|e| chain(&e))?;
                 }
             }
             Ok(Report::Stopped) => stopped += 1,
@@ -97,8 +112,12 @@ fn cpu_list(text: &str) -> Option<Vec<usize>> {
     Some(cpus)
 }
 
-fn announce(address: std::net::SocketAddr) -> std::io::Result<()> {
+fn announce(address: SocketAddr, metrics_address: Option<SocketAddr>) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
+    // First: who waits for the other line may go on at once.
+    if let Some(address) = metrics_address {
+        writeln!(out, "metrics on http://{address}/metrics")?;
+    }
     writeln!(out, "listening on http://{address}")?;
     out.flush()
 }
@@ -127,6 +146,7 @@ fn plan(settings: &Settings, directory: &DataDirectory, cpus: &[usize]) -> Serve
         listen: settings.listen,
         // The last ones: the first are where the kernel mostly has its own work done.
         cpus: cpus[cpus.len().saturating_sub(usize::from(shards))..].to_vec(),
+        metrics_listen: settings.metrics_listen,
         shards,
         shard_paths: (0..shards).map(|shard| directory.shard_path(shard)).collect(),
         engine: EngineConfig {
@@ -157,6 +177,9 @@ fn plan(settings: &Settings, directory: &DataDirectory, cpus: &[usize]) -> Serve
             request_memory_bytes: (settings.request_memory_bytes / cores)
                 .max(CORE_MEMORY_BYTES_MIN),
             cors: settings.cors,
+            port: Port::Main,
+            scraping: Scraping::default(),
+            exposed: Exposed::default(),
         },
         connections_max: settings.connections_max,
         spin: Duration::from_micros(settings.spin_us),

@@ -9,16 +9,18 @@ use std::path::{Path, PathBuf};
 /// The rooms of `src/`, highest first, and what each may use. A room may only use rooms further
 /// down; `a::b` allows that one module of a room and nothing else of it.
 const ROOMS: &[(&str, &[&str])] = &[
-    ("main", &["config", "inspect", "serve", "types"]),
+    ("main", &["config", "inspect", "io::privileges", "logs", "serve", "types"]),
     (
         "serve",
         &[
+            "api::gate",
             "config",
             "directory",
             "http1",
             "http2",
             "io::limits",
             "io::memory",
+            "io::privileges",
             "log",
             "shard",
             "types",
@@ -28,6 +30,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "shard",
         &[
             "api",
+            "audit",
             "codec",
             "control",
             "http1",
@@ -45,6 +48,8 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("inspect", &["control", "directory", "io", "log", "stream", "types", "usage"]),
+    ("logs", &["audit"]),
+    ("audit", &["api", "types"]),
     ("api", &["codec", "types", "usage"]),
     ("http1", &["types", "wire"]),
     ("http2", &["types", "wire"]),

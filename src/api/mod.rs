@@ -24,6 +24,7 @@
 pub mod control;
 pub mod cors;
 pub mod error;
+pub mod gate;
 mod header;
 pub mod info;
 pub mod latency;

@@ -16,12 +16,13 @@ pub mod limits;
 pub mod memory;
 pub mod notify;
 pub mod permits;
+pub mod privileges;
 pub mod sim;
 pub mod socket;
 
 use std::fmt::Debug;
 use std::future::Future;
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 
 use futures_util::io::{AsyncRead, AsyncWrite};
@@ -226,6 +227,11 @@ pub trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {
     /// Has its reader look again, after others had their turn, before it waits: for readers that
     /// are polled for nothing but to receive.
     fn look_twice(&mut self) {}
+
+    /// The other end's address, where there are addresses and it is still there.
+    fn peer(&self) -> Option<SocketAddr> {
+        None
+    }
 
     /// Closes one direction or both.
     ///

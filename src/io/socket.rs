@@ -206,6 +206,10 @@ impl Socket for VectoredSocket {
         self.second_look.is_wanted = true;
     }
 
+    fn peer(&self) -> Option<SocketAddr> {
+        self.stream.peer_addr().ok()
+    }
+
     async fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.stream.shutdown(how).await.map_err(Into::into)
     }

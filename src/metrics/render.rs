@@ -8,19 +8,28 @@ use super::executor::ExecutorSnapshot;
 use super::family::Families;
 use super::series;
 use super::snapshot::Snapshot;
+use crate::types::exposure::Exposed;
 
 /// Renders snapshots; one per process is enough.
 #[derive(Debug)]
 pub struct Exporter {
     process: ProcessCollector,
     version: String,
+    exposed: Exposed,
 }
 
 impl Exporter {
     /// An exporter that reports this process and `version`, the server's own.
     #[must_use]
     pub fn new(version: impl Into<String>) -> Self {
-        Self { process: ProcessCollector::for_self(), version: version.into() }
+        let exposed = Exposed::default();
+        Self { process: ProcessCollector::for_self(), version: version.into(), exposed }
+    }
+
+    /// The same, which also says what the server's addresses lack.
+    #[must_use]
+    pub fn with_exposed(self, exposed: Exposed) -> Self {
+        Self { exposed, ..self }
     }
 
     /// The exposition of all shards, all executors and the process.
@@ -51,6 +60,7 @@ impl Exporter {
         refusals.merge(&everywhere.refusals);
         series::put_refusals(&mut families, &refusals);
         let build = (vec![("version", self.version.clone())], 1.0);
+        series::put_exposed(&mut families, &self.exposed);
         families.gauge("thalweg_build_info", "Which server this is; always 1.", [build]);
         families.extend(self.process.collect());
 

@@ -13,9 +13,23 @@ use super::family::{Families, Labels, Unit};
 use super::snapshot::{AckSnapshot, CLASSES, Snapshot, name_of};
 use super::tally::Tally;
 use crate::types::StorageClass;
+use crate::types::exposure::Exposed;
 
 /// Quantiles that are exposed, with their labels.
 const QUANTILES: [(f64, &str); 4] = [(0.5, "0.5"), (0.99, "0.99"), (0.999, "0.999"), (1.0, "1")];
+
+/// What the server's addresses lack; 0 for what is as it should be.
+pub(super) fn put_exposed(families: &mut Families, exposed: &Exposed) {
+    let samples = exposed.facts().map(|(what, lacks)| {
+        let labels = vec![("what", what.to_owned())];
+        (labels, if lacks { 1.0 } else { 0.0 })
+    });
+    families.gauge(
+        "thalweg_insecure",
+        "Whether an address that other machines reach lacks what protects it.",
+        samples,
+    );
+}
 
 /// The peer's four histograms.
 pub(super) fn put_peer(families: &mut Families, total: &Snapshot) {

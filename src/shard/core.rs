@@ -23,6 +23,8 @@ use super::lifeline::Lifelines;
 use super::pace::Pace;
 use super::session::{Pipe, RemoteSessions, Told};
 use super::turns::Turns;
+use crate::api::ApiError;
+use crate::audit::{self, Refusals};
 use crate::codec::json::AppendDecoder;
 use crate::http1::Conn;
 use crate::io::notify::Notify;
@@ -85,6 +87,8 @@ pub(super) struct Core<I: Io> {
     pub drain: Drain,
     /// Numbers of this core that belong to no shard.
     pub metrics: ExecutorMetrics,
+    /// Refusals of access that the audit log is told of.
+    pub(super) refusals: Refusals,
     /// The `date` header's value, for every answer of this second.
     pub date: RefCell<String>,
     /// Decodes appends; what it allocated once serves every connection.
@@ -139,6 +143,7 @@ impl<I: Io> Core<I> {
             streams: Rc::default(),
             drain: Drain::default(),
             metrics: ExecutorMetrics::default(),
+            refusals: Refusals::default(),
             date: RefCell::default(),
             decoder: RefCell::new(AppendDecoder::new()),
             held: Held::new(memory_bytes),
@@ -196,6 +201,16 @@ impl<I: Io> Core<I> {
         let now_us = self.now_us();
         self.lifelines.sweep(now_us);
         self.streams.sweep(now_us);
+        self.refusals.sweep(now_us);
+    }
+
+    /// Counts a request that is refused before a shard is asked, or by a shard; who is refused for
+    /// who they are is also written to the audit log.
+    pub(super) fn refused(&self, error: &ApiError, peer: Option<SocketAddr>) {
+        self.metrics.refused(error.code_text());
+        if audit::is_about_access(error) {
+            self.refusals.note(self.now_us(), error, audit::OPEN, peer);
+        }
     }
 
     /// Tells everything on this core how far the shutdown is.
@@ -271,7 +286,8 @@ impl<I: Io> Core<I> {
                 executors.push((core, snapshot));
             }
         }
-        Ok(Exporter::new(env!("CARGO_PKG_VERSION")).render(&shards, &executors))
+        let exporter = Exporter::new(env!("CARGO_PKG_VERSION"));
+        Ok(exporter.with_exposed(self.connection.exposed).render(&shards, &executors))
     }
 
     /// Starts a task that nobody waits for, among the requests.

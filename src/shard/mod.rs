@@ -43,6 +43,7 @@ mod registry;
 mod replay;
 mod respond;
 mod retention;
+mod scrape;
 pub mod scrub;
 pub mod server;
 mod session;

@@ -3,6 +3,7 @@
 mod control;
 mod latency;
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use serde::Serialize;
@@ -15,6 +16,7 @@ use super::usage::Tally;
 use crate::api::receipt::{RECEIPT, header_value};
 use crate::api::response::{JSON, PROMETHEUS, PROTOBUF, Response};
 use crate::api::{ApiError, Code, Operation};
+use crate::audit::{self, Entry};
 use crate::codec::json::{encode_ack, encode_tail};
 use crate::codec::{BatchForm, DecodeError, proto};
 use crate::io::Io;
@@ -35,8 +37,12 @@ pub(super) struct Aside {
     pub(super) body: Vec<u8>,
     /// Whether the answer is much old data, sent as `pace` says.
     pub(super) is_paced: bool,
+    /// Who asks; set by the connection.
+    pub(super) peer: Option<SocketAddr>,
 }
 
+/// Header of `/health` that names what the server's addresses lack.
+const INSECURE: &str = "thalweg-insecure";
 /// More than an acknowledgement takes, in bytes.
 const ACK_BYTES: usize = 192;
 
@@ -98,7 +104,13 @@ async fn answer_other<I: Io>(
 ) -> Result<Response, ApiError> {
     match operation {
         Operation::Options => Ok(Response::empty(200)),
-        Operation::Health => health(core).await,
+        Operation::Health => {
+            let response = health(core).await?;
+            Ok(match core.connection.exposed.header() {
+                Some(lacking) => response.with_header(INSECURE, lacking),
+                None => response,
+            })
+        }
         Operation::Metrics => metrics(core).await,
         Operation::Latency(query) => latency::latency(core, query).await,
         Operation::CheckTail(path) => {
@@ -130,7 +142,12 @@ async fn answer_other<I: Io>(
             debug_assert!(false, "answered elsewhere");
             Err(ApiError::new(Code::Other, "the request was routed wrongly"))
         }
-        other => control::respond(core, other, body).await,
+        other => {
+            let entry = Entry::of(&other, body.as_slice());
+            let answered = control::respond(core, other, body).await;
+            entry.write(&answered, audit::OPEN, aside.peer);
+            answered
+        }
     }
 }
 

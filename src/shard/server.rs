@@ -35,6 +35,7 @@ use super::core::Core;
 use super::door::{Door, Progress};
 use super::drain::Stage;
 use super::engine::{Engine, EngineConfig};
+use super::scrape;
 use crate::io::glommio::GlommioIo;
 use crate::io::socket::{MovingSocket, VectoredSocket, adopt_listener, keep_alive};
 use crate::io::{Clock, Io, Tasks};
@@ -71,6 +72,8 @@ const IO_MEMORY_BYTES: usize = 512 * 1024;
 pub struct ServerSettings {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where metrics are served, if not there; port 0 takes a free one.
+    pub metrics_listen: Option<SocketAddr>,
     /// Processors to pin an executor to, one each.
     pub cpus: Vec<usize>,
     /// How many shards the data directory has.
@@ -102,6 +105,8 @@ pub enum Report {
 pub struct Server {
     /// What the cores report.
     pub reports: mpsc::Receiver<Report>,
+    /// Where metrics are served, if not with everything else.
+    pub metrics_address: Option<SocketAddr>,
     drain: Arc<AtomicBool>,
     pulses: Vec<Arc<OnceLock<Waker>>>,
 }
@@ -115,6 +120,8 @@ impl Server {
     pub fn start(settings: &ServerSettings) -> Result<Self, String> {
         let progress: Arc<[_]> = (0..settings.shards).map(|_| Arc::default()).collect();
         let mut door = Some(bind(settings.listen, &progress)?);
+        let (mut scrapes, metrics_address) =
+            settings.metrics_listen.map(scrape::bind).transpose()?.unzip();
         let (reporter, reports) = mpsc::channel();
         let drain = Arc::new(AtomicBool::new(false));
         let deaf = Arc::new(AtomicUsize::new(0));
@@ -134,6 +141,7 @@ impl Server {
                 pulse: Arc::clone(pulse),
                 progress: Arc::clone(&progress),
                 door: door.take(),
+                scrapes: scrapes.take(),
             };
             let ends = links.remove(0);
             LocalExecutorBuilder::new(Placement::Fixed(settings.cpus[index]))
@@ -145,7 +153,7 @@ impl Server {
                     format!("an executor could not be started (is io_uring allowed here?): {e}")
                 })?;
         }
-        Ok(Self { reports, drain, pulses })
+        Ok(Self { reports, metrics_address, drain, pulses })
     }
 
     /// Wakes all cores; to be called every few milliseconds for as long as they run.
@@ -201,6 +209,8 @@ struct Plan {
     progress: Arc<[Arc<Progress>]>,
     /// Who holds the port until requests are served; the first core's.
     door: Option<Door>,
+    /// Where metrics are asked for; the first core's, if they have an address of their own.
+    scrapes: Option<std::net::TcpListener>,
 }
 
 impl Plan {
@@ -210,9 +220,12 @@ impl Plan {
     }
 }
 
-async fn run_core(plan: Plan, ends: Ends) {
+async fn run_core(mut plan: Plan, ends: Ends) {
     let report = match start_core(&plan, ends).await {
         Ok(core) => {
+            if let Some(listener) = plan.scrapes.take() {
+                core.spawn(scrape::accept(Rc::clone(&core), listener));
+            }
             serve_until_drained(&plan, &core).await;
             match close(&core).await {
                 Ok(()) => Report::Stopped,

@@ -7,6 +7,7 @@
 
 pub mod append;
 pub mod config;
+pub mod exposure;
 pub mod json;
 pub mod limits;
 pub mod name;

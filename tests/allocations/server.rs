@@ -57,6 +57,7 @@ fn directory(path: &Path) -> DataDirectory {
 fn settings(directory: &DataDirectory) -> ServerSettings {
     ServerSettings {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        metrics_listen: None,
         cpus: thalweg::serve::available_cpus()[..1].to_vec(),
         shards: 1,
         shard_paths: vec![directory.shard_path(0)],
@@ -78,6 +79,9 @@ fn settings(directory: &DataDirectory) -> ServerSettings {
             peer_us: HOUR_US,
             request_memory_bytes: 256 * MIB,
             cors: true,
+            port: thalweg::api::gate::Port::Main,
+            scraping: thalweg::api::gate::Scraping::default(),
+            exposed: thalweg::types::exposure::Exposed::default(),
         },
         connections_max: 1000,
         spin: Duration::ZERO,

@@ -78,6 +78,17 @@ impl Server {
         self.dir().join("data")
     }
 
+    /// Everything that the server wrote to its output and its error output.
+    pub(crate) fn said(&self) -> String {
+        let read = |name: &str| fs::read(self.dir().join(name)).unwrap_or_default();
+        String::from_utf8_lossy(&[read("stdout"), read("stderr")].concat()).into_owned()
+    }
+
+    /// The number of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().expect("the server runs").child.id()
+    }
+
     /// Starts the server on its data directory and waits until it says that it listens.
     pub(crate) fn restart(&mut self) {
         assert!(self.process.is_none(), "stop the server before restarting it");
@@ -136,9 +147,15 @@ impl Server {
     /// Runs a second server on the same data directory, which is expected to refuse; gives its
     /// status (`None` when it did not end in time) and what it wrote.
     pub(crate) fn start_rival(&self) -> (Option<ExitStatus>, String) {
+        self.rival_with(&[])
+    }
+
+    /// The same with more settings.
+    pub(crate) fn rival_with(&self, more: &[(&str, &str)]) -> (Option<ExitStatus>, String) {
+        let settings = [&self.settings[..], more].concat();
         let dir = self.dir().join("rival");
         fs::create_dir_all(&dir).expect("the directory for the rival can be created");
-        let mut rival = Process::spawn_on(&dir, &self.data_dir(), self.shards, &self.settings);
+        let mut rival = Process::spawn_on(&dir, &self.data_dir(), self.shards, &settings);
         let status = rival.wait(PROCESS_WAIT);
         rival.kill();
         let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap_or_default();
@@ -204,8 +221,11 @@ impl Process {
     fn spawn_on(dir: &Path, data_dir: &Path, shards: u32, settings: &[(&str, &str)]) -> Self {
         let create = |name: &str| File::create(dir.join(name)).expect("an output file is created");
         let append = File::options().append(true).create(true).open(stderr_path(dir));
+        let is_given = |name: &str| settings.iter().any(|(given, _)| *given == name);
+        let listen = if is_given("THALWEG_LISTEN") { None } else { Some("--listen=127.0.0.1:0") };
         let child = Command::new(env!("CARGO_BIN_EXE_thalweg"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--shards", &shards.to_string()])
+            .args(["serve", "--shards", &shards.to_string()])
+            .args(listen)
             .arg("--data-dir")
             .arg(data_dir)
             .env("THALWEG_SEGMENT_BYTES", SEGMENT_BYTES)

@@ -3,7 +3,7 @@
 //! A request is routed as soon as its head is there: one that opens a session is served while its
 //! body arrives, on the core that owns the stream; every other body is received whole first.
 
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::ops::Range;
 use std::pin::pin;
 use std::rc::Rc;
@@ -52,6 +52,7 @@ struct Connection<'a, I: Io> {
     core: Rc<Core<I>>,
     settings: Rc<ConnectionSettings>,
     socket: I::Socket,
+    peer: Option<SocketAddr>,
     conn: Conn,
     line: &'a Registered,
     /// What the head says whose body is arriving.
@@ -84,11 +85,12 @@ enum Step {
 /// moves: then it returns where to, with what it takes along.
 pub(super) async fn serve<I: Io>(
     core: &Rc<Core<I>>,
+    settings: Rc<ConnectionSettings>,
     mut socket: I::Socket,
     conn: Conn,
     line: &Registered,
 ) -> Option<(usize, I::Socket, Conn)> {
-    let (core, settings) = (Rc::clone(core), Rc::clone(&core.connection));
+    let (core, peer) = (Rc::clone(core), socket.peer());
     let (out, elsewhere) = (Vec::new(), (0, 0));
     let (began_us, arrived_bytes) = (core.now_us(), conn.unread().len() as u64);
     let (share, answer_share) = (core.held.share(), core.answers.share());
@@ -97,6 +99,7 @@ pub(super) async fn serve<I: Io>(
         core,
         settings,
         socket,
+        peer,
         conn,
         line,
         routed: None,
@@ -204,7 +207,7 @@ impl<I: Io> Connection<'_, I> {
             query: head.query(),
             headers: &headers,
         };
-        let routed = Routed::of(&parts, &self.settings);
+        let routed = Routed::of(&parts, &self.settings, self.peer);
         if routed.is_session() {
             return Box::pin(self.session(routed)).await;
         }
@@ -237,7 +240,7 @@ impl<I: Io> Connection<'_, I> {
         let Some(mut routed) = self.routed.take() else { return Err(End::Done) };
         self.share.arrived();
         let body = std::mem::take(&mut self.answer_body);
-        let mut aside = Aside { body, ..Aside::default() };
+        let mut aside = Aside { body, peer: self.peer, ..Aside::default() };
         let body = Body::Buf(request.into_body());
         let waits = is_waiting_read(&routed.operation);
         let mut response = if self.has_answer_room(answer_bytes(&routed.operation)).await? {

@@ -9,6 +9,7 @@ mod stream;
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -17,8 +18,8 @@ use bytes::Bytes;
 use futures_util::future::{self, Either};
 
 use crate::http2::{self, Connection, Transport};
-use crate::io::Io;
 use crate::io::notify::Notify;
+use crate::io::{Io, Socket as _};
 use crate::shard::connection::held::FREE_REQUESTS;
 use crate::shard::core::Core;
 use crate::shard::lifeline::{Goodbye, Registered, Waiting};
@@ -64,6 +65,7 @@ pub(super) async fn serve<I: Io>(
     line: &Registered,
 ) {
     line.wait_for(Waiting::Peer, core.now_us() + core.connection.peer_us);
+    let peer = socket.peer();
     let socket = SharedSocket::new(core, socket, line);
     let transport = Transport::new(socket.clone(), received);
     let (_window, window_bytes) = core.windows.grant_window();
@@ -71,7 +73,7 @@ pub(super) async fn serve<I: Io>(
     let handshake = http2::handshake(transport, &limits);
     let Ok(Ok(mut wire)) = line.guard(handshake).await else { return };
     let streams = Rc::new(Streams::default());
-    let gone = run(core, &socket, &mut wire, &streams, line).await;
+    let gone = run(core, &socket, peer, &mut wire, &streams, line).await;
     // Its streams end now, whatever the peer still sends.
     drop(wire);
     if let Gone::Politely = gone {
@@ -91,6 +93,7 @@ enum Gone {
 async fn run<I: Io>(
     core: &Rc<Core<I>>,
     socket: &SharedSocket<I>,
+    peer: Option<SocketAddr>,
     wire: &mut Wire<I>,
     streams: &Rc<Streams>,
     line: &Registered,
@@ -113,7 +116,7 @@ async fn run<I: Io>(
         };
         match accepted {
             Ok(Some(Some(Ok((request, respond))))) => {
-                let stream = Stream::new(core, respond);
+                let stream = Stream::new(core, respond, peer);
                 let is_free = streams.open.get() < FREE_REQUESTS;
                 let counted = Counted::new(streams);
                 // Boxed where it is made: on its way to the executor it would be copied whole.

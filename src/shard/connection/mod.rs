@@ -11,6 +11,7 @@ mod http2;
 mod session;
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 
@@ -21,16 +22,18 @@ use super::core::{Core, Message};
 use super::lifeline::{Registered, Waiting};
 use super::respond::{Aside, respond};
 use super::session::Open;
+use crate::api::gate::{Port, Scraping};
 use crate::api::negotiate::MediaType;
 use crate::api::request::Parts;
 use crate::api::response::{EVENT_STREAM, Header, Response, S2S};
-use crate::api::{ApiError, Code, Operation, cors, negotiate, route};
+use crate::api::{ApiError, Code, Operation, cors, gate, negotiate, route};
 use crate::codec::coding::{compress, decompress};
 use crate::codec::{BatchForm, Coding, Feed};
 use crate::http1::{Conn, Limits};
 use crate::http2::PREFACE;
 use crate::io::permits::Permit;
 use crate::io::{Io, Socket};
+use crate::types::exposure::Exposed;
 use crate::wire::Body;
 
 use held::ROOM_US;
@@ -52,6 +55,12 @@ pub struct ConnectionSettings {
     pub request_memory_bytes: u64,
     /// Whether cross-origin headers are sent.
     pub cors: bool,
+    /// The address that the connection came to.
+    pub port: Port,
+    /// Who may scrape metrics, and where.
+    pub scraping: Scraping,
+    /// What the server's addresses lack.
+    pub exposed: Exposed,
 }
 
 /// A peer that sends or takes at least this many bytes a second is never too slow.
@@ -65,6 +74,13 @@ const LINGER_US: u64 = 2_000_000;
 /// Headers of a session's answer: nobody on its way may keep it back or change it.
 const SESSION_HEADERS: [(&str, &str); 2] =
     [("cache-control", "no-cache, no-transform"), ("x-accel-buffering", "no")];
+
+/// Longest body of a request at the address of metrics, in bytes; nobody looks at it.
+const SCRAPE_BODY_BYTES_MAX: usize = 1024;
+/// How long a connection there may have no request, in microseconds.
+const SCRAPE_IDLE_US: u64 = 120_000_000;
+/// How long a request there may take to arrive, or an answer to be taken, in microseconds.
+const SCRAPE_PEER_US: u64 = 10_000_000;
 
 /// Shortest answer that is coded, in bytes.
 const CODED_BYTES_MIN: usize = 1024;
@@ -83,11 +99,16 @@ struct Routed {
     is_head: bool,
     /// It wanted to be an append session, whether or not it may be one.
     wants_append_session: bool,
+    /// Who sent it.
+    peer: Option<SocketAddr>,
 }
 
 impl Routed {
-    fn of(parts: &Parts<'_>, settings: &ConnectionSettings) -> Self {
-        let operation = route(parts);
+    fn of(parts: &Parts<'_>, settings: &ConnectionSettings, peer: Option<SocketAddr>) -> Self {
+        let operation = match gate::refusal(parts, settings.port, &settings.scraping) {
+            Some(error) => Err(error),
+            None => route(parts),
+        };
         Self {
             extra: cors::headers(parts, settings.cors),
             // When it is not understood, the operation is refused already if it has a body.
@@ -96,6 +117,7 @@ impl Routed {
             is_head: parts.method == "HEAD",
             wants_append_session: parts.method == "POST"
                 && negotiate::media_type(parts.headers, "content-type") == Some(MediaType::S2s),
+            peer,
             operation,
         }
     }
@@ -218,7 +240,7 @@ async fn answer<I: Io>(
     match result {
         Ok(response) => coded(core, response, routed.answer_coding).await,
         Err(error) => {
-            core.metrics.refused(error.code_text());
+            core.refused(&error, routed.peer);
             error.into_response()
         }
     }
@@ -307,7 +329,8 @@ pub(super) async fn adopt<I: Io>(core: Rc<Core<I>>, socket: I::Socket, conn: Con
 }
 
 async fn serve_http1<I: Io>(core: Rc<Core<I>>, socket: I::Socket, conn: Conn, line: Registered) {
-    let moved = http1::serve(&core, socket, conn, &line).await;
+    let settings = Rc::clone(&core.connection);
+    let moved = http1::serve(&core, settings, socket, conn, &line).await;
     if let Some((to, socket, conn)) = moved {
         match socket.detach() {
             // When that core is gone, so is the server, and the connection ends.
@@ -315,6 +338,26 @@ async fn serve_http1<I: Io>(core: Rc<Core<I>>, socket: I::Socket, conn: Conn, li
             Err(error) => tracing::warn!(%error, "a connection could not move"),
         }
     }
+    leave(&core, line);
+}
+
+/// Serves a connection to the address of metrics, until it ends.
+///
+/// Whoever scrapes needs neither HTTP/2 nor bodies, and has no reason to stay for long.
+pub(super) async fn serve_scrape<I: Io>(core: Rc<Core<I>>, socket: I::Socket) {
+    let line = core.lifelines.add();
+    core.publish_load();
+    let main = &*core.connection;
+    let settings = ConnectionSettings {
+        limits: Limits { body_bytes_max: SCRAPE_BODY_BYTES_MAX, ..main.limits.clone() },
+        idle_us: main.idle_us.min(SCRAPE_IDLE_US),
+        peer_us: main.peer_us.min(SCRAPE_PEER_US),
+        port: Port::Metrics,
+        ..main.clone()
+    };
+    let conn = Conn::new(settings.limits.clone());
+    // It appends to no stream, so it never moves.
+    let _stays = http1::serve(&core, Rc::new(settings), socket, conn, &line).await;
     leave(&core, line);
 }
 

@@ -316,7 +316,7 @@ async fn answer<I: Io>(
             next = if end.is_none() { session.try_recv() } else { None };
         }
         if let Some(Err(error)) = &end {
-            core.metrics.refused(error.code_text());
+            core.refused(error, None);
             push_terminal(&mut bytes, error);
         }
         if !bytes.is_empty() {
@@ -379,7 +379,7 @@ pub(super) async fn read<I: Io>(
                 Out::Failed(refusal) => {
                     let mut last = Vec::new();
                     let error = ApiError::from(refusal);
-                    core.metrics.refused(error.code_text());
+                    core.refused(&error, None);
                     match feed {
                         Feed::S2s { .. } => push_terminal(&mut last, &error),
                         Feed::Sse { .. } => sse::push_error(&mut last, &error.into_response().body),

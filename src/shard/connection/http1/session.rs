@@ -111,7 +111,7 @@ impl<I: Io> Connection<'_, I> {
         extra: &[Header],
         is_head: bool,
     ) -> Result<(), End> {
-        self.core.metrics.refused(error.code_text());
+        self.core.refused(&error, self.peer);
         self.spell(&error.into_response(), extra, Persistence::Close, is_head);
         self.flush().await?;
         Err(End::Linger)

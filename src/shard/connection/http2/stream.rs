@@ -1,6 +1,7 @@
 //! One request on an HTTP/2 connection, and its answer.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::pin::pin;
 use std::rc::Rc;
@@ -33,11 +34,16 @@ const GRACE_US: u64 = 500_000;
 pub(super) struct Stream<I: Io> {
     core: Rc<Core<I>>,
     respond: SendResponse<Bytes>,
+    peer: Option<SocketAddr>,
 }
 
 impl<I: Io> Stream<I> {
-    pub(super) fn new(core: &Rc<Core<I>>, respond: SendResponse<Bytes>) -> Self {
-        Self { core: Rc::clone(core), respond }
+    pub(super) fn new(
+        core: &Rc<Core<I>>,
+        respond: SendResponse<Bytes>,
+        peer: Option<SocketAddr>,
+    ) -> Self {
+        Self { core: Rc::clone(core), respond, peer }
     }
 
     /// Answers it, and returns when that is sent or nobody wants it any more; `is_free` says that
@@ -55,7 +61,7 @@ impl<I: Io> Stream<I> {
                 query: head.query(),
                 headers: &headers,
             };
-            Routed::of(&parts, &core.connection)
+            Routed::of(&parts, &core.connection, self.peer)
         };
         let place = core.requests.share();
         if !is_free && !place.try_take(open_bytes(&body)) {
@@ -95,7 +101,7 @@ impl<I: Io> Stream<I> {
     ) -> Result<(), http2::Error> {
         let core = Rc::clone(&self.core);
         if let Some(error) = routed.refused_session() {
-            core.metrics.refused(error.code_text());
+            core.refused(&error, self.peer);
             return self.send(error.into_response(), &routed, false, line).await;
         }
         let limit_bytes = core.connection.limits.body_bytes_max;
@@ -129,7 +135,7 @@ impl<I: Io> Stream<I> {
             let refused = no_room(&core);
             return self.send(refused, &routed, false, line).await;
         }
-        let mut aside = Aside::default();
+        let mut aside = Aside { peer: self.peer, ..Aside::default() };
         let mut response = {
             let answered = pin!(answer(&core, &mut routed, body, &share, &mut aside));
             let reset = pin!(poll_fn(|cx| self.respond.poll_reset(cx)));
@@ -226,7 +232,7 @@ impl<I: Io> Stream<I> {
         let session = match session::open(&core, open).await {
             Ok(session) => session,
             Err(error) => {
-                core.metrics.refused(error.code_text());
+                core.refused(&error, self.peer);
                 return self.send(error.into_response(), &routed, false, line).await;
             }
         };

@@ -58,6 +58,9 @@ fn settings() -> ConnectionSettings {
         peer_us: PEER_US,
         request_memory_bytes: 4 << 20,
         cors: false,
+        port: crate::api::gate::Port::Main,
+        scraping: crate::api::gate::Scraping::default(),
+        exposed: crate::types::exposure::Exposed::default(),
     }
 }
 

@@ -1,0 +1,217 @@
+//! The audit log: who changed what, and who was refused for who they are.
+//!
+//! * One event of `tracing` each, with the target [`TARGET`]: changes and refusals at `info`,
+//!   looks at the control plane (lists, configurations) at `debug`.
+//! * Fields: `operation`, `basin`, `stream`, `status`, `code` (of a refusal), `by` (who was let
+//!   in, as the access tokens have it), `peer` (address, where one is known). Names are quoted or
+//!   escaped where they are written: no name can pass for another line.
+//! * Never: tokens, keys, bodies, configurations, texts of errors.
+//! * Refusals cost their sender little, so there is a bound on how many are written: beyond
+//!   [`REFUSALS_PER_SECOND`] on a core they are counted, and the count is written.
+
+#![forbid(unsafe_code)]
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+
+use crate::api::control::{CreateBasin, CreateStream};
+use crate::api::route::StreamPath;
+use crate::api::{ApiError, Operation, Response};
+use crate::types::{BasinName, StreamName};
+
+/// What filters and files know the events by.
+pub const TARGET: &str = "thalweg::audit";
+/// Who is let in when nobody is asked for a token.
+pub const OPEN: &str = "open";
+/// Refusals that one core writes in a second.
+pub const REFUSALS_PER_SECOND: u32 = 100;
+
+const SECOND_US: u64 = 1_000_000;
+
+/// An operation on the control plane, taken down before it is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    operation: &'static str,
+    basin: Option<BasinName>,
+    stream: Option<StreamName>,
+    /// Whether it changes anything when it is let through.
+    changes: bool,
+}
+
+impl Entry {
+    /// Takes down `operation`, of which `body` may hold the name.
+    #[must_use]
+    pub fn of(operation: &Operation, body: &[u8]) -> Self {
+        match operation {
+            Operation::CreateBasin { .. } => {
+                let named = CreateBasin::parse(body).ok().map(|create| create.basin);
+                Self::change("create_basin", named, None)
+            }
+            Operation::EnsureBasin { basin, .. } => Self::of_basin("ensure_basin", basin),
+            Operation::ReconfigureBasin(basin) => Self::of_basin("reconfigure_basin", basin),
+            Operation::DeleteBasin(basin) => Self::of_basin("delete_basin", basin),
+            Operation::CreateStream { basin, .. } => {
+                let named = CreateStream::parse(body).ok().map(|create| create.stream);
+                Self::change("create_stream", Some(basin.clone()), named)
+            }
+            Operation::EnsureStream { path, .. } => Self::of_stream("ensure_stream", path),
+            Operation::ReconfigureStream(path) => Self::of_stream("reconfigure_stream", path),
+            Operation::DeleteStream(path) => Self::of_stream("delete_stream", path),
+            Operation::SetDefaultLocation => Self::change("set_default_location", None, None),
+            Operation::ListBasins(_) => Self::look("list_basins", None, None),
+            Operation::GetBasin(basin) => Self::look("get_basin", Some(basin.clone()), None),
+            Operation::ListStreams { basin, .. } => {
+                Self::look("list_streams", Some(basin.clone()), None)
+            }
+            Operation::GetStream(path) => {
+                Self::look("get_stream", Some(path.basin.clone()), Some(path.stream.clone()))
+            }
+            Operation::ListLocations => Self::look("list_locations", None, None),
+            Operation::GetDefaultLocation => Self::look("get_default_location", None, None),
+            Operation::Usage { .. } => Self::look("usage", None, None),
+            _ => Self::look("other", None, None),
+        }
+    }
+
+    fn of_basin(operation: &'static str, basin: &BasinName) -> Self {
+        Self::change(operation, Some(basin.clone()), None)
+    }
+
+    fn of_stream(operation: &'static str, path: &StreamPath) -> Self {
+        Self::change(operation, Some(path.basin.clone()), Some(path.stream.clone()))
+    }
+
+    fn change(
+        operation: &'static str,
+        basin: Option<BasinName>,
+        stream: Option<StreamName>,
+    ) -> Self {
+        Self { operation, basin, stream, changes: true }
+    }
+
+    fn look(operation: &'static str, basin: Option<BasinName>, stream: Option<StreamName>) -> Self {
+        Self { operation, basin, stream, changes: false }
+    }
+
+    /// Writes what became of it.
+    pub fn write(&self, answered: &Result<Response, ApiError>, by: &str, peer: Option<SocketAddr>) {
+        let (status, code) = match answered {
+            Ok(response) => (response.status, None),
+            Err(error) => (error.status(), Some(error.code_text())),
+        };
+        let Self { operation, basin, stream, changes } = self;
+        let basin = basin.as_ref().map(BasinName::as_str);
+        let stream = stream.as_ref().map(StreamName::as_str);
+        let peer = peer.map(tracing::field::display);
+        if *changes {
+            tracing::info!(
+                target: TARGET, operation, basin, stream, status, code, by, peer, "control plane"
+            );
+        } else {
+            tracing::debug!(
+                target: TARGET, operation, basin, stream, status, code, by, peer, "control plane"
+            );
+        }
+    }
+}
+
+/// Whether somebody is refused for who they are.
+#[must_use]
+pub fn is_about_access(error: &ApiError) -> bool {
+    matches!(error.status(), 401 | 403)
+}
+
+/// The refusals of access of one core.
+#[derive(Debug, Default)]
+pub struct Refusals(RefCell<Pace>);
+
+impl Refusals {
+    /// Takes down a refusal, now or as one of a number.
+    ///
+    /// * Units: `now_us` on a monotonic clock.
+    pub fn note(&self, now_us: u64, error: &ApiError, by: &str, peer: Option<SocketAddr>) {
+        self.sweep(now_us);
+        if self.0.borrow_mut().may_write() {
+            let (status, code) = (error.status(), error.code_text());
+            let peer = peer.map(tracing::field::display);
+            tracing::info!(target: TARGET, operation = "access", status, code, by, peer, "refused");
+        }
+    }
+
+    /// Says how many were left out, when their second is over; to be called now and then.
+    pub fn sweep(&self, now_us: u64) {
+        let left_out = self.0.borrow_mut().turn(now_us);
+        if left_out > 0 {
+            tracing::info!(target: TARGET, operation = "access", left_out, "refused");
+        }
+    }
+}
+
+/// How many were written in this second, and how many were not.
+#[derive(Debug, Default)]
+struct Pace {
+    since_us: u64,
+    written: u32,
+    left_out: u64,
+}
+
+impl Pace {
+    /// Begins another second when one is over; gives how many were left out in the last one.
+    fn turn(&mut self, now_us: u64) -> u64 {
+        if now_us < self.since_us.saturating_add(SECOND_US) {
+            return 0;
+        }
+        std::mem::replace(self, Self { since_us: now_us, ..Self::default() }).left_out
+    }
+
+    fn may_write(&mut self) -> bool {
+        let may = self.written < REFUSALS_PER_SECOND;
+        if may {
+            self.written += 1;
+        } else {
+            self.left_out += 1;
+        }
+        may
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Code;
+
+    #[test]
+    fn a_flood_of_refusals_is_counted_not_written() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.turn(5 * SECOND_US), 0);
+        let written = (0..1000).filter(|_| pace.may_write()).count();
+        assert_eq!(written, 100);
+        assert_eq!(pace.turn(6 * SECOND_US - 1), 0, "the second is not over");
+        assert!(!pace.may_write());
+        assert_eq!(pace.turn(6 * SECOND_US), 901, "said once");
+        assert_eq!(pace.turn(7 * SECOND_US), 0);
+        assert!(pace.may_write(), "another second, another hundred");
+    }
+
+    #[test]
+    fn only_refusals_of_access_are_about_access() {
+        for code in Code::ALL {
+            let expected = [Code::Authn, Code::PermissionDenied, Code::QuotaExhausted];
+            let is = is_about_access(&ApiError::new(*code, "x"));
+            assert_eq!(is, expected.contains(code), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn names_come_from_the_path_or_the_body() {
+        let basin: BasinName = BasinName::new("some-basin").unwrap();
+        let named =
+            Entry::of(&Operation::CreateBasin { token: None }, br#"{"basin":"some-basin"}"#);
+        assert_eq!(named, Entry::of_basin("create_basin", &basin));
+        let broken = Entry::of(&Operation::CreateBasin { token: None }, b"not JSON");
+        assert_eq!(broken, Entry::change("create_basin", None, None));
+        let deleted = Entry::of(&Operation::DeleteBasin(basin.clone()), b"");
+        assert_eq!(deleted, Entry::of_basin("delete_basin", &basin));
+        assert!(!Entry::of(&Operation::GetBasin(basin), b"").changes);
+    }
+}

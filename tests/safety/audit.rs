@@ -1,0 +1,109 @@
+//! The audit log: every change, every refusal of access, and nothing that is secret.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::common::client::{Client, stream_path};
+use crate::common::server::Server;
+use crate::common::unique_name;
+
+/// A file of a test's own, removed at its end.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new(label: &str) -> Self {
+        Self(Path::new(env!("CARGO_TARGET_TMPDIR")).join(unique_name(label)))
+    }
+
+    /// Settings of the harness live as long as the process.
+    fn setting(&self) -> &'static str {
+        Box::leak(self.0.to_str().expect("a plain path").to_owned().into_boxed_str())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // It may never have been made.
+        let _removed = fs::remove_file(&self.0);
+    }
+}
+
+fn change_things(client: &mut Client) {
+    client.post("/v1/basins", &json!({ "basin": "audited-basin" })).status(201);
+    client.post("/v1/basins", &json!({ "basin": "audited-basin" })).status(409);
+    client.patch("/v1/basins/audited-basin", &json!({ "create_stream_on_append": true }));
+    client.get("/v1/basins").status(200);
+    let mut inside = client.another().in_basin("audited-basin");
+    inside.create_stream("odd\nname \"quoted\"");
+    inside.append_bodies("odd\nname \"quoted\"", &["a body"]);
+    inside.delete(&stream_path("odd\nname \"quoted\"")).status(202);
+    client.delete("/v1/basins/audited-basin").status(202);
+}
+
+fn without<'a>(line: &'a Value, names: &[&str]) -> Vec<(&'a str, &'a Value)> {
+    let members = line.as_object().expect("an object").iter();
+    members.map(|(n, v)| (n.as_str(), v)).filter(|(n, _)| !names.contains(n)).collect()
+}
+
+#[test]
+fn changes_are_lines_of_json_in_a_file_of_their_own() {
+    let file = Temporary::new("audit");
+    let settings = [("THALWEG_AUDIT_LOG", file.setting()), ("THALWEG_LOG", "trace")];
+    let Some(mut server) = Server::start_with(2, &settings) else { return };
+    change_things(&mut server.client());
+    server.terminate();
+    let mode = fs::metadata(&file.0).expect("the audit log").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let text = fs::read_to_string(&file.0).expect("the audit log");
+    let lines: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    let told: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            assert!(line["peer"].as_str().is_some_and(|p| p.starts_with("127.0.0.1:")), "{line}");
+            assert!(line["timestamp"].is_string() && line["by"] == "open", "{line}");
+            assert_eq!(line["target"], "thalweg::audit", "{line}");
+            without(line, &["peer", "timestamp", "by", "target", "level", "message"])
+        })
+        .map(|members| json!(members.into_iter().collect::<std::collections::BTreeMap<_, _>>()))
+        .collect();
+    let basin = "audited-basin";
+    let stream = "odd\nname \"quoted\"";
+    let exists = "resource_already_exists";
+    let expected = [
+        json!({ "operation": "create_basin", "basin": basin, "status": 201 }),
+        json!({ "operation": "create_basin", "basin": basin, "status": 409, "code": exists }),
+        json!({ "operation": "reconfigure_basin", "basin": basin, "status": 200 }),
+        json!({ "operation": "create_stream", "basin": basin, "stream": stream, "status": 201 }),
+        json!({ "operation": "delete_stream", "basin": basin, "stream": stream, "status": 202 }),
+        json!({ "operation": "delete_basin", "basin": basin, "status": 202 }),
+    ];
+    assert_eq!(told, expected, "{text}");
+    assert!(!server.said().contains("thalweg::audit"), "it is in the file alone");
+}
+
+#[test]
+fn without_a_file_they_are_among_the_other_lines_one_each() {
+    let Some(mut server) = Server::start() else { return };
+    change_things(&mut server.client());
+    server.terminate();
+    let said = server.said();
+    let lines: Vec<_> = said.lines().filter(|line| line.contains("thalweg::audit")).collect();
+    assert_eq!(lines.len(), 6, "{said}");
+    // A name that could end a line does not.
+    assert!(lines[3].contains(r#"stream="odd\nname \"quoted\"""#), "{}", lines[3]);
+    assert!(!said.lines().any(|line| line.starts_with("name ")), "{said}");
+    assert!(lines[1].contains("code=\"resource_already_exists\""), "{}", lines[1]);
+}
+
+#[test]
+fn an_audit_log_that_cannot_be_had_is_no_start() {
+    let Some(mut server) = Server::start() else { return };
+    server.kill();
+    let (status, said) = server.rival_with(&[("THALWEG_AUDIT_LOG", "/nowhere/audit.jsonl")]);
+    assert!(status.is_some_and(|status| status.code() == Some(1)), "{status:?} {said}");
+    assert!(said.contains("audit log /nowhere/audit.jsonl"), "{said}");
+}
