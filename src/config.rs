@@ -349,6 +349,17 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_insecure_unless_it_is_said() {
+        let settings = Settings::from(Given::default(), 1).unwrap();
+        assert!(settings.listen.ip().is_loopback() && settings.metrics_listen.is_none());
+        assert_eq!((settings.waived, settings.allow_core_dumps), (Waived::default(), false));
+        let file: Given = toml::from_str("insecure_no_tls = true\naudit_log = \"a\"").unwrap();
+        let settings = Settings::from(file, 1).unwrap();
+        assert_eq!(settings.waived, Waived { auth: false, tls: true });
+        assert_eq!(settings.audit_log.as_deref(), Some(Path::new("a")));
+    }
+
+    #[test]
     fn unknown_names_and_wrong_types_in_a_file_are_refused() {
         for text in ["shard = 4", "shards = \"four\"", "shards = -1", "listen = \"nowhere\""] {
             assert!(toml::from_str::<Given>(text).is_err(), "{text}");
