@@ -2,8 +2,9 @@
 //! there is one.
 //!
 //! * `THALWEG_LOG` says what is written to standard error, in the syntax of `tracing`'s filters.
-//! * What libraries say below `info` is never written: at `trace` some of them print headers,
-//!   which hold tokens, and buffers, which hold records.
+//! * What libraries say below `info` is never written: they print of what passes through them what
+//!   they do not understand (`h2` paths and authorities, at `debug`), and no release promises
+//!   not to print headers, which hold tokens, or buffers, which hold records.
 
 #![forbid(unsafe_code)]
 
