@@ -55,7 +55,7 @@ impl Server {
 
     fn start_new(shards: u32, settings: &[(&'static str, &'static str)]) -> Self {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(unique_name("server"));
-        fs::create_dir_all(dir.join("data")).expect("the directory for test data can be created");
+        fs::create_dir_all(&dir).expect("the directory for test data can be created");
         let settings = settings.to_vec();
         let mut server =
             Self { host: String::new(), dir: Some(dir), shards, settings, process: None };

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::common::client::{Client, stream_path};
+use crate::common::http::{Conn, Request};
 use crate::common::server::Server;
-use crate::common::unique_name;
+use crate::common::{EVENTUALLY_WAIT, Stopwatch, poll, unique_name};
 
 /// A file of a test's own, removed at its end.
 struct Temporary(PathBuf);
@@ -97,6 +98,43 @@ fn without_a_file_they_are_among_the_other_lines_one_each() {
     assert!(lines[3].contains(r#"stream="odd\nname \"quoted\"""#), "{}", lines[3]);
     assert!(!said.lines().any(|line| line.starts_with("name ")), "{said}");
     assert!(lines[1].contains("code=\"resource_already_exists\""), "{}", lines[1]);
+}
+
+/// Refusals of access, written one by one, and said to be left out.
+fn refusals(text: &str) -> (usize, u64) {
+    let lines: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    let written = lines.iter().filter(|line| line["status"] == 401).count();
+    (written, lines.iter().filter_map(|line| line["left_out"].as_u64()).sum())
+}
+
+#[test]
+fn a_flood_of_refusals_is_counted() {
+    const SENT: usize = 1000;
+    let (file, token) = (Temporary::new("audit"), Temporary::new("token"));
+    fs::write(&token.0, "scrape-token-0123456789").expect("a file");
+    fs::set_permissions(&token.0, fs::Permissions::from_mode(0o600)).expect("its mode");
+    let settings =
+        [("THALWEG_AUDIT_LOG", file.setting()), ("THALWEG_METRICS_TOKEN_FILE", token.setting())];
+    let Some(server) = Server::start_with(1, &settings) else { return };
+    let watch = Stopwatch::start();
+    let mut conn = Conn::open(server.host());
+    let one = Request::get("/metrics").encode(server.host());
+    for _ in 0..SENT / 100 {
+        conn.write(&one.repeat(100)).expect("they are taken");
+        for _ in 0..100 {
+            conn.read_response("GET").expect("an answer").status(401);
+        }
+    }
+    let seconds = 2 + usize::try_from(watch.elapsed().as_secs()).expect("few");
+    let text = || fs::read_to_string(&file.0).expect("the audit log");
+    let all = || {
+        let (written, left_out) = refusals(&text());
+        (written + usize::try_from(left_out).expect("few") == SENT).then_some(written)
+    };
+    let written = poll(EVENTUALLY_WAIT, all);
+    let written = written.unwrap_or_else(|| panic!("some are missing: {:?}", refusals(&text())));
+    assert!((100..=100 * seconds).contains(&written), "{written} in {seconds} s");
 }
 
 #[test]
