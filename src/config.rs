@@ -137,6 +137,19 @@ pub struct Given {
     /// debuggers and profilers of the same user attach
     #[arg(long, env = "THALWEG_ALLOW_CORE_DUMPS", num_args = 0..=1, default_missing_value = "true")]
     pub allow_core_dumps: Option<bool>,
+    /// Speak TLS with this certificate: PEM, with those that signed it behind it, up to but without
+    /// the root; needs --tls-key. Read again when it changes, and at SIGHUP [default: no TLS]
+    #[arg(long, env = "THALWEG_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The certificate's private key: PEM; needs --tls-cert
+    #[arg(long, env = "THALWEG_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Speak TLS with a certificate made at start, for localhost and the address to listen on; its
+    /// fingerprint is logged [default: no TLS]
+    #[arg(long, env = "THALWEG_TLS_SELF_SIGNED", num_args = 0..=1, default_missing_value = "true")]
+    pub tls_self_signed: Option<bool>,
 
     /// Do not send cross-origin (CORS) headers [default: send them]
     #[arg(long, env = "THALWEG_NO_CORS", num_args = 0..=1, default_missing_value = "true")]
@@ -194,6 +207,22 @@ pub struct Settings {
     pub audit_log: Option<PathBuf>,
     /// Whether the process's memory may be looked at.
     pub allow_core_dumps: bool,
+    /// With what TLS is spoken; `None` for connections in the clear.
+    pub tls: Option<Tls>,
+}
+
+/// Where the certificate comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tls {
+    /// From PEM files.
+    Files {
+        /// The certificate and those that signed it.
+        cert: PathBuf,
+        /// Its private key.
+        key: PathBuf,
+    },
+    /// It is made at start.
+    SelfSigned,
 }
 
 /// Why settings cannot be used.
@@ -255,6 +284,9 @@ impl Given {
             insecure_no_tls: self.insecure_no_tls.or(other.insecure_no_tls),
             audit_log: self.audit_log.or(other.audit_log),
             allow_core_dumps: self.allow_core_dumps.or(other.allow_core_dumps),
+            tls_cert: self.tls_cert.or(other.tls_cert),
+            tls_key: self.tls_key.or(other.tls_key),
+            tls_self_signed: self.tls_self_signed.or(other.tls_self_signed),
             no_cors: self.no_cors.or(other.no_cors),
         }
     }
@@ -301,6 +333,7 @@ impl Settings {
             },
             audit_log: given.audit_log,
             allow_core_dumps: given.allow_core_dumps.unwrap_or(false),
+            tls: tls(given.tls_cert, given.tls_key, given.tls_self_signed.unwrap_or(false))?,
         };
         settings.check()?;
         Ok(settings)
@@ -331,6 +364,24 @@ impl Settings {
         let flush_ok = (10..=3_600_000).contains(&self.usage_flush_ms);
         require(flush_ok, "usage_flush_ms", "must be 10 to 3600000")?;
         require(self.spin_us <= 100_000, "spin_us", "must be at most 100000")
+    }
+}
+
+fn tls(
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+    self_signed: bool,
+) -> Result<Option<Tls>, ConfigError> {
+    let refused = |name, problem| Err(ConfigError::Range { name, problem });
+    match (cert, key, self_signed) {
+        (None, None, false) => Ok(None),
+        (None, None, true) => Ok(Some(Tls::SelfSigned)),
+        (Some(cert), Some(key), false) => Ok(Some(Tls::Files { cert, key })),
+        (Some(_), _, true) | (_, Some(_), true) => {
+            refused("tls_self_signed", "cannot be used with tls_cert or tls_key")
+        }
+        (Some(_), None, false) => refused("tls_key", "must be given with tls_cert"),
+        (None, Some(_), false) => refused("tls_cert", "must be given with tls_key"),
     }
 }
 
@@ -368,7 +419,8 @@ mod tests {
 
     #[test]
     fn settings_out_of_range_are_refused_by_name() {
-        let cases: [(&str, Given); 11] = [
+        let file = || Some(PathBuf::from("x.pem"));
+        let cases: [(&str, Given); 14] = [
             ("request_memory_bytes", Given { request_memory_bytes: Some(1), ..Given::default() }),
             ("shards", Given { shards: Some(0), ..Given::default() }),
             ("segment_bytes", Given { segment_bytes: Some(8 * MIB + 1), ..Given::default() }),
@@ -380,6 +432,12 @@ mod tests {
             ("spin_us", Given { spin_us: Some(1_000_000), ..Given::default() }),
             ("usage_flush_ms", Given { usage_flush_ms: Some(9), ..Given::default() }),
             ("idle_secs", Given { idle_secs: Some(0), ..Given::default() }),
+            ("tls_key", Given { tls_cert: file(), ..Given::default() }),
+            ("tls_cert", Given { tls_key: file(), ..Given::default() }),
+            (
+                "tls_self_signed",
+                Given { tls_key: file(), tls_self_signed: Some(true), ..Given::default() },
+            ),
         ];
         for (expected, given) in cases {
             match Settings::from(given, 1) {

@@ -13,6 +13,7 @@ pub mod api;
 pub mod audit;
 pub mod http1;
 pub mod http2;
+pub mod tls;
 
 pub mod codec;
 pub mod control;

@@ -8,11 +8,11 @@ use std::net::SocketAddr;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::api::gate::{Port, Scraping};
-use crate::config::Settings;
+use crate::config::{Settings, Tls};
 use crate::directory::DataDirectory;
 use crate::http1::Limits;
 use crate::http2;
@@ -24,6 +24,7 @@ use crate::shard::checkpoint::CheckpointPace;
 use crate::shard::engine::EngineConfig;
 use crate::shard::scrub::ScrubPolicy;
 use crate::shard::server::{ConnectionSettings, Report, Server, ServerSettings};
+use crate::tls::{Acceptor, Files, Identity, Reloader};
 use crate::types::exposure::Exposed;
 use crate::types::refusal::chain;
 use safety::{give_up_privileges, judge_exposure, read_scrape_token, warn_if_open_to_others};
@@ -51,9 +52,14 @@ pub fn serve(settings: &Settings, cpus: &[usize]) -> Result<(), String> {
     let open_files = raise_open_files();
     tracing::debug!(open_files, "files and connections that may be open");
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|e| chain(&e))?;
+    let (acceptor, reloader) = secure(settings)?;
+    if reloader.is_some() {
+        signals.add_signal(SIGHUP).map_err(|e| chain(&e))?;
+    }
+    let scheme = if acceptor.is_some() { "https" } else { "http" };
     let mut directory = open_directory(settings)?;
     warn_if_open_to_others(directory.path());
-    let mut plan = plan(settings, &directory, cpus);
+    let mut plan = plan(settings, &directory, cpus, acceptor);
     (plan.connection.scraping, plan.connection.exposed) = (scraping, exposed);
     let server = Server::start(&plan)?;
 
@@ -62,7 +68,11 @@ pub fn serve(settings: &Settings, cpus: &[usize]) -> Result<(), String> {
     let mut draining = false;
     while stopped < server.cores() {
         server.pulse();
-        for _signal in signals.pending() {
+        for signal in signals.pending() {
+            if signal == SIGHUP {
+                reloader.iter().for_each(Reloader::reload);
+                continue;
+            }
             if draining {
                 return Err("ended by a second signal".to_owned());
             }
@@ -75,7 +85,7 @@ pub fn serve(settings: &Settings, cpus: &[usize]) -> Result<(), String> {
                 listening += 1;
                 if listening == server.cores() {
                     directory.mark_initialised().map_err(|e| chain(&e))?;
-                    announce(address, server.metrics_address).map_err(|e| chain(&e))?;
+                    announce(scheme, address, server.metrics_address).map_err(|e| chain(&e))?;
                 }
             }
             Ok(Report::Stopped) => stopped += 1,
@@ -112,13 +122,17 @@ fn cpu_list(text: &str) -> Option<Vec<usize>> {
     Some(cpus)
 }
 
-fn announce(address: SocketAddr, metrics_address: Option<SocketAddr>) -> std::io::Result<()> {
+fn announce(
+    scheme: &str,
+    address: SocketAddr,
+    metrics_address: Option<SocketAddr>,
+) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     // First: who waits for the other line may go on at once.
     if let Some(address) = metrics_address {
         writeln!(out, "metrics on http://{address}/metrics")?;
     }
-    writeln!(out, "listening on http://{address}")?;
+    writeln!(out, "listening on {scheme}://{address}")?;
     out.flush()
 }
 
@@ -138,7 +152,42 @@ fn open_directory(settings: &Settings) -> Result<DataDirectory, String> {
     .map_err(|e| chain(&e))
 }
 
-fn plan(settings: &Settings, directory: &DataDirectory, cpus: &[usize]) -> ServerSettings {
+/// What connections are made private with, and who reads it again.
+fn secure(settings: &Settings) -> Result<(Option<Acceptor>, Option<Reloader>), String> {
+    let Some(tls) = &settings.tls else { return Ok((None, None)) };
+    match tls {
+        Tls::SelfSigned => {
+            let identity = Identity::self_signed(names(settings.listen)).map_err(|e| chain(&e))?;
+            let fingerprint = identity.fingerprint();
+            tracing::info!(fingerprint, "a certificate was made, signed by itself (SHA-256)");
+            Ok((Some(Acceptor::new(identity).map_err(|e| chain(&e))?), None))
+        }
+        Tls::Files { cert, key } => {
+            let files = Files { cert: cert.clone(), key: key.clone() };
+            let identity = Identity::from_files(&files).map_err(|e| chain(&e))?;
+            let acceptor = Acceptor::new(identity).map_err(|e| chain(&e))?;
+            let reloader = Reloader::start(acceptor.clone(), files).map_err(|e| chain(&e))?;
+            Ok((Some(acceptor), Some(reloader)))
+        }
+    }
+}
+
+/// What a client may call a server that listens there.
+fn names(listen: SocketAddr) -> Vec<String> {
+    let mut names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
+    let address = listen.ip().to_string();
+    if !listen.ip().is_unspecified() && !names.contains(&address) {
+        names.push(address);
+    }
+    names
+}
+
+fn plan(
+    settings: &Settings,
+    directory: &DataDirectory,
+    cpus: &[usize],
+    tls: Option<Acceptor>,
+) -> ServerSettings {
     let shards = directory.shards();
     let per_shard = u64::from(shards);
     let cores = cpus.len().min(usize::from(shards)) as u64;
@@ -180,6 +229,7 @@ fn plan(settings: &Settings, directory: &DataDirectory, cpus: &[usize]) -> Serve
             port: Port::Main,
             scraping: Scraping::default(),
             exposed: Exposed::default(),
+            tls,
         },
         connections_max: settings.connections_max,
         spin: Duration::from_micros(settings.spin_us),

@@ -23,6 +23,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "io::privileges",
             "log",
             "shard",
+            "tls",
             "types",
         ],
     ),
@@ -42,6 +43,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "metrics",
             "planted",
             "stream",
+            "tls",
             "types",
             "usage",
             "wire",
@@ -53,6 +55,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("api", &["codec", "types", "usage"]),
     ("http1", &["types", "wire"]),
     ("http2", &["types", "wire"]),
+    ("tls", &["types"]),
     ("codec", &["types", "wire"]),
     ("control", &["io::notify", "log", "stream", "types", "usage"]),
     ("directory", &["io", "log", "types"]),
@@ -69,7 +72,8 @@ const ROOMS: &[(&str, &[&str])] = &[
 
 /// Crates that only the named rooms may name, so that a change of crate stays in one room.
 const CRATES: &[(&str, &[&str])] = &[
-    ("base64_simd", &["codec"]),
+    ("arc_swap", &["tls"]),
+    ("base64_simd", &["codec", "tls"]),
     ("bytes", &["codec", "http2", "shard", "types", "wire"]),
     ("clap", &["config", "main"]),
     ("crc32c", &["log", "shard", "wire"]),
@@ -80,7 +84,9 @@ const CRATES: &[(&str, &[&str])] = &[
     ("httparse", &["http1"]),
     ("prometheus", &["metrics"]),
     ("prost", &["codec"]),
+    ("rcgen", &["tls"]),
     ("rustix", &["io"]),
+    ("rustls", &["tls"]),
     ("signal_hook", &["serve"]),
     ("simd_json", &["codec"]),
     ("tokio", &["http2"]),

@@ -233,10 +233,10 @@ pub trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {
         None
     }
 
-    /// Closes one direction or both.
+    /// Closes one direction or both, behind what was sent.
     ///
     /// * Errors: the peer is gone.
-    fn shutdown(&self, how: Shutdown) -> impl Future<Output = std::io::Result<()>>;
+    fn shutdown(&mut self, how: Shutdown) -> impl Future<Output = std::io::Result<()>>;
 
     /// Takes the connection off the executor that runs.
     ///

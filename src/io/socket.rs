@@ -210,7 +210,7 @@ impl Socket for VectoredSocket {
         self.stream.peer_addr().ok()
     }
 
-    async fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+    async fn shutdown(&mut self, how: Shutdown) -> io::Result<()> {
         self.stream.shutdown(how).await.map_err(Into::into)
     }
 

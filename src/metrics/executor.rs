@@ -22,6 +22,8 @@ pub struct ExecutorSnapshot {
     pub forwarded: u64,
     /// Broken HTTP, by the status it was answered with.
     pub http_violations: Tally<u16>,
+    /// Handshakes of TLS that have ended, by how.
+    pub tls_handshakes: Tally<&'static str>,
     /// Refusals that never reached a shard, by the API's code.
     pub refusals: Tally<&'static str>,
 }
@@ -36,6 +38,7 @@ impl ExecutorSnapshot {
         add(&mut self.requests, other.requests);
         add(&mut self.forwarded, other.forwarded);
         self.http_violations.merge(&other.http_violations);
+        self.tls_handshakes.merge(&other.tls_handshakes);
         self.refusals.merge(&other.refusals);
     }
 }
@@ -92,6 +95,11 @@ impl ExecutorMetrics {
     /// A connection broke the rules of HTTP and was answered with `status`.
     pub fn http_violation(&self, status: u16) {
         self.state.borrow_mut().http_violations.add(status, 1);
+    }
+
+    /// A handshake of TLS has ended.
+    pub fn tls_handshake(&self, result: &'static str) {
+        self.state.borrow_mut().tls_handshakes.add(result, 1);
     }
 
     /// A request was refused with the API's `code` before it reached a shard.

@@ -299,6 +299,14 @@ pub(super) fn put_connections(
         "Broken HTTP, by the status it was answered with.",
         violations.into_iter().map(|(status, count)| (vec![("status", status.to_string())], count)),
     );
+    let mut handshakes: Vec<_> = everywhere.tls_handshakes.iter().collect();
+    handshakes.sort_unstable();
+    families.counter(
+        "thalweg_tls_handshakes_total",
+        "Handshakes of TLS that have ended, by how: done, plaintext, invalid, timed_out, crowded, \
+         gone.",
+        handshakes.into_iter().map(|(result, count)| (vec![("result", result.to_owned())], count)),
+    );
 }
 
 /// Refusals by code.

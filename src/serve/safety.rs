@@ -13,9 +13,6 @@ use crate::io::privileges::{
 };
 use crate::types::exposure::{Exposed, Exposure, Protection, judge};
 
-/// What protects the API's address. The one place that says so: access tokens and TLS set it.
-const PROTECTION: Protection = Protection { tokens: false, tls: false };
-
 /// Bits of a file's mode that let others than its owner do anything.
 const MODE_OTHERS: u32 = 0o077;
 /// The same for writing, and for everything that is not its owner's group.
@@ -29,7 +26,8 @@ pub(super) fn judge_exposure(settings: &Settings) -> Result<Exposed, String> {
         judge(address, protection, settings.waived).map_err(|error| error.to_string())
     };
     let scraping = Protection { tokens: settings.metrics_token_file.is_some(), tls: false };
-    let main = judge(settings.listen, PROTECTION)?;
+    let main = Protection { tokens: false, tls: settings.tls.is_some() };
+    let main = judge(settings.listen, main)?;
     let metrics = match settings.metrics_listen {
         Some(address) => judge(address, scraping)?,
         None => Exposure::default(),

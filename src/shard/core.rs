@@ -16,7 +16,7 @@ use futures_util::future::{self, AbortHandle, LocalBoxFuture};
 use glommio::channels::shared_channel::{ConnectedReceiver, ConnectedSender};
 
 use super::call::{Answer, Call, CallResult, StreamPath, shard_of};
-use super::connection::{self, ConnectionSettings, Held};
+use super::connection::{self, ConnectionSettings, Handshakes, Held, MovingOf};
 use super::drain::{Drain, Stage};
 use super::engine::Engine;
 use super::lifeline::Lifelines;
@@ -27,9 +27,9 @@ use crate::api::ApiError;
 use crate::audit::{self, Refusals};
 use crate::codec::json::AppendDecoder;
 use crate::http1::Conn;
+use crate::io::Io;
 use crate::io::notify::Notify;
 use crate::io::permits::Permits;
-use crate::io::{Io, Moving, Socket};
 use crate::metrics::{ExecutorMetrics, Exporter};
 use crate::types::{BasinName, Refusal};
 
@@ -57,7 +57,7 @@ pub(super) enum Message<M> {
 }
 
 /// Links to the other cores, by core; `None` in one's own place.
-pub(super) type Links<I> = Vec<Option<ConnectedSender<Message<Moving<I>>>>>;
+pub(super) type Links<I> = Vec<Option<ConnectedSender<Message<MovingOf<I>>>>>;
 
 #[derive(Debug, Default)]
 struct Pending {
@@ -103,6 +103,8 @@ pub(super) struct Core<I: Io> {
     pub(super) windows: Rc<Held>,
     /// Open HTTP/2 requests of connections that have many.
     pub(super) requests: Rc<Held>,
+    /// Handshakes of its connections.
+    pub(super) handshakes: Handshakes,
     /// Coded bodies that are decoded at a time: each may become as long as a body may be.
     pub(super) decoding: Rc<Permits>,
     /// Sessions of its connections that other cores serve.
@@ -151,6 +153,7 @@ impl<I: Io> Core<I> {
             pace: Pace::default(),
             windows: Held::new(memory_bytes / 2),
             requests: Held::new(memory_bytes / 2),
+            handshakes: Handshakes::default(),
             decoding: Permits::new(DECODED_AT_ONCE),
             remote_sessions: RemoteSessions::default(),
             served_sessions: RefCell::default(),
@@ -330,7 +333,7 @@ impl<I: Io> Core<I> {
     }
 
     /// Sends a message to another core, waiting for room.
-    pub(super) async fn send(&self, core: usize, message: Message<Moving<I>>) -> Result<(), ()> {
+    pub(super) async fn send(&self, core: usize, message: Message<MovingOf<I>>) -> Result<(), ()> {
         let Some(Some(link)) = self.links.get(core) else { return Err(()) };
         link.send(message).await.map_err(|_| ())
     }
@@ -338,7 +341,7 @@ impl<I: Io> Core<I> {
     /// Serves one inbound link until its core closes it.
     pub(super) async fn receive(
         self: Rc<Self>,
-        link: ConnectedReceiver<Message<Moving<I>>>,
+        link: ConnectedReceiver<Message<MovingOf<I>>>,
         from: usize,
     ) {
         while let Some(message) = link.recv().await {
@@ -366,9 +369,8 @@ impl<I: Io> Core<I> {
     }
 
     /// Goes on with a connection that another core accepted.
-    fn adopt(self: &Rc<Self>, socket: Moving<I>, conn: Conn) {
+    fn adopt(self: &Rc<Self>, socket: MovingOf<I>, conn: Conn) {
         self.metrics.connection_moved_in();
-        let socket = I::Socket::attach(socket);
         self.spawn(connection::adopt(Rc::clone(self), socket, conn));
     }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::io::socket::listen_shared;
+use crate::tls::{Acceptor, Visitor};
 
 /// How often the door looks for connections and bytes.
 const TICK: Duration = Duration::from_millis(5);
@@ -83,7 +84,11 @@ impl Door {
     /// Takes the port and answers there from now on.
     ///
     /// * Errors: the port cannot be had, or no thread.
-    pub(super) fn open(address: SocketAddr, shards: Arc<[Arc<Progress>]>) -> io::Result<Self> {
+    pub(super) fn open(
+        address: SocketAddr,
+        shards: Arc<[Arc<Progress>]>,
+        tls: Option<Acceptor>,
+    ) -> io::Result<Self> {
         let listener = listen_shared(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -91,7 +96,7 @@ impl Door {
         let (give, taken) = mpsc::channel();
         std::thread::Builder::new()
             .name("door".to_owned())
-            .spawn(move || attend(listener, &shards, &stopped, &give))?;
+            .spawn(move || attend(listener, &shards, tls.as_ref(), &stopped, &give))?;
         Ok(Self { address, stop, listener: taken })
     }
 
@@ -121,6 +126,7 @@ impl Door {
 fn attend(
     listener: TcpListener,
     shards: &[Arc<Progress>],
+    tls: Option<&Acceptor>,
     stop: &Receiver<()>,
     give: &Sender<TcpListener>,
 ) {
@@ -134,7 +140,7 @@ fn attend(
         while visits.len() < VISITS_MAX
             && let Ok((socket, _)) = listener.accept()
         {
-            visits.extend(Visit::new(socket));
+            visits.extend(Visit::new(socket, tls));
         }
         visits.retain_mut(|visit| visit.go_on(shards));
         if tick % TICKS_PER_REPORT == 0 {
@@ -161,17 +167,39 @@ fn report(shards: &[Arc<Progress>]) {
     }
 }
 
+/// A socket that never waits.
+trait Guest: Read + Write {
+    /// Closes this direction of it.
+    fn close(&mut self) -> io::Result<()>;
+}
+
+impl Guest for TcpStream {
+    fn close(&mut self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+impl Guest for Visitor {
+    fn close(&mut self) -> io::Result<()> {
+        self.close()
+    }
+}
+
 /// One connection.
 struct Visit {
-    socket: TcpStream,
+    socket: Box<dyn Guest>,
     head: Vec<u8>,
     answered: bool,
     ticks: u32,
 }
 
 impl Visit {
-    fn new(socket: TcpStream) -> Option<Self> {
+    fn new(socket: TcpStream, tls: Option<&Acceptor>) -> Option<Self> {
         socket.set_nonblocking(true).ok()?;
+        let socket: Box<dyn Guest> = match tls {
+            Some(acceptor) => Box::new(Visitor::new(acceptor, socket).ok()?),
+            None => Box::new(socket),
+        };
         Some(Self { socket, head: Vec::new(), answered: false, ticks: 0 })
     }
 
@@ -198,7 +226,7 @@ impl Visit {
             self.answered = true;
             // Less than any socket's buffer: it is written at once or the peer is gone.
             if self.socket.write_all(&answer(&self.head, shards)).is_err()
-                || self.socket.shutdown(Shutdown::Write).is_err()
+                || self.socket.close().is_err()
             {
                 return false;
             }
@@ -251,7 +279,7 @@ mod tests {
     #[test]
     fn everything_is_503_and_health_says_how_far() {
         let shards: Arc<[Arc<Progress>]> = vec![Arc::default(), Arc::default()].into();
-        let door = Door::open("127.0.0.1:0".parse().unwrap(), Arc::clone(&shards)).unwrap();
+        let door = Door::open("127.0.0.1:0".parse().unwrap(), Arc::clone(&shards), None).unwrap();
         shards[0].finish();
         shards[1].advance(7, 90);
         let health = told(ask(door.address(), "/health"));
@@ -268,7 +296,7 @@ mod tests {
 
     #[test]
     fn the_listener_passes_on_with_the_connections_in_its_queue() {
-        let door = Door::open("127.0.0.1:0".parse().unwrap(), Arc::new([])).unwrap();
+        let door = Door::open("127.0.0.1:0".parse().unwrap(), Arc::new([]), None).unwrap();
         assert!(told(ask(door.address(), "/")).contains("503"));
         assert!(door.try_take().unwrap().is_none());
         door.release();

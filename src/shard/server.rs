@@ -30,7 +30,7 @@ use glommio::{Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle}
 
 use super::aside::in_queue;
 pub use super::connection::ConnectionSettings;
-use super::connection::serve;
+use super::connection::{MovingPeer, serve};
 use super::core::Core;
 use super::door::{Door, Progress};
 use super::drain::Stage;
@@ -39,10 +39,11 @@ use super::scrape;
 use crate::io::glommio::GlommioIo;
 use crate::io::socket::{MovingSocket, VectoredSocket, adopt_listener, keep_alive};
 use crate::io::{Clock, Io, Tasks};
+use crate::tls::Acceptor;
 use crate::types::refusal::chain;
 
 /// What goes between our cores.
-type Message = super::core::Message<MovingSocket>;
+type Message = super::core::Message<MovingPeer<MovingSocket>>;
 
 /// Messages that may wait on one link between two cores.
 const LINK_MESSAGES_MAX: usize = 1024;
@@ -119,9 +120,9 @@ impl Server {
     ///   locked memory …).
     pub fn start(settings: &ServerSettings) -> Result<Self, String> {
         let progress: Arc<[_]> = (0..settings.shards).map(|_| Arc::default()).collect();
-        let mut door = Some(bind(settings.listen, &progress)?);
         let (mut scrapes, metrics_address) =
             settings.metrics_listen.map(scrape::bind).transpose()?.unzip();
+        let mut door = Some(bind(settings.listen, &progress, settings.connection.tls.clone())?);
         let (reporter, reports) = mpsc::channel();
         let drain = Arc::new(AtomicBool::new(false));
         let deaf = Arc::new(AtomicUsize::new(0));
@@ -403,7 +404,11 @@ async fn listen(plan: &Plan, core: &Rc<Core<GlommioIo>>) -> Result<TcpListener, 
 /// It is looked for by connecting, not by binding: a plain bind also fails while connections of a
 /// server that just ended wait for stray packets, and a restart must not wait for that.
 #[expect(clippy::disallowed_methods, reason = "no executor runs yet that it could stop")]
-fn bind(address: SocketAddr, progress: &Arc<[Arc<Progress>]>) -> Result<Door, String> {
+fn bind(
+    address: SocketAddr,
+    progress: &Arc<[Arc<Progress>]>,
+    tls: Option<Acceptor>,
+) -> Result<Door, String> {
     let mut probes_left = if address.port() == 0 { 0 } else { PROBES };
     while probes_left > 0 && is_taken(address) {
         probes_left -= 1;
@@ -412,7 +417,7 @@ fn bind(address: SocketAddr, progress: &Arc<[Arc<Progress>]>) -> Result<Door, St
         }
         std::thread::sleep(PROBE_PAUSE);
     }
-    Door::open(address, Arc::clone(progress))
+    Door::open(address, Arc::clone(progress), tls)
         .map_err(|error| format!("cannot listen on {address}: {error}"))
 }
 

@@ -82,6 +82,7 @@ fn settings(directory: &DataDirectory) -> ServerSettings {
             port: thalweg::api::gate::Port::Main,
             scraping: thalweg::api::gate::Scraping::default(),
             exposed: thalweg::types::exposure::Exposed::default(),
+            tls: None,
         },
         connections_max: 1000,
         spin: Duration::ZERO,

@@ -355,7 +355,7 @@ impl AsyncWrite for SimSocket {
 impl Socket for SimSocket {
     type Moving = Nowhere;
 
-    async fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+    async fn shutdown(&mut self, how: Shutdown) -> io::Result<()> {
         if how != Shutdown::Read {
             self.outbound.borrow_mut().close();
         }

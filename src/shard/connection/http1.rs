@@ -11,8 +11,8 @@ use std::rc::Rc;
 use futures_util::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
-    ConnectionSettings, LINGER_BYTES_MAX, LINGER_US, ROOM_US, Routed, Share, answer, answer_bytes,
-    is_waiting_read, no_room, patience_us, throw_away,
+    ConnectionSettings, LINGER_BYTES_MAX, LINGER_US, Peer, ROOM_US, Routed, Share, answer,
+    answer_bytes, is_waiting_read, no_room, part, patience_us, throw_away,
 };
 use crate::api::request::{Headers, Parts};
 use crate::api::response::{Header, Response};
@@ -51,7 +51,7 @@ enum End {
 struct Connection<'a, I: Io> {
     core: Rc<Core<I>>,
     settings: Rc<ConnectionSettings>,
-    socket: I::Socket,
+    socket: Peer<I>,
     peer: Option<SocketAddr>,
     conn: Conn,
     line: &'a Registered,
@@ -86,10 +86,10 @@ enum Step {
 pub(super) async fn serve<I: Io>(
     core: &Rc<Core<I>>,
     settings: Rc<ConnectionSettings>,
-    mut socket: I::Socket,
+    mut socket: Peer<I>,
     conn: Conn,
     line: &Registered,
-) -> Option<(usize, I::Socket, Conn)> {
+) -> Option<(usize, Peer<I>, Conn)> {
     let (core, peer) = (Rc::clone(core), socket.peer());
     let (out, elsewhere) = (Vec::new(), (0, 0));
     let (began_us, arrived_bytes) = (core.now_us(), conn.unread().len() as u64);
@@ -112,7 +112,10 @@ pub(super) async fn serve<I: Io>(
         arrived_bytes,
     };
     match connection.run().await {
-        End::Done => None,
+        End::Done => {
+            part(&connection.core, &mut connection.socket, line).await;
+            None
+        }
         End::Linger => {
             connection.linger().await;
             None
@@ -362,13 +365,15 @@ impl<I: Io> Connection<'_, I> {
         let Self { core, settings, socket, line, out, .. } = self;
         let sending = async {
             if !is_paced {
-                return socket.write_all(out).await;
+                socket.write_all(out).await?;
+                return socket.flush().await;
             }
             line.wait_for(Waiting::Answer, 0);
             let send = async |piece: Range<usize>| {
                 let patience_us = patience_us(settings, piece.len() as u64);
                 line.wait_for(Waiting::Peer, core.now_us() + patience_us);
                 socket.write_all(&out[piece]).await?;
+                socket.flush().await?;
                 line.wait_for(Waiting::Answer, 0);
                 Ok(())
             };

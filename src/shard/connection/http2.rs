@@ -20,6 +20,7 @@ use futures_util::future::{self, Either};
 use crate::http2::{self, Connection, Transport};
 use crate::io::notify::Notify;
 use crate::io::{Io, Socket as _};
+use crate::shard::connection::Peer;
 use crate::shard::connection::held::FREE_REQUESTS;
 use crate::shard::core::Core;
 use crate::shard::lifeline::{Goodbye, Registered, Waiting};
@@ -60,7 +61,7 @@ impl Drop for Counted {
 /// Serves a connection of which the preface was received, until it ends.
 pub(super) async fn serve<I: Io>(
     core: &Rc<Core<I>>,
-    socket: I::Socket,
+    socket: Peer<I>,
     received: Vec<u8>,
     line: &Registered,
 ) {

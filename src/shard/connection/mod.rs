@@ -1,17 +1,19 @@
-//! One connection: its first bytes say which protocol it speaks, and that protocol's file serves
-//! it until it ends.
+//! One connection: what was agreed on at its handshake, or its first bytes, say which protocol it
+//! speaks, and that protocol's file serves it until it ends.
 //!
 //! The protocols are `http1`'s and `http2`'s, the meaning `api`'s; here are the sockets, the
 //! deadlines, and the order of things. A client that goes away changes nothing about what was
 //! accepted.
 
+mod handshake;
 mod held;
 mod http1;
 mod http2;
+mod peer;
 mod session;
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
 
@@ -33,11 +35,15 @@ use crate::http1::{Conn, Limits};
 use crate::http2::PREFACE;
 use crate::io::permits::Permit;
 use crate::io::{Io, Socket};
+use crate::tls::{Acceptor, Application};
 use crate::types::exposure::Exposed;
 use crate::wire::Body;
 
+pub(super) use handshake::Handshakes;
 use held::ROOM_US;
 pub(super) use held::{Held, Share};
+pub(super) use peer::{MovingOf, MovingPeer};
+use peer::{Peer, PeerSocket};
 
 /// Bounds of a connection in time and size.
 #[derive(Debug, Clone)]
@@ -61,6 +67,8 @@ pub struct ConnectionSettings {
     pub scraping: Scraping,
     /// What the server's addresses lack.
     pub exposed: Exposed,
+    /// Who makes connections private; `None` when they are in the clear.
+    pub tls: Option<Acceptor>,
 }
 
 /// A peer that sends or takes at least this many bytes a second is never too slow.
@@ -70,6 +78,8 @@ const PEER_BYTES_PER_SECOND_MIN: u64 = 16 * 1024;
 const LINGER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Longest time that takes, in microseconds.
 const LINGER_US: u64 = 2_000_000;
+/// How long saying goodbye to a peer may take that has nothing more to read, in microseconds.
+const GOODBYE_US: u64 = 1_000_000;
 
 /// Headers of a session's answer: nobody on its way may keep it back or change it.
 const SESSION_HEADERS: [(&str, &str); 2] =
@@ -307,28 +317,63 @@ async fn coded<I: Io>(core: &Core<I>, mut response: Response, coding: Option<Cod
 }
 
 /// Serves a connection that was just accepted, until it ends or moves.
-pub(super) async fn serve<I: Io>(core: Rc<Core<I>>, mut socket: I::Socket) {
+pub(super) async fn serve<I: Io>(core: Rc<Core<I>>, socket: I::Socket) {
     let line = core.lifelines.add();
     core.publish_load();
-    let mut conn = Conn::new(core.connection.limits.clone());
-    match sniff(&core, &line, &mut socket, &mut conn).await {
-        Some(Protocol::Http1) => serve_http1(core, socket, conn, line).await,
-        Some(Protocol::Http2) => {
-            http2::serve(&core, socket, conn.into_received(), &line).await;
-            leave(&core, line);
+    let settings = Rc::clone(&core.connection);
+    let Some(acceptor) = &settings.tls else {
+        return speak(core, PeerSocket::Clear(socket), Application::Unnamed, line).await;
+    };
+    // Boxed: a connection has no use for its memory once it is private.
+    match Box::pin(handshake::secure(&core, acceptor, socket, &line)).await {
+        Some((stream, application)) => {
+            speak(core, PeerSocket::Secured(Box::new(stream)), application, line).await;
         }
         None => leave(&core, line),
     }
 }
 
+/// Serves a connection in the protocol that was agreed on, or that its first bytes are of.
+async fn speak<I: Io>(
+    core: Rc<Core<I>>,
+    mut socket: Peer<I>,
+    application: Application,
+    line: Registered,
+) {
+    let mut conn = Conn::new(core.connection.limits.clone());
+    match (sniff(&core, &line, &mut socket, &mut conn).await, application) {
+        (Some(Protocol::Http2), Application::Http2 | Application::Unnamed) => {
+            http2::serve(&core, socket, conn.into_received(), &line).await;
+            leave(&core, line);
+        }
+        // Who agreed on HTTP/2 and speaks something else is not understood at all.
+        (Some(Protocol::Http1), Application::Http2) | (None, _) => {
+            part(&core, &mut socket, &line).await;
+            leave(&core, line);
+        }
+        // Who agreed on HTTP/1.1 and speaks HTTP/2 is told by HTTP/1.1 what is wrong.
+        (Some(_), _) => serve_http1(core, socket, conn, line).await,
+    }
+}
+
+/// Says that nothing more comes to a peer that may be gone.
+async fn part<I: Io>(core: &Core<I>, socket: &mut Peer<I>, line: &Registered) {
+    if let PeerSocket::Secured(_) = socket {
+        line.wait_for(Waiting::Peer, core.now_us() + GOODBYE_US);
+        // However it ends, the connection does.
+        let _ended = line.guard(pin!(socket.shutdown(Shutdown::Write))).await;
+    }
+}
+
 /// Serves a connection that moved here, until it ends or moves on.
-pub(super) async fn adopt<I: Io>(core: Rc<Core<I>>, socket: I::Socket, conn: Conn) {
+pub(super) async fn adopt<I: Io>(core: Rc<Core<I>>, socket: MovingOf<I>, conn: Conn) {
+    let socket = PeerSocket::attach(socket);
     let line = core.lifelines.add();
     core.publish_load();
     serve_http1(core, socket, conn, line).await;
 }
 
-async fn serve_http1<I: Io>(core: Rc<Core<I>>, socket: I::Socket, conn: Conn, line: Registered) {
+async fn serve_http1<I: Io>(core: Rc<Core<I>>, socket: Peer<I>, conn: Conn, line: Registered) {
     let settings = Rc::clone(&core.connection);
     let moved = http1::serve(&core, settings, socket, conn, &line).await;
     if let Some((to, socket, conn)) = moved {
@@ -357,6 +402,7 @@ pub(super) async fn serve_scrape<I: Io>(core: Rc<Core<I>>, socket: I::Socket) {
     };
     let conn = Conn::new(settings.limits.clone());
     // It appends to no stream, so it never moves.
+    let socket = PeerSocket::Clear(socket);
     let _stays = http1::serve(&core, Rc::new(settings), socket, conn, &line).await;
     leave(&core, line);
 }
@@ -376,7 +422,7 @@ enum Protocol {
 async fn sniff<I: Io>(
     core: &Core<I>,
     line: &Registered,
-    socket: &mut I::Socket,
+    socket: &mut Peer<I>,
     conn: &mut Conn,
 ) -> Option<Protocol> {
     line.wait_for(Waiting::Idle, core.now_us() + core.connection.idle_us);

@@ -19,7 +19,7 @@ use crate::planted::{self, Bug};
 use crate::shard::connection::held::FREE_BYTES;
 use crate::shard::connection::session::{self, Ended, Gone, Inlet, Outlet};
 use crate::shard::connection::{
-    ConnectionSettings, Routed, SESSION_HEADERS, SessionKind, SessionRequest, patience_us,
+    ConnectionSettings, Peer, Routed, SESSION_HEADERS, SessionKind, SessionRequest, patience_us,
 };
 use crate::shard::core::Core;
 use crate::shard::lifeline::{Registered, Waiting};
@@ -206,14 +206,14 @@ impl<S: Socket> Inlet for BodyIn<'_, S> {
 /// The response's body.
 struct BodyOut<'a, 'b, I: Io> {
     core: &'a Core<I>,
-    writer: WriteHalf<&'b mut I::Socket>,
+    writer: WriteHalf<&'b mut Peer<I>>,
     line: &'a Registered,
     settings: &'a ConnectionSettings,
     chunked: bool,
     /// Memory for the size line of a chunk.
     chunk_head: Vec<u8>,
     /// The other direction, when nobody else looks at it.
-    watch: Option<&'a mut BodyIn<'b, I::Socket>>,
+    watch: Option<&'a mut BodyIn<'b, Peer<I>>>,
 }
 
 impl<I: Io> BodyOut<'_, '_, I> {
@@ -281,5 +281,5 @@ async fn write_all_vectored(
         }
         IoSlice::advance_slices(&mut bufs, n);
     }
-    Ok(())
+    writer.flush().await
 }

@@ -10,7 +10,7 @@ use futures_util::io::{AsyncRead, AsyncWrite};
 
 use crate::http2::Socket;
 use crate::io::{Io, Socket as _};
-use crate::shard::connection::{LINGER_BYTES_MAX, LINGER_US, throw_away};
+use crate::shard::connection::{LINGER_BYTES_MAX, LINGER_US, Peer, throw_away};
 use crate::shard::core::Core;
 use crate::shard::lifeline::{Lifeline, Registered, Waiting};
 
@@ -22,7 +22,7 @@ const FLOOD_BYTES_MAX: usize = 1024 * 1024;
 
 /// A connection's socket, which outlives the protocol on it.
 pub(super) struct SharedSocket<I: Io> {
-    socket: Rc<RefCell<I::Socket>>,
+    socket: Rc<RefCell<Peer<I>>>,
     line: Rc<Lifeline>,
     core: Rc<Core<I>>,
     /// The peer has sent more frames than it may.
@@ -38,7 +38,7 @@ impl<I: Io> Clone for SharedSocket<I> {
 }
 
 impl<I: Io> SharedSocket<I> {
-    pub(super) fn new(core: &Rc<Core<I>>, socket: I::Socket, line: &Registered) -> Self {
+    pub(super) fn new(core: &Rc<Core<I>>, socket: Peer<I>, line: &Registered) -> Self {
         let socket = Rc::new(RefCell::new(socket));
         Self { socket, line: line.share(), core: Rc::clone(core), is_flooded: Rc::default() }
     }
@@ -109,7 +109,7 @@ impl<I: Io> AsyncWrite for SharedSocket<I> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut *self.socket.borrow_mut()).poll_flush(cx)
+        self.noted(Pin::new(&mut *self.socket.borrow_mut()).poll_flush(cx))
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {

@@ -61,6 +61,7 @@ fn settings() -> ConnectionSettings {
         port: crate::api::gate::Port::Main,
         scraping: crate::api::gate::Scraping::default(),
         exposed: crate::types::exposure::Exposed::default(),
+        tls: None,
     }
 }
 

@@ -154,7 +154,7 @@ impl Line {
 
     /// Says that nothing more will be sent.
     pub(super) fn half_close(&self) {
-        if let Some(socket) = &*self.socket.borrow() {
+        if let Some(socket) = &mut *self.socket.borrow_mut() {
             let closed = socket.shutdown(Shutdown::Write).now_or_never();
             closed.expect("does not wait").expect("cannot fail");
         }
