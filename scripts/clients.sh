@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Drives a server with the three official clients: what users of the API run, unmodified.
 #
-# Usage: scripts/clients.sh [--only SUITE[,SUITE]] [--seed S] [--url URL [--peer reference]]
+# Usage: scripts/clients.sh [--only SUITE[,SUITE]] [--seed S] [--tls | --url URL [--peer reference]]
 #
 #   --only   some of rust, python, typescript (default: all three)
 #   --seed   where connections are cut in the fault cases (default: 1)
+#   --tls    have the server speak TLS, with a certificate made for the run that the clients are told
+#            to trust by SSL_CERT_FILE and NODE_EXTRA_CA_CERTS (needs openssl)
 #   --url    a server that runs already, as http://host:port (default: starts THALWEG_BIN)
 #   --peer   `reference` when the server at --url is the API's own reference server: leaves out
 #            the calls that it does not have
@@ -37,7 +39,13 @@ usage() {
 only=rust,python,typescript
 seed=1
 peer=
+tls=false
 while (($# > 0)); do
+  if [[ $1 == --tls ]]; then
+    tls=true
+    shift
+    continue
+  fi
   (($# > 1)) || usage
   case $1 in
     --only) only=$2 ;;
@@ -50,6 +58,7 @@ while (($# > 0)); do
 done
 [[ $only =~ ^(rust|python|typescript)(,(rust|python|typescript))*$ && $seed =~ ^[0-9]+$ ]] || usage
 [[ $peer =~ ^(reference)?$ ]] || usage
+! $tls || [[ -z $url ]] || usage
 
 target=${CARGO_TARGET_DIR:-$root/target}
 [[ $target == /* ]] || target=$root/$target
@@ -132,6 +141,15 @@ run_typescript() {
   node --test --test-force-exit --test-concurrency=4 --test-reporter=spec
 }
 
+# A certificate that is good for the run, and the clients' trust in it. Not before everything is
+# installed: from here on, it is the only one that they trust.
+make_certificate() {
+  bounded 60 certificate.log openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 \
+    -noenc -days 2 -subj /CN=localhost -keyout "$work/key.pem" -out "$work/cert.pem" \
+    -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE
+  export SSL_CERT_FILE=$work/cert.pem NODE_EXTRA_CA_CERTS=$work/cert.pem
+}
+
 # What a suite printed, as "passed failed skipped".
 counts() {
   case $1 in
@@ -174,6 +192,9 @@ if wants typescript; then
   need node "node --test-force-exit --version && npm --version" \
     "needs Node 20.14 or later with npm"
 fi
+if $tls; then
+  need openssl "openssl version" "needs openssl"
+fi
 if [[ -z $url && ! -x $thalweg ]]; then
   echo "clients: no server at $thalweg; build it or set THALWEG_BIN" >&2
   exit 2
@@ -194,7 +215,12 @@ echo "clients: installed in $((SECONDS - install_start)) s"
 if [[ -z $url ]]; then
   mkdir --parents "${TEST_DIR:-$target/tmp}"
   work=$(mktemp --directory --tmpdir="${TEST_DIR:-$target/tmp}" thalweg-clients.XXXXXX)
-  start_server 60 "$work/data"
+  arguments=()
+  if $tls; then
+    make_certificate
+    arguments=(--tls-cert "$work/cert.pem" --tls-key "$work/key.pem")
+  fi
+  start_server 60 "$work/data" "${arguments[@]}"
 fi
 export THALWEG_URL=$url THALWEG_PEER=$peer FAULT_SEED=$seed
 export FAULT_PROXY=$clients/rust/debug/fault-proxy

@@ -20,7 +20,7 @@ start_server() {
   server_pid=$!
   url=
   while [[ -z $url ]]; do
-    url=$(sed --quiet 's|^listening on \(http://[^ ]*\)$|\1|p' "$log")
+    url=$(sed --quiet 's|^listening on \(https\{0,1\}://[^ ]*\)$|\1|p' "$log")
     if ! kill -0 "$server_pid" 2>/dev/null || ((SECONDS >= deadline)); then
       cat "$log" >&2
       return 1

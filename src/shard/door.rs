@@ -262,6 +262,7 @@ fn answer(head: &[u8], shards: &[Arc<Progress>]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tls::Identity;
 
     fn ask(address: SocketAddr, path: &str) -> TcpStream {
         let mut socket = TcpStream::connect(address).unwrap();
@@ -292,6 +293,22 @@ mod tests {
         assert!(other.starts_with("HTTP/1.1 503 "), "{other}");
         assert!(other.contains(r#""code":"unavailable""#), "{other}");
         assert!(!other.contains("recovering\""), "{other}");
+    }
+
+    #[test]
+    fn where_tls_is_spoken_it_speaks_it_too() {
+        let identity = Identity::self_signed(vec!["localhost".to_owned()]).unwrap();
+        let tls = Some(Acceptor::new(identity.clone()).unwrap());
+        let door = Door::open("127.0.0.1:0".parse().unwrap(), Arc::new([]), tls).unwrap();
+        for path in ["/health", "/v1/basins"] {
+            let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+            let answer = crate::tls::tests::told(door.address(), &identity, &request);
+            assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        }
+        let mut said = Vec::new();
+        // An alert and an end, or a reset.
+        let _ended = ask(door.address(), "/health").read_to_end(&mut said);
+        assert!(!said.starts_with(b"HTTP"), "nothing is said in the clear");
     }
 
     #[test]

@@ -22,7 +22,7 @@ mod identity;
 mod reload;
 mod stream;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod visitor;
 
 pub use acceptor::{Acceptor, Application};

@@ -4,15 +4,17 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, IoSlice, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use super::reload::Watch;
 use super::*;
@@ -91,6 +93,17 @@ fn client(cert: CertificateDer<'static>, protocols: &[&[u8]]) -> ClientConnectio
         .with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap()
+}
+
+/// What a server with that certificate answers, up to its orderly end.
+pub(crate) fn told(address: SocketAddr, identity: &Identity, request: &str) -> String {
+    let socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut stream = StreamOwned::new(client(certificate(identity), &[b"http/1.1"]), socket);
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
 }
 
 /// Runs both sides until the server is done; `split` bytes at a time.

@@ -19,7 +19,7 @@ use super::ANSWER_WAIT;
 use super::http::{Body, Request, Response};
 
 /// The runtime that all connections live on.
-fn runtime() -> &'static Handle {
+pub(super) fn runtime() -> &'static Handle {
     static RUNTIME: OnceLock<Handle> = OnceLock::new();
     RUNTIME.get_or_init(|| {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");

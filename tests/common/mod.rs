@@ -17,6 +17,7 @@ pub(crate) mod s2s;
 pub(crate) mod server;
 pub(crate) mod session;
 pub(crate) mod sse;
+pub(crate) mod tls;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

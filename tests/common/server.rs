@@ -8,16 +8,21 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::client::Client;
+use super::tls::bridge;
 use super::{PROCESS_WAIT, Stopwatch, poll, unique_name};
 
 /// Small, so that a test writes little.
 const SEGMENT_BYTES: &str = "8388608";
 /// Names a server that runs already; tests that must kill theirs are then skipped.
 const URL_VARIABLE: &str = "THALWEG_TEST_URL";
+/// Has every server speak TLS; the clients, which do not, speak to it across a bridge.
+const TLS_VARIABLE: &str = "THALWEG_TEST_TLS";
 
 /// A running server, or one that a test has stopped and may start again.
 pub(crate) struct Server {
     host: String,
+    /// Where it speaks TLS, when it does: then `host` is a bridge to there.
+    secure_host: Option<String>,
     dir: Option<PathBuf>,
     shards: u32,
     /// Settings by name of their environment variable.
@@ -30,7 +35,14 @@ impl Server {
     pub(crate) fn shared() -> &'static Self {
         static SHARED: OnceLock<Server> = OnceLock::new();
         SHARED.get_or_init(|| match given_host() {
-            Some(host) => Self { host, dir: None, shards: 0, settings: Vec::new(), process: None },
+            Some(host) => Self {
+                host,
+                secure_host: None,
+                dir: None,
+                shards: 0,
+                settings: Vec::new(),
+                process: None,
+            },
             None => Self::start_new(2, &[]),
         })
     }
@@ -56,9 +68,14 @@ impl Server {
     fn start_new(shards: u32, settings: &[(&'static str, &'static str)]) -> Self {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(unique_name("server"));
         fs::create_dir_all(&dir).expect("the directory for test data can be created");
-        let settings = settings.to_vec();
+        let mut settings = settings.to_vec();
+        let is_secure = settings.iter().any(|(name, _)| name.starts_with("THALWEG_TLS_"));
+        if std::env::var_os(TLS_VARIABLE).is_some() && !is_secure {
+            settings.push(("THALWEG_TLS_SELF_SIGNED", "true"));
+        }
+        let (host, secure_host) = (String::new(), None);
         let mut server =
-            Self { host: String::new(), dir: Some(dir), shards, settings, process: None };
+            Self { host, secure_host, dir: Some(dir), shards, settings, process: None };
         server.restart();
         server
     }
@@ -66,6 +83,11 @@ impl Server {
     /// `address:port`.
     pub(crate) fn host(&self) -> &str {
         &self.host
+    }
+
+    /// `address:port` where it speaks TLS.
+    pub(crate) fn secure_host(&self) -> &str {
+        self.secure_host.as_deref().expect("this server speaks TLS")
     }
 
     /// A client without a basin and without a connection yet.
@@ -103,8 +125,12 @@ impl Server {
         });
         self.process = Some(process);
         match host {
-            Some(host) => self.host = host,
-            None => self.fail("the server did not say `listening on http://ADDR:PORT` in time"),
+            Some((host, false)) => self.host = host,
+            Some((host, true)) => {
+                self.host = bridge(&host);
+                self.secure_host = Some(host);
+            }
+            None => self.fail("the server did not say `listening on http(s)://ADDR:PORT` in time"),
         }
     }
 
@@ -121,14 +147,19 @@ impl Server {
 
     /// Sends SIGTERM and does not wait; gives a watch that started then.
     pub(crate) fn ask_to_end(&self) -> Stopwatch {
-        let process = self.process.as_ref().expect("the server runs");
         let watch = Stopwatch::start();
+        self.signal("TERM");
+        watch
+    }
+
+    /// Sends a signal, by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let process = self.process.as_ref().expect("the server runs");
         let sent = Command::new("sh")
-            .args(["-c", "kill -s TERM \"$1\"", "sh", &process.child.id().to_string()])
+            .args(["-c", "kill -s \"$1\" \"$2\"", "sh", name, &process.child.id().to_string()])
             .status()
             .expect("a shell can be run");
         assert!(sent.success(), "the signal could not be sent");
-        watch
     }
 
     /// Waits for the end of a server that was asked to end; gives its status and how long it took.
@@ -282,12 +313,13 @@ fn given_host() -> Option<String> {
     Some(host.trim_end_matches('/').to_owned())
 }
 
-fn listening_host(stdout: &str) -> Option<String> {
+/// Where the server says that it listens, and whether that is under TLS.
+fn listening_host(stdout: &str) -> Option<(String, bool)> {
     let whole_lines = &stdout[..=stdout.rfind('\n')?];
     whole_lines
         .lines()
-        .find_map(|line| line.strip_prefix("listening on http://"))
-        .map(str::to_owned)
+        .find_map(|line| line.strip_prefix("listening on ")?.split_once("://"))
+        .map(|(scheme, host)| (host.to_owned(), scheme == "https"))
 }
 
 fn stderr_path(dir: &Path) -> PathBuf {

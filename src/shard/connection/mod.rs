@@ -13,9 +13,11 @@ mod peer;
 mod session;
 
 use std::borrow::Cow;
+use std::future::{Future, poll_fn};
 use std::net::{Shutdown, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use futures_util::future::{self, Either};
 use futures_util::io::{AsyncRead, AsyncReadExt};
@@ -360,8 +362,13 @@ async fn speak<I: Io>(
 async fn part<I: Io>(core: &Core<I>, socket: &mut Peer<I>, line: &Registered) {
     if let PeerSocket::Secured(_) = socket {
         line.wait_for(Waiting::Peer, core.now_us() + GOODBYE_US);
-        // However it ends, the connection does.
-        let _ended = line.guard(pin!(socket.shutdown(Shutdown::Write))).await;
+        let mut closing = pin!(socket.shutdown(Shutdown::Write));
+        // Once in any case: who must leave at once may say so, if there is room for it.
+        let first = poll_fn(|cx| Poll::Ready(closing.as_mut().poll(cx))).await;
+        if first.is_pending() {
+            // However it ends, the connection does.
+            let _ended = line.guard(closing).await;
+        }
     }
 }
 

@@ -39,16 +39,17 @@ async def proxy():
     """A proxy before the server, which cuts connections as FAULT_SEED says."""
     seed = os.environ.get("FAULT_SEED", "1")
     print(f"to repeat: scripts/clients.sh --only python --seed {seed}")
+    scheme, _, server = URL.partition("://")
     process = await asyncio.create_subprocess_exec(
         os.environ["FAULT_PROXY"],
-        *("--listen", "127.0.0.1:0", "--to", URL.removeprefix("http://"), "--seed", seed),
+        *("--listen", "127.0.0.1:0", "--to", server, "--seed", seed),
         *("--cut-after-bytes", CUT_AFTER_BYTES, "--cuts", str(CUTS)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
     started = Proxy()
     first = (await process.stdout.readline()).decode()
-    started.url = "http://" + first.removeprefix("listening on ").strip()
+    started.url = f"{scheme}://" + first.removeprefix("listening on ").strip()
     counting = asyncio.ensure_future(started.count(process.stdout))
     try:
         yield started

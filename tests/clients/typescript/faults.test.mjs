@@ -28,7 +28,7 @@ const batchesMax = 5000; // far more than the cuts need
 async function withProxy(body) {
   const seed = process.env.FAULT_SEED ?? "1";
   console.log(`to repeat: scripts/clients.sh --only typescript --seed ${seed}`);
-  const to = new URL(url).host;
+  const { host: to, protocol } = new URL(url);
   const child = spawn(
     process.env.FAULT_PROXY,
     ["--listen", "127.0.0.1:0", "--to", to, "--seed", seed].concat(
@@ -42,7 +42,7 @@ async function withProxy(body) {
       child.once("error", reject).once("exit", reject);
       createInterface({ input: child.stdout }).on("line", (line) => {
         if (line.startsWith("listening on ")) {
-          proxy.url = line.replace("listening on ", "http://");
+          proxy.url = line.replace("listening on ", `${protocol}//`);
           resolve();
         } else {
           console.log(line);

@@ -22,7 +22,7 @@ pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// What a record weighs beside its body.
 pub const RECORD_OVERHEAD_BYTES: usize = 8;
 
-/// Address of the server under test, as `http://host:port`.
+/// Address of the server under test, as `http://host:port`, or `https://`.
 pub fn url() -> String {
     std::env::var("THALWEG_URL").expect("THALWEG_URL names the server under test")
 }

@@ -42,7 +42,7 @@ impl Proxy {
         let seed = std::env::var("FAULT_SEED").unwrap_or_else(|_| "1".into());
         println!("to repeat: scripts/clients.sh --only rust --seed {seed}");
         let url = url();
-        let to = url.trim_start_matches("http://").trim_end_matches('/');
+        let (scheme, to) = url.trim_end_matches('/').split_once("://").expect("it is a URL");
         let mut child = Command::new(
             std::env::var("FAULT_PROXY").unwrap_or(env!("CARGO_BIN_EXE_fault-proxy").into()),
         )
@@ -58,7 +58,7 @@ impl Proxy {
         let address = first.strip_prefix("listening on ").expect("the proxy prints its address");
         let cuts = Arc::new(AtomicU32::new(0));
         tokio::spawn(count_cuts(lines, cuts.clone()));
-        Self { url: format!("http://{address}"), cuts, _child: child }
+        Self { url: format!("{scheme}://{address}"), cuts, _child: child }
     }
 
     fn cuts(&self) -> u32 {

@@ -1,0 +1,200 @@
+//! TLS for the tests: a client that looks at everything, and a bridge, behind which clients that
+//! know nothing of TLS speak to a server that does.
+//!
+//! Neither asks who the server is: tests that care compare its certificate.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned,
+    SupportedProtocolVersion,
+};
+use tokio_rustls::TlsConnector;
+
+use super::http2::runtime;
+use super::{ANSWER_WAIT, POLL_PAUSE};
+
+/// Trusts every certificate whose key the server has.
+#[derive(Debug)]
+struct Anybody;
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = ring::default_provider().signature_verification_algorithms;
+        verify_tls12_signature(message, cert, signed, &algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = ring::default_provider().signature_verification_algorithms;
+        verify_tls13_signature(message, cert, signed, &algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        ring::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+fn config(
+    protocols: &[&[u8]],
+    versions: &[&'static SupportedProtocolVersion],
+) -> Arc<ClientConfig> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(versions)
+        .expect("versions that the provider has")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody))
+        .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    Arc::new(config)
+}
+
+fn localhost() -> ServerName<'static> {
+    ServerName::try_from("localhost").expect("a name")
+}
+
+/// A private connection whose handshake is done.
+pub(crate) struct Secure(StreamOwned<ClientConnection, TcpStream>);
+
+impl Secure {
+    /// Connects, offering these protocols.
+    pub(crate) fn open(host: &str, protocols: &[&[u8]]) -> io::Result<Self> {
+        Self::open_with(host, protocols, rustls::ALL_VERSIONS)
+    }
+
+    pub(crate) fn open_with(
+        host: &str,
+        protocols: &[&[u8]],
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> io::Result<Self> {
+        let mut socket = plain(host);
+        let session = ClientConnection::new(config(protocols, versions), localhost());
+        let mut session = session.expect("a client");
+        while session.is_handshaking() {
+            session.complete_io(&mut socket)?;
+        }
+        Ok(Self(StreamOwned::new(session, socket)))
+    }
+
+    /// The protocol that was agreed on.
+    pub(crate) fn protocol(&self) -> Option<String> {
+        self.0.conn.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned())
+    }
+
+    /// The certificate that the server showed.
+    pub(crate) fn certificate(&self) -> Vec<u8> {
+        let certs = self.0.conn.peer_certificates().expect("the handshake is done");
+        certs[0].to_vec()
+    }
+
+    /// Sends text.
+    #[track_caller]
+    pub(crate) fn send(&mut self, text: &str) {
+        self.0.write_all(text.as_bytes()).expect("the server reads");
+        self.0.flush().expect("the server reads");
+    }
+
+    /// Says that nothing more comes.
+    pub(crate) fn half_close(&mut self) {
+        self.0.conn.send_close_notify();
+        self.0.flush().expect("the server reads");
+        self.0.sock.shutdown(Shutdown::Write).expect("the server is there");
+    }
+
+    /// Reads exactly so many bytes.
+    #[track_caller]
+    pub(crate) fn exactly(&mut self, bytes: usize) -> Vec<u8> {
+        let mut read = vec![0; bytes];
+        self.0.read_exact(&mut read).expect("so many bytes come");
+        read
+    }
+
+    /// Everything up to the end; an end without a word for it is an error.
+    pub(crate) fn rest(&mut self) -> io::Result<String> {
+        let mut text = Vec::new();
+        self.0.read_to_end(&mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// Reads up to the end of a head, and gives its text.
+    #[track_caller]
+    pub(crate) fn head(&mut self) -> String {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.extend(self.exactly(1));
+        }
+        String::from_utf8(head).expect("text")
+    }
+}
+
+/// A connection in the clear, whose waits are bounded.
+pub(crate) fn plain(host: &str) -> TcpStream {
+    let socket = TcpStream::connect(host).expect("the server listens");
+    socket.set_nodelay(true).expect("a fresh socket takes options");
+    socket.set_read_timeout(Some(ANSWER_WAIT)).expect("a fresh socket takes options");
+    socket.set_write_timeout(Some(ANSWER_WAIT)).expect("a fresh socket takes options");
+    socket
+}
+
+/// Listens in the clear and carries each connection to `host` under TLS; gives the address, which
+/// is listened on for as long as this process lives. What is offered is what the client speaks.
+pub(crate) fn bridge(host: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    listener.set_nonblocking(true).expect("a fresh socket takes options");
+    let host: SocketAddr = host.parse().expect("an address");
+    runtime().spawn(async move {
+        let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+        while let Ok((socket, _)) = listener.accept().await {
+            tokio::spawn(carry(socket, host));
+        }
+    });
+    address
+}
+
+async fn carry(mut plain: tokio::net::TcpStream, host: SocketAddr) -> io::Result<()> {
+    let mut first = [0; 3];
+    // POST and PUT begin like the preface of HTTP/2.
+    let protocol: &[u8] = loop {
+        let seen = plain.peek(&mut first).await?;
+        if seen == 0 {
+            return Ok(());
+        }
+        match &first[..seen] {
+            b"PRI" => break b"h2",
+            seen if !b"PRI".starts_with(seen) => break b"http/1.1",
+            _ => tokio::time::sleep(POLL_PAUSE).await,
+        }
+    };
+    let socket = tokio::net::TcpStream::connect(host).await?;
+    socket.set_nodelay(true)?;
+    plain.set_nodelay(true)?;
+    let connector = TlsConnector::from(config(&[protocol], rustls::ALL_VERSIONS));
+    let mut secure = connector.connect(localhost(), socket).await?;
+    tokio::io::copy_bidirectional(&mut plain, &mut secure).await.map(|_bytes| ())
+}
