@@ -19,6 +19,11 @@ use tokio_rustls::TlsConnector;
 use super::http2::runtime;
 use super::{ANSWER_WAIT, POLL_PAUSE};
 
+/// What a connection of HTTP/2 begins with.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How often a bridge looks whether the rest of it has come.
+const LOOKS_MAX: u32 = 100;
+
 /// Trusts every certificate whose key the server has.
 #[derive(Debug)]
 struct Anybody;
@@ -178,16 +183,16 @@ pub(crate) fn bridge(host: &str) -> String {
 }
 
 async fn carry(mut plain: tokio::net::TcpStream, host: SocketAddr) -> io::Result<()> {
-    let mut first = [0; 3];
-    // POST and PUT begin like the preface of HTTP/2.
+    let mut first = [0; PREFACE.len()];
+    let mut looks = 0;
+    // Who sends only a piece of the preface means to be understood as HTTP/1.1.
     let protocol: &[u8] = loop {
         let seen = plain.peek(&mut first).await?;
-        if seen == 0 {
-            return Ok(());
-        }
+        looks += 1;
         match &first[..seen] {
-            b"PRI" => break b"h2",
-            seen if !b"PRI".starts_with(seen) => break b"http/1.1",
+            [] => return Ok(()),
+            seen if seen == PREFACE => break b"h2",
+            seen if !PREFACE.starts_with(seen) || looks > LOOKS_MAX => break b"http/1.1",
             _ => tokio::time::sleep(POLL_PAUSE).await,
         }
     };
