@@ -26,6 +26,8 @@ pub const STREAM_NAME_BYTES_MAX: usize = 512;
 /// Longest storage class, in bytes of UTF-8; the API fixes none, but it lies in every entry of the
 /// log about its basin or stream.
 pub const STORAGE_CLASS_BYTES_MAX: usize = 1024;
+/// Longest id of an access token, in bytes of UTF-8.
+pub const TOKEN_ID_BYTES_MAX: usize = 96;
 /// Most items on one page of a listing, and the default.
 pub const LIST_ITEMS_MAX: usize = 1000;
 /// Longest wait of a unary read, in seconds.

@@ -17,6 +17,7 @@ pub mod receipt;
 pub mod refusal;
 pub mod reused;
 pub mod text;
+pub mod token;
 
 pub use append::{AppendBuilder, AppendInput, Command, HeaderSpan, RecordSpan, Span};
 pub use config::{
@@ -28,3 +29,4 @@ pub use payload::Payload;
 pub use position::{Ack, LogPos, StreamId, StreamPosition};
 pub use receipt::Receipt;
 pub use refusal::Refusal;
+pub use token::{Permission, PermissionSet, ResourceSet, Scope, TokenId, TokenInfo};
