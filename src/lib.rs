@@ -11,6 +11,7 @@ pub mod shard;
 
 pub mod api;
 pub mod audit;
+pub mod auth;
 pub mod http1;
 pub mod http2;
 pub mod tls;

@@ -32,6 +32,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "api",
             "audit",
+            "auth",
             "codec",
             "control",
             "http1",
@@ -52,7 +53,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("inspect", &["control", "directory", "io", "log", "stream", "types", "usage"]),
     ("logs", &["audit"]),
     ("audit", &["api", "types"]),
-    ("api", &["codec", "types", "usage"]),
+    ("api", &["auth", "codec", "types", "usage"]),
+    ("auth", &["types"]),
     ("http1", &["types", "wire"]),
     ("http2", &["types", "wire"]),
     ("tls", &["types"]),
@@ -73,11 +75,13 @@ const ROOMS: &[(&str, &[&str])] = &[
 /// Crates that only the named rooms may name, so that a change of crate stays in one room.
 const CRATES: &[(&str, &[&str])] = &[
     ("arc_swap", &["tls"]),
-    ("base64_simd", &["codec", "tls"]),
+    ("base64_simd", &["auth", "codec", "tls"]),
+    ("blake3", &["auth"]),
     ("bytes", &["codec", "http2", "shard", "types", "wire"]),
     ("clap", &["config", "main"]),
     ("crc32c", &["log", "shard", "wire"]),
     ("flate2", &["codec"]),
+    ("getrandom", &["auth"]),
     ("glommio", &["inspect", "io", "shard"]),
     ("h2", &["http2"]),
     ("http", &["http2"]),
