@@ -21,8 +21,6 @@ use crate::types::{BasinName, StreamName};
 
 /// What filters and files know the events by.
 pub const TARGET: &str = "thalweg::audit";
-/// Who is let in when nobody is asked for a token.
-pub const OPEN: &str = "open";
 /// Refusals that one core writes in a second.
 pub const REFUSALS_PER_SECOND: u32 = 100;
 

@@ -12,6 +12,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::api::gate::{Port, Scraping};
+use crate::auth::secret::HashKey;
 use crate::config::{Settings, Tls};
 use crate::directory::DataDirectory;
 use crate::http1::Limits;
@@ -23,7 +24,7 @@ use crate::log::reader::ReadMemory;
 use crate::shard::checkpoint::CheckpointPace;
 use crate::shard::engine::EngineConfig;
 use crate::shard::scrub::ScrubPolicy;
-use crate::shard::server::{ConnectionSettings, Report, Server, ServerSettings};
+use crate::shard::server::{AuthSettings, ConnectionSettings, Report, Server, ServerSettings};
 use crate::tls::{Acceptor, Files, Identity, Reloader};
 use crate::types::exposure::Exposed;
 use crate::types::refusal::chain;
@@ -230,6 +231,7 @@ fn plan(
             scraping: Scraping::default(),
             exposed: Exposed::default(),
             tls,
+            auth: AuthSettings { key: HashKey::from_bytes([0; 32]), root: None },
         },
         connections_max: settings.connections_max,
         spin: Duration::from_micros(settings.spin_us),

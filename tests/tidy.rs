@@ -14,6 +14,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "serve",
         &[
             "api::gate",
+            "auth",
             "config",
             "directory",
             "http1",

@@ -159,6 +159,15 @@ impl ApiError {
         self
     }
 
+    /// The same error with its message, if it has one, put in other words.
+    #[must_use]
+    pub(super) fn with_message(mut self, other: impl FnOnce(&str) -> String) -> Self {
+        if let ErrorBody::Coded { message, .. } = &mut self.body {
+            *message = other(message);
+        }
+        self
+    }
+
     /// The code, if the error has one: a failed condition (412, 416) has none.
     #[must_use]
     pub fn code(&self) -> Option<Code> {
@@ -262,6 +271,7 @@ impl From<Refusal> for ApiError {
             Refusal::StreamNotFound(_) => Code::StreamNotFound,
             Refusal::BasinDeletionPending(_) => Code::BasinDeletionPending,
             Refusal::StreamDeletionPending(_) => Code::StreamDeletionPending,
+            Refusal::AccessTokenNotFound(_) => Code::AccessTokenNotFound,
             Refusal::AlreadyExists(_) => Code::ResourceAlreadyExists,
             Refusal::Invalid(_) => Code::Invalid,
             Refusal::Storage(_) => Code::Storage,

@@ -1,8 +1,8 @@
-//! Who may scrape `/metrics`, and at which of the server's addresses.
+//! Who may scrape `/metrics` and `/debug/latency`, and at which of the server's addresses.
 //!
 //! * With an address of their own, metrics are there and nowhere else, and nothing else is there
 //!   but `/health`.
-//! * With a token of their own, `/metrics` is answered to whoever shows it, at whichever address.
+//! * With a token of their own, they are answered to whoever shows it, at whichever address.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ impl std::fmt::Debug for ScrapeToken {
 /// Why a request is not looked at any further, if it is not.
 #[must_use]
 pub fn refusal(parts: &Parts<'_>, port: Port, scraping: &Scraping) -> Option<ApiError> {
-    let is_metrics = parts.path == "/metrics";
+    let is_metrics = matches!(parts.path, "/metrics" | "/debug/latency");
     let is_here = match port {
         Port::Main => !(is_metrics && scraping.is_elsewhere),
         Port::Metrics => is_metrics || parts.path == "/health",

@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 
 use super::location::LOCATION_NAME;
 use super::response::{Provision, Response};
-use crate::types::{BasinName, Cipher, StreamName};
+use crate::types::{BasinName, Cipher};
 
 /// A basin as listings and creation show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,8 +21,8 @@ pub struct BasinInfo<'a> {
 /// A stream as listings and creation show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamInfo<'a> {
-    /// Its name.
-    pub name: &'a StreamName,
+    /// Its name, as whoever asks calls it.
+    pub name: &'a str,
     /// When it was created; microseconds since the Unix epoch.
     pub created_at_us: u64,
     /// When it was deleted, while that is pending; microseconds since the Unix epoch.
@@ -114,7 +114,7 @@ impl Serialize for StreamInfo<'_> {
             cipher: Option<Cipher>,
         }
         let form = Form {
-            name: self.name.as_str(),
+            name: self.name,
             created_at: rfc3339(self.created_at_us),
             deleted_at: self.deleted_at_us.map(rfc3339),
             cipher: self.cipher,
@@ -125,7 +125,7 @@ impl Serialize for StreamInfo<'_> {
 
 /// RFC 3339 in UTC with `Z` and six digits of fraction. Times beyond the year 9999 show as the
 /// last one that can be written.
-fn rfc3339(since_epoch_us: u64) -> String {
+pub(super) fn rfc3339(since_epoch_us: u64) -> String {
     let signed = i64::try_from(since_epoch_us).unwrap_or(i64::MAX);
     let timestamp = Timestamp::from_microsecond(signed).unwrap_or(Timestamp::MAX);
     format!("{timestamp:.6}")
@@ -177,8 +177,8 @@ mod tests {
 
     #[test]
     fn a_stream_shows_deleted_at_and_cipher_even_when_null() {
-        let name = StreamName::new("日本/x y").expect("legal");
-        let info = StreamInfo { name: &name, created_at_us: 0, deleted_at_us: None, cipher: None };
+        let info =
+            StreamInfo { name: "日本/x y", created_at_us: 0, deleted_at_us: None, cipher: None };
         let plain = r#"{"name":"日本/x y","created_at":"1970-01-01T00:00:00.000000Z","deleted_at":null,"cipher":null}"#;
         for provision in [Provision::Created, Provision::Noop] {
             let response = info.created(provision);

@@ -5,8 +5,10 @@
 //!
 //! ```text
 //!  Parts --route--> Operation --(shard: judge, store)--> result --info, response--> Response
-//!    |                  ^                                   |                           ^
-//!    |                control (JSON bodies)              Refusal --------error---------+
+//!    |                  ^ ^                                 |                           ^
+//!    |                  | control, token (JSON bodies)   Refusal --------error---------+
+//!    |                access (may it be done, full names)
+//!    +--credential--> who asks, before anything else
 //!    +--cors--> headers added to every response
 //! ```
 //!
@@ -14,6 +16,7 @@
 //!
 //! * A request is refused at the first failing stage of section 1.10, whatever else is wrong.
 //! * Each error code has one status, in one table ([`error::Code`]).
+//! * Only [`access`] asks whether something is permitted, before it is done.
 //! * Every error body is JSON and shorter than 1 KiB.
 //!
 //! Source: S2 specification, sections 1 to 5. Routes of the specification that are not served
@@ -21,8 +24,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod control;
 pub mod cors;
+pub mod credential;
 pub mod error;
 pub mod gate;
 mod header;
@@ -36,6 +41,7 @@ pub mod receipt;
 pub mod request;
 pub mod response;
 pub mod route;
+pub mod token;
 pub mod usage;
 
 pub use error::{ApiError, Code};

@@ -9,12 +9,13 @@ use std::borrow::Cow;
 
 use super::error::{ApiError, Code};
 use super::percent::{Place, decode};
+use crate::auth::Within;
 use crate::codec::sse::EventId;
 use crate::types::limits::{
     BATCH_METERED_BYTES_MAX, BATCH_RECORDS_MAX, LIST_ITEMS_MAX, UNARY_WAIT_SECS_MAX,
 };
 use crate::types::name::NameError;
-use crate::types::{BasinName, StreamName};
+use crate::types::{BasinName, StreamName, TokenId};
 
 /// Which page of a listing is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct ListQuery {
     pub start_after: String,
     /// Most items on the page, 1 to 1000.
     pub limit: usize,
+    /// What of that may be seen; everything, until somebody is asked.
+    pub within: Within,
 }
 
 impl ListQuery {
@@ -36,6 +39,11 @@ impl ListQuery {
     /// Reads the query of a stream listing.
     pub(crate) fn streams(query: Option<&str>) -> Result<Self, ApiError> {
         Self::parse(query, StreamName::check_prefix)
+    }
+
+    /// Reads the query of a token listing.
+    pub(crate) fn tokens(query: Option<&str>) -> Result<Self, ApiError> {
+        Self::parse(query, TokenId::check_prefix)
     }
 
     fn parse(
@@ -57,6 +65,7 @@ impl ListQuery {
             prefix: text("prefix", prefix)?,
             start_after: text("start_after", start_after)?,
             limit,
+            within: Within::All,
         })
     }
 }

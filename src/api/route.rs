@@ -16,7 +16,7 @@ use super::request::Parts;
 use super::usage::{UsageParams, UsageScope};
 use crate::codec::{BatchForm, Coding, Feed};
 use crate::types::name::NameError;
-use crate::types::{BasinName, PartialStreamConfig, RequestToken, StreamName};
+use crate::types::{BasinName, PartialStreamConfig, RequestToken, StreamName, TokenId};
 use method::Method;
 
 /// What a request asks for, with every argument its head carries.
@@ -147,6 +147,13 @@ pub enum Operation {
         /// Of what, and when; still to be judged against the time.
         params: UsageParams,
     },
+    /// A page of access tokens.
+    ListTokens(ListQuery),
+    /// Issue the access token that the body describes
+    /// ([`token::parse_issue`](super::token::parse_issue)).
+    IssueToken,
+    /// Revoke an access token.
+    RevokeToken(TokenId),
 }
 
 /// A stream and the basin it is in.
@@ -162,8 +169,7 @@ pub struct StreamPath {
 ///
 /// * Order: OPTIONS, route, method, `s2-request-token`, `s2-basin`, path, query, the headers that
 ///   decide a body's mode, what the body's headers promise, semantics (422).
-/// * Errors: as section 1.10 orders them; 501 `not_implemented` for operations and modes of the
-///   specification that are not served yet, after the checks that precede the body.
+/// * Errors: as section 1.10 orders them.
 pub fn route(parts: &Parts<'_>) -> Result<Operation, ApiError> {
     if parts.method == "OPTIONS" {
         return Ok(Operation::Options);
@@ -185,7 +191,10 @@ pub fn route(parts: &Parts<'_>) -> Result<Operation, ApiError> {
             let path = stream_path(raw, parts)?;
             if method == Method::Post { append(path, parts) } else { read(path, parts) }
         }
-        Resource::AccessTokens | Resource::AccessToken => Err(not_implemented("access tokens")),
+        Resource::AccessTokens => tokens(method, parts),
+        Resource::AccessToken(raw) => {
+            Ok(Operation::RevokeToken(name_in_path("access token", raw, TokenId::new)?))
+        }
         Resource::Usage(raw) => usage(raw, parts),
         Resource::Locations => Ok(Operation::ListLocations),
         Resource::DefaultLocation => default_location(method, parts),
@@ -205,7 +214,7 @@ enum Resource<'a> {
     Records(&'a str),
     Tail(&'a str),
     AccessTokens,
-    AccessToken,
+    AccessToken(&'a str),
     /// The basin, and the stream in it.
     Usage(Option<(&'a str, Option<&'a str>)>),
     Locations,
@@ -236,7 +245,7 @@ impl<'a> Resource<'a> {
             ["v1", "streams", stream, "records"] => Some(Self::Records(stream)),
             ["v1", "streams", stream, "records", "tail"] => Some(Self::Tail(stream)),
             ["v1", "access-tokens"] => Some(Self::AccessTokens),
-            ["v1", "access-tokens", _] => Some(Self::AccessToken),
+            ["v1", "access-tokens", id] => Some(Self::AccessToken(id)),
             ["v1", "metrics"] => Some(Self::Usage(None)),
             ["v1", "metrics", basin] => Some(Self::Usage(Some((basin, None)))),
             ["v1", "metrics", basin, stream] => Some(Self::Usage(Some((basin, Some(stream))))),
@@ -258,7 +267,7 @@ impl<'a> Resource<'a> {
             | Self::Tail(_)
             | Self::Usage(_)
             | Self::Locations => &[Get],
-            Self::AccessToken => &[Delete],
+            Self::AccessToken(_) => &[Delete],
             Self::DefaultLocation => &[Get, Put],
         }
     }
@@ -273,10 +282,6 @@ fn method_not_allowed(resource: Resource<'_>) -> ApiError {
     allow.push_str("OPTIONS");
     let error = ApiError::new(Code::MethodNotAllowed, "the route does not have this method");
     error.with_header("allow", allow)
-}
-
-fn not_implemented(what: &str) -> ApiError {
-    ApiError::new(Code::NotImplemented, format!("{what}: not implemented"))
 }
 
 fn basins(method: Method, parts: &Parts<'_>) -> Result<Operation, ApiError> {
@@ -328,6 +333,14 @@ fn stream(method: Method, path: StreamPath, parts: &Parts<'_>) -> Result<Operati
         Method::Delete => Ok(Operation::DeleteStream(path)),
         Method::Get | Method::Post => Ok(Operation::GetStream(path)),
     }
+}
+
+fn tokens(method: Method, parts: &Parts<'_>) -> Result<Operation, ApiError> {
+    if method != Method::Post {
+        return Ok(Operation::ListTokens(ListQuery::tokens(parts.query)?));
+    }
+    header::check_json_body(parts.headers)?;
+    Ok(Operation::IssueToken)
 }
 
 fn default_location(method: Method, parts: &Parts<'_>) -> Result<Operation, ApiError> {

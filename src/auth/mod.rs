@@ -75,6 +75,16 @@ impl Access {
         }
     }
 
+    /// How the audit log names who asks.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Open => "open",
+            Self::Root => "root",
+            Self::Token(grant) => grant.info.id.as_str(),
+        }
+    }
+
     /// What goes before every stream name that is said in this name, and is left out of answers.
     #[must_use]
     pub fn stream_prefix(&self) -> &str {

@@ -19,12 +19,14 @@ use super::call::{Answer, Call, CallResult, StreamPath, shard_of};
 use super::connection::{self, ConnectionSettings, Handshakes, Held, MovingOf};
 use super::drain::{Drain, Stage};
 use super::engine::Engine;
+use super::gate::Gate;
 use super::lifeline::Lifelines;
 use super::pace::Pace;
 use super::session::{Pipe, RemoteSessions, Told};
 use super::turns::Turns;
 use crate::api::ApiError;
 use crate::audit::{self, Refusals};
+use crate::auth::Access;
 use crate::codec::json::AppendDecoder;
 use crate::http1::Conn;
 use crate::io::Io;
@@ -81,6 +83,8 @@ pub(super) struct Core<I: Io> {
     pub lifelines: Rc<Lifelines>,
     /// Requests of its HTTP/2 connections.
     pub(super) streams: Rc<Lifelines>,
+    /// Who its clients are.
+    pub(super) gate: Gate,
     /// Settings of its connections.
     pub(super) connection: Rc<ConnectionSettings>,
     /// Whether the server is shutting down.
@@ -139,6 +143,7 @@ impl<I: Io> Core<I> {
         let memory_bytes = connection.request_memory_bytes;
         Self {
             shards,
+            gate: Gate::new(connection.auth.clone()),
             connection: Rc::new(connection),
             engines,
             lifelines: Rc::default(),
@@ -199,9 +204,10 @@ impl<I: Io> Core<I> {
         self.engines.get(&shard)
     }
 
-    /// Ends connections and requests whose time is up.
+    /// Ends connections and requests whose time is up, and tokens.
     pub(super) fn sweep(&self) {
         let now_us = self.now_us();
+        self.gate.tokens.expire(self.clock().wall_us());
         self.lifelines.sweep(now_us);
         self.streams.sweep(now_us);
         self.refusals.sweep(now_us);
@@ -209,10 +215,10 @@ impl<I: Io> Core<I> {
 
     /// Counts a request that is refused before a shard is asked, or by a shard; who is refused for
     /// who they are is also written to the audit log.
-    pub(super) fn refused(&self, error: &ApiError, peer: Option<SocketAddr>) {
+    pub(super) fn refused(&self, error: &ApiError, access: &Access, peer: Option<SocketAddr>) {
         self.metrics.refused(error.code_text());
         if audit::is_about_access(error) {
-            self.refusals.note(self.now_us(), error, audit::OPEN, peer);
+            self.refusals.note(self.now_us(), error, access.name(), peer);
         }
     }
 

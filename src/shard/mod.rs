@@ -3,6 +3,7 @@
 //! * `server` starts and ends the cores, `core` is one of them with its links to the others.
 //! * `connection` serves one socket, `respond` turns an operation into an answer, `session` keeps a
 //!   stream open for appending or reading, `lifeline` keeps the deadlines, `drain` the shutdown.
+//! * `gate` knows who asks, by the `tokens` of its core.
 //! * `call` is what crosses from core to core; `engine` does it on a shard, with `append`, `read`,
 //!   `catalogue` (streams) and `registry` (basins) beside it.
 //! * `admission` decides when an append may go on, or has to come again later.
@@ -33,6 +34,7 @@ mod drain;
 mod durable;
 pub mod engine;
 mod folder;
+mod gate;
 mod lifeline;
 #[cfg(test)]
 mod model;
@@ -49,5 +51,6 @@ pub mod server;
 mod session;
 #[cfg(test)]
 mod testkit;
+mod tokens;
 mod turns;
 mod usage;

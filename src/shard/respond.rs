@@ -13,10 +13,12 @@ use super::core::Core;
 use super::engine::json;
 use super::scrub::DamagedPlace;
 use super::usage::Tally;
+use crate::api::access::{check_batch, shown_error};
 use crate::api::receipt::{RECEIPT, header_value};
 use crate::api::response::{JSON, PROMETHEUS, PROTOBUF, Response};
 use crate::api::{ApiError, Code, Operation};
-use crate::audit::{self, Entry};
+use crate::audit::Entry;
+use crate::auth::Access;
 use crate::codec::json::{encode_ack, encode_tail};
 use crate::codec::{BatchForm, DecodeError, proto};
 use crate::io::Io;
@@ -46,26 +48,29 @@ const INSECURE: &str = "thalweg-insecure";
 /// More than an acknowledgement takes, in bytes.
 const ACK_BYTES: usize = 192;
 
-/// Does what a request asks and spells the answer.
+/// Does what a request asks in the name of `access`, as far as its head said permitted to that,
+/// and spells the answer.
 ///
 /// * Shape: `aside` gets what the connection may want to know.
 /// * Errors: what to answer instead; nothing was changed unless its code says otherwise.
 pub(super) async fn respond<I: Io>(
     core: &Rc<Core<I>>,
+    access: &Access,
     operation: Operation,
     body: Body,
     aside: &mut Aside,
 ) -> Result<Response, ApiError> {
     let tally = Tally::of(&operation);
-    let answered = answer(core, operation, body, aside).await;
+    let answered = answer(core, access, operation, body, aside).await;
     if answered.is_ok() {
         core.count(tally);
     }
-    answered
+    answered.map_err(|error| shown_error(access, error))
 }
 
 async fn answer<I: Io>(
     core: &Rc<Core<I>>,
+    access: &Access,
     operation: Operation,
     body: Body,
     aside: &mut Aside,
@@ -73,6 +78,7 @@ async fn answer<I: Io>(
     match operation {
         Operation::Append { path, form, answer_proto, receipt, auto_create } => {
             let input = decode(core, body, form).map_err(refused_body)?;
+            check_batch(access, &input)?;
             let auto_create = auto_create.unwrap_or_default();
             let shard = core.shard_of(&path);
             let call = Call::Append { path, input, auto_create, receipt };
@@ -92,12 +98,13 @@ async fn answer<I: Io>(
             })
         }
         // Boxed: each append would carry the room of the largest of them.
-        other => Box::pin(answer_other(core, other, &body, aside)).await,
+        other => Box::pin(answer_other(core, access, other, &body, aside)).await,
     }
 }
 
 async fn answer_other<I: Io>(
     core: &Rc<Core<I>>,
+    access: &Access,
     operation: Operation,
     body: &Body,
     aside: &mut Aside,
@@ -144,8 +151,8 @@ async fn answer_other<I: Io>(
         }
         other => {
             let entry = Entry::of(&other, body.as_slice());
-            let answered = control::respond(core, other, body).await;
-            entry.write(&answered, audit::OPEN, aside.peer);
+            let answered = control::respond(core, access, other, body).await;
+            entry.write(&answered, access.name(), aside.peer);
             answered
         }
     }

@@ -35,6 +35,7 @@ use super::core::Core;
 use super::door::{Door, Progress};
 use super::drain::Stage;
 use super::engine::{Engine, EngineConfig};
+pub use super::gate::AuthSettings;
 use super::scrape;
 use crate::io::glommio::GlommioIo;
 use crate::io::socket::{MovingSocket, VectoredSocket, adopt_listener, keep_alive};

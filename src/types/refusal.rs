@@ -6,7 +6,7 @@
 use super::name::FencingToken;
 use super::position::StreamPosition;
 
-/// Why an operation on a basin or a stream was not done. Nothing was changed unless said.
+/// Why an operation on a basin, a stream or an access token was not done. Nothing was changed unless said.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// 404: the basin does not exist.
@@ -15,6 +15,9 @@ pub enum Refusal {
     /// 404: the stream does not exist and may not be created by this request.
     #[error("stream `{0}` not found")]
     StreamNotFound(String),
+    /// 404: no access token has this id, or none any more.
+    #[error("access token `{0}` not found")]
+    AccessTokenNotFound(String),
     /// 409: the basin exists and is being deleted.
     #[error("basin `{0}` is being deleted")]
     BasinDeletionPending(String),

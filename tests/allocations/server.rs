@@ -5,13 +5,14 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use thalweg::auth::secret::HashKey;
 use thalweg::directory::DataDirectory;
 use thalweg::log::group::Policy;
 use thalweg::log::reader::ReadMemory;
 use thalweg::shard::checkpoint::CheckpointPace;
 use thalweg::shard::engine::EngineConfig;
 use thalweg::shard::scrub::ScrubPolicy;
-use thalweg::shard::server::{ConnectionSettings, Report, Server, ServerSettings};
+use thalweg::shard::server::{AuthSettings, ConnectionSettings, Report, Server, ServerSettings};
 
 use crate::counter::leave_out_this_thread;
 
@@ -83,6 +84,7 @@ fn settings(directory: &DataDirectory) -> ServerSettings {
             scraping: thalweg::api::gate::Scraping::default(),
             exposed: thalweg::types::exposure::Exposed::default(),
             tls: None,
+            auth: AuthSettings { key: HashKey::from_bytes([0; 32]), root: None },
         },
         connections_max: 1000,
         spin: Duration::ZERO,

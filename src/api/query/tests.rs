@@ -21,7 +21,12 @@ const NOTHING: ReadQuery = ReadQuery {
 
 #[test]
 fn listings_default_to_everything() {
-    let all = ListQuery { prefix: String::new(), start_after: String::new(), limit: 1000 };
+    let all = ListQuery {
+        prefix: String::new(),
+        start_after: String::new(),
+        limit: 1000,
+        within: Within::All,
+    };
     for query in [None, Some(""), Some("&"), Some("=x"), Some("prefix=&start_after"), Some("x=%FF")]
     {
         assert_eq!(ListQuery::basins(query).expect("legal"), all, "{query:?}");
@@ -59,10 +64,20 @@ fn what_is_no_limit_is_bad_query() {
 #[test]
 fn prefix_and_start_after_are_decoded_and_checked() {
     let list = ListQuery::streams(Some("prefix=p%2F+x%2B&start%5Fafter=.&other=1&other=2"));
-    let expected = ListQuery { prefix: "p/ x+".into(), start_after: ".".into(), limit: 1000 };
+    let expected = ListQuery {
+        prefix: "p/ x+".into(),
+        start_after: ".".into(),
+        limit: 1000,
+        within: Within::All,
+    };
     assert_eq!(list.expect("legal"), expected);
     let list = ListQuery::basins(Some("prefix=test-&start_after=a&limit=2")).expect("legal");
-    let expected = ListQuery { prefix: "test-".into(), start_after: "a".into(), limit: 2 };
+    let expected = ListQuery {
+        prefix: "test-".into(),
+        start_after: "a".into(),
+        limit: 2,
+        within: Within::All,
+    };
     assert_eq!(list, expected);
 
     let long = format!("prefix={}", "a".repeat(513));

@@ -210,7 +210,7 @@ impl<I: Io> Connection<'_, I> {
             query: head.query(),
             headers: &headers,
         };
-        let routed = Routed::of(&parts, &self.settings, self.peer);
+        let routed = Routed::of(&parts, &self.core, &self.settings, self.peer);
         if routed.is_session() {
             return Box::pin(self.session(routed)).await;
         }

@@ -23,6 +23,7 @@ use futures_util::future::{self, Either};
 use futures_util::io::{AsyncRead, AsyncReadExt};
 
 use super::core::{Core, Message};
+use super::gate::AuthSettings;
 use super::lifeline::{Registered, Waiting};
 use super::respond::{Aside, respond};
 use super::session::Open;
@@ -30,7 +31,8 @@ use crate::api::gate::{Port, Scraping};
 use crate::api::negotiate::MediaType;
 use crate::api::request::Parts;
 use crate::api::response::{EVENT_STREAM, Header, Response, S2S};
-use crate::api::{ApiError, Code, Operation, cors, gate, negotiate, route};
+use crate::api::{ApiError, Code, Operation, cors, gate, negotiate};
+use crate::auth::Access;
 use crate::codec::coding::{compress, decompress};
 use crate::codec::{BatchForm, Coding, Feed};
 use crate::http1::{Conn, Limits};
@@ -71,6 +73,8 @@ pub struct ConnectionSettings {
     pub exposed: Exposed,
     /// Who makes connections private; `None` when they are in the clear.
     pub tls: Option<Acceptor>,
+    /// How clients are told apart.
+    pub auth: AuthSettings,
 }
 
 /// A peer that sends or takes at least this many bytes a second is never too slow.
@@ -101,6 +105,8 @@ const CODED_HERE_BYTES_MAX: usize = 64 * 1024;
 
 /// What a request's head says.
 struct Routed {
+    /// In whose name it is asked for.
+    access: Access,
     operation: Result<Operation, ApiError>,
     /// Headers that every answer to it carries.
     extra: Cow<'static, [Header]>,
@@ -116,12 +122,18 @@ struct Routed {
 }
 
 impl Routed {
-    fn of(parts: &Parts<'_>, settings: &ConnectionSettings, peer: Option<SocketAddr>) -> Self {
-        let operation = match gate::refusal(parts, settings.port, &settings.scraping) {
-            Some(error) => Err(error),
-            None => route(parts),
+    fn of<I: Io>(
+        parts: &Parts<'_>,
+        core: &Core<I>,
+        settings: &ConnectionSettings,
+        peer: Option<SocketAddr>,
+    ) -> Self {
+        let (access, operation) = match gate::refusal(parts, settings.port, &settings.scraping) {
+            Some(error) => (Access::Open, Err(error)),
+            None => core.gate.admit(parts, || core.clock().wall_us()),
         };
         Self {
+            access,
             extra: cors::headers(parts, settings.cors),
             // When it is not understood, the operation is refused already if it has a body.
             body_coding: negotiate::request_coding(parts.headers).unwrap_or_default(),
@@ -244,7 +256,7 @@ async fn answer<I: Io>(
 ) -> Response {
     let result = match routed.take_operation() {
         Ok(operation) => match decoded(core, body, share, routed.body_coding, &operation).await {
-            Ok(body) => respond(core, operation, body, aside).await,
+            Ok(body) => respond(core, &routed.access, operation, body, aside).await,
             Err(error) => Err(error),
         },
         Err(error) => Err(error),
@@ -252,7 +264,7 @@ async fn answer<I: Io>(
     match result {
         Ok(response) => coded(core, response, routed.answer_coding).await,
         Err(error) => {
-            core.refused(&error, routed.peer);
+            core.refused(&error, &routed.access, routed.peer);
             error.into_response()
         }
     }

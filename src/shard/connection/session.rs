@@ -15,7 +15,10 @@ use futures_util::future::{self, Either};
 
 use super::held::{FREE_BYTES, Held, Share, batch_bytes, soon};
 use super::{no_room_error, patience_us};
+use crate::api::access::{check_batch, shown_error};
+use crate::api::credential::unauthenticated;
 use crate::api::{ApiError, Code};
+use crate::auth::Access;
 use crate::codec::s2s::Deframer;
 use crate::codec::{Coding, DecodeError, Feed, proto, s2s, sse};
 use crate::io::Io;
@@ -163,17 +166,18 @@ impl Unanswered {
     }
 }
 
-/// Serves an append session whose response head was sent.
+/// Serves an append session whose response head was sent; `access` is in whose name.
 pub(super) async fn append<I: Io>(
     core: &Core<I>,
     session: &Session<I>,
+    access: &Access,
     coding: Option<Coding>,
     inlet: &mut impl Inlet,
     outlet: &mut impl Outlet,
 ) -> Ended {
     let unanswered = Unanswered::new(&core.held, inlet.free_bytes());
-    let intake = pin!(take_in(core, session, &unanswered, inlet));
-    let answers = pin!(answer(core, session, &unanswered, coding, outlet));
+    let intake = pin!(take_in(core, session, access, &unanswered, inlet));
+    let answers = pin!(answer(core, session, (access, coding), &unanswered, outlet));
     let ended = match future::select(answers, intake).await {
         Either::Left((ended, _)) => ended,
         Either::Right((Err(Gone), _)) => Err(Gone),
@@ -186,12 +190,17 @@ pub(super) async fn append<I: Io>(
 async fn take_in<I: Io>(
     core: &Core<I>,
     session: &Session<I>,
+    access: &Access,
     unanswered: &Unanswered,
     inlet: &mut impl Inlet,
 ) -> Result<(), Gone> {
     let batches = async {
         let mut deframer = Deframer::new();
         while let Some(input) = next_batch(core, &mut deframer, unanswered, inlet).await? {
+            if access.is_ended() {
+                return Err(Stop::Refused(ended_token()));
+            }
+            check_batch(access, &input).map_err(Stop::Refused)?;
             // It was counted as arriving up to here; between the two nobody else is looked at.
             unanswered.push(&input);
             session.send(In::Batch(input)).await?;
@@ -199,9 +208,12 @@ async fn take_in<I: Io>(
         Ok(())
     };
     let ending = pin!(core.drain.reached(Stage::Ending));
-    let taken = match future::select(pin!(batches), ending).await {
+    let token_ended = pin!(core.gate.tokens.ended(access));
+    let stopped = future::select(ending, token_ended);
+    let taken = match future::select(pin!(batches), stopped).await {
         Either::Left((taken, _)) => taken,
-        Either::Right(((), _)) => Err(Stop::Refused(Refusal::Draining.into())),
+        Either::Right((Either::Left(_), _)) => Err(Stop::Refused(Refusal::Draining.into())),
+        Either::Right((Either::Right(_), _)) => Err(Stop::Refused(ended_token())),
     };
     unanswered.arriving.set(0);
     match taken {
@@ -211,6 +223,11 @@ async fn take_in<I: Io>(
     }
     // What the shard says about this is said by its answers.
     session.send(In::End).await.map_err(|_| Gone)
+}
+
+/// What a session says whose token was revoked or has expired.
+fn ended_token() -> ApiError {
+    unauthenticated("the access token was revoked or has expired")
 }
 
 /// Why no more batches come.
@@ -290,8 +307,8 @@ fn bad_frame(message: String) -> Stop {
 async fn answer<I: Io>(
     core: &Core<I>,
     session: &Session<I>,
+    (access, coding): (&Access, Option<Coding>),
     unanswered: &Unanswered,
-    coding: Option<Coding>,
     outlet: &mut impl Outlet,
 ) -> Result<Ended, Gone> {
     let mut bytes = Vec::new();
@@ -309,14 +326,14 @@ async fn answer<I: Io>(
                     s2s::finish(&mut bytes, start, coding, advised)
                         .expect("an acknowledgement is short");
                 }
-                Out::Failed(refusal) => end = Some(Err(ApiError::from(refusal))),
+                Out::Failed(refusal) => end = Some(Err(shown_error(access, refusal.into()))),
                 Out::Done => end = Some(unanswered.failure.take().map_or(Ok(()), Err)),
                 Out::Opened | Out::Bytes(..) => {}
             }
             next = if end.is_none() { session.try_recv() } else { None };
         }
         if let Some(Err(error)) = &end {
-            core.refused(error, None);
+            core.refused(error, access, None);
             push_terminal(&mut bytes, error);
         }
         if !bytes.is_empty() {
@@ -356,39 +373,38 @@ async fn send_on<I: Io>(
     }
 }
 
-/// Serves a read session whose response head was sent.
+/// Serves a read session whose response head was sent; `access` is in whose name.
 pub(super) async fn read<I: Io>(
     core: &Core<I>,
     session: &Session<I>,
+    access: &Access,
     feed: Feed,
     outlet: &mut impl Outlet,
 ) -> Ended {
+    let mut token_ended = pin!(core.gate.tokens.ended(access));
     let sent = async {
         loop {
             let out = {
                 let gone = pin!(outlet.gone());
-                match future::select(pin!(session.recv()), gone).await {
-                    Either::Left((out, _)) => out,
-                    Either::Right(((), _)) => return Err(Gone),
+                let stopped = future::select(gone, &mut token_ended);
+                match future::select(pin!(session.recv()), stopped).await {
+                    // Asked again: while there is always more to send, nobody waits for the end.
+                    Either::Left(_) if access.is_ended() => Err(ended_token()),
+                    Either::Left((out, _)) => Ok(out),
+                    Either::Right((Either::Left(_), _)) => return Err(Gone),
+                    Either::Right((Either::Right(_), _)) => Err(ended_token()),
                 }
             };
             match out {
-                Out::Bytes(bytes, age) => {
+                Ok(Out::Bytes(bytes, age)) => {
                     send_on(core, session, (bytes.into(), age), outlet).await?
                 }
-                Out::Failed(refusal) => {
-                    let mut last = Vec::new();
-                    let error = ApiError::from(refusal);
-                    core.refused(&error, None);
-                    match feed {
-                        Feed::S2s { .. } => push_terminal(&mut last, &error),
-                        Feed::Sse { .. } => sse::push_error(&mut last, &error.into_response().body),
-                    }
-                    outlet.send(&mut last).await?;
-                    outlet.end().await?;
-                    return Ok(Ended::Refused);
+                Ok(Out::Failed(refusal)) => {
+                    let error = shown_error(access, refusal.into());
+                    return end_with(core, access, feed, error, outlet).await;
                 }
-                Out::Done => {
+                Err(error) => return end_with(core, access, feed, error, outlet).await,
+                Ok(Out::Done) => {
                     if let Feed::Sse { .. } = feed {
                         let mut last = Vec::new();
                         sse::push_done(&mut last);
@@ -397,9 +413,28 @@ pub(super) async fn read<I: Io>(
                     outlet.end().await?;
                     return Ok(Ended::Well);
                 }
-                Out::Opened | Out::Ack(..) => {}
+                Ok(Out::Opened | Out::Ack(..)) => {}
             }
         }
     };
     sent.await.unwrap_or(Ended::Gone)
+}
+
+/// Ends a read session with an error, in the form that its feed has for one.
+async fn end_with<I: Io>(
+    core: &Core<I>,
+    access: &Access,
+    feed: Feed,
+    error: ApiError,
+    outlet: &mut impl Outlet,
+) -> Result<Ended, Gone> {
+    core.refused(&error, access, None);
+    let mut last = Vec::new();
+    match feed {
+        Feed::S2s { .. } => push_terminal(&mut last, &error),
+        Feed::Sse { .. } => sse::push_error(&mut last, &error.into_response().body),
+    }
+    outlet.send(&mut last).await?;
+    outlet.end().await?;
+    Ok(Ended::Refused)
 }

@@ -3,28 +3,31 @@
 use std::rc::Rc;
 
 use super::unexpected;
+use crate::api::access::{check_new_basin, check_new_stream, shown_name};
 use crate::api::control::{CreateBasin, CreateStream, EnsureBasin, ensure_stream as stream_config};
 use crate::api::control::{reconfigure_basin as basin_patch, reconfigure_stream as stream_patch};
 use crate::api::info::{BasinInfo, StreamInfo};
 use crate::api::query::ListQuery;
 use crate::api::response::Response;
 use crate::api::{ApiError, Code, Operation, location};
+use crate::auth::Access;
 use crate::control::{BasinRecord, Creation, StreamRecord};
 use crate::io::Io;
 use crate::shard::call::{Answer, Call, Page, StreamPath};
 use crate::shard::core::Core;
-use crate::types::{BasinName, Refusal, RequestToken, StreamName};
+use crate::types::{BasinName, Refusal, RequestToken};
 use crate::wire::Body;
 
 /// Does what a request to the control plane asks and spells the answer.
 pub(super) async fn respond<I: Io>(
     core: &Rc<Core<I>>,
+    access: &Access,
     operation: Operation,
     body: &Body,
 ) -> Result<Response, ApiError> {
     match operation {
         Operation::ListBasins(query) => list_basins(core, query).await,
-        Operation::CreateBasin { token } => create_basin(core, token, body).await,
+        Operation::CreateBasin { token } => create_basin(core, access, token, body).await,
         Operation::GetBasin(basin) => get_basin(core, basin).await,
         Operation::EnsureBasin { basin, has_body } => {
             ensure_basin(core, basin, counting(body, has_body)).await
@@ -34,11 +37,13 @@ pub(super) async fn respond<I: Io>(
             core.call(0, Call::MarkBasinDeleted(basin)).await?;
             Ok(Response::empty(202))
         }
-        Operation::ListStreams { basin, query } => list_streams(core, &basin, query).await,
-        Operation::CreateStream { basin, token } => create_stream(core, basin, token, body).await,
+        Operation::ListStreams { basin, query } => list_streams(core, access, &basin, query).await,
+        Operation::CreateStream { basin, token } => {
+            create_stream(core, access, basin, token, body).await
+        }
         Operation::GetStream(path) => get_stream(core, &path).await,
         Operation::EnsureStream { path, has_body } => {
-            ensure_stream(core, path, counting(body, has_body)).await
+            ensure_stream(core, access, path, counting(body, has_body)).await
         }
         Operation::ReconfigureStream(path) => reconfigure_stream(core, path, body.as_slice()).await,
         Operation::Usage { scope, params } => core.usage(scope, params).await,
@@ -48,6 +53,9 @@ pub(super) async fn respond<I: Io>(
         Operation::DeleteStream(path) => {
             core.call_owner(&path, Call::DeleteStream(path.clone())).await?;
             Ok(Response::empty(202))
+        }
+        Operation::ListTokens(_) | Operation::IssueToken | Operation::RevokeToken(_) => {
+            Err(ApiError::new(Code::NotImplemented, "access tokens: not implemented"))
         }
         other => {
             debug_assert!(false, "not of the control plane: {other:?}");
@@ -90,15 +98,13 @@ pub(super) async fn reconfigure_basin<I: Io>(
 
 pub(super) async fn ensure_stream<I: Io>(
     core: &Rc<Core<I>>,
+    access: &Access,
     path: StreamPath,
     body: &[u8],
 ) -> Result<Response, ApiError> {
     let config = stream_config(body)?;
     match core.call_owner(&path, Call::EnsureStream { path: path.clone(), config }).await? {
-        Answer::Stream(record, provision) => {
-            let name = stream_name(&record)?;
-            Ok(stream_info(&name, &record).ensured(provision))
-        }
+        Answer::Stream(record, provision) => Ok(stream_info(access, &record).ensured(provision)),
         other => Err(unexpected(&other)),
     }
 }
@@ -117,12 +123,13 @@ pub(super) async fn reconfigure_stream<I: Io>(
 
 async fn list_basins<I: Io>(core: &Rc<Core<I>>, query: ListQuery) -> Result<Response, ApiError> {
     let limit = query.limit;
-    let page = Page { limit: limit + 1, ..page(query) };
+    let page = Page { limit: limit + 1, ..page(&query) };
     let Answer::Basins(mut records) = core.call(0, Call::ListBasins(page)).await? else {
         return Err(unexpected(&Answer::Done));
     };
     let has_more = records.len() > limit;
     records.truncate(limit);
+    let has_more = query.within.keep(&query.prefix, &mut records, has_more, |r| &r.name);
     let names = records.iter().map(basin_name).collect::<Result<Vec<_>, _>>()?;
     let infos: Vec<_> = names.iter().zip(&records).map(|(n, r)| basin_info(n, r)).collect();
     Ok(BasinInfo::page(&infos, has_more))
@@ -130,10 +137,12 @@ async fn list_basins<I: Io>(core: &Rc<Core<I>>, query: ListQuery) -> Result<Resp
 
 async fn create_basin<I: Io>(
     core: &Rc<Core<I>>,
+    access: &Access,
     token: Option<RequestToken>,
     body: &Body,
 ) -> Result<Response, ApiError> {
     let request = CreateBasin::parse(body.as_slice())?;
+    check_new_basin(access, &request.basin)?;
     let creation = creation(token, || request.idempotency_config());
     let call = Call::CreateBasin { basin: request.basin, config: request.config, creation };
     match core.call(0, call).await? {
@@ -157,30 +166,29 @@ async fn get_basin<I: Io>(core: &Rc<Core<I>>, basin: BasinName) -> Result<Respon
 
 async fn list_streams<I: Io>(
     core: &Rc<Core<I>>,
+    access: &Access,
     basin: &BasinName,
     query: ListQuery,
 ) -> Result<Response, ApiError> {
-    let (records, has_more) = core.list_streams(basin, &page(query)).await?;
-    let names = records.iter().map(stream_name).collect::<Result<Vec<_>, _>>()?;
-    let infos: Vec<_> = names.iter().zip(&records).map(|(n, r)| stream_info(n, r)).collect();
+    let (mut records, has_more) = core.list_streams(basin, &page(&query)).await?;
+    let has_more = query.within.keep(&query.prefix, &mut records, has_more, |r| &r.name);
+    let infos: Vec<_> = records.iter().map(|record| stream_info(access, record)).collect();
     Ok(StreamInfo::page(&infos, has_more))
 }
 
 async fn create_stream<I: Io>(
     core: &Rc<Core<I>>,
+    access: &Access,
     basin: BasinName,
     token: Option<RequestToken>,
     body: &Body,
 ) -> Result<Response, ApiError> {
     let request = CreateStream::parse(body.as_slice())?;
     let creation = creation(token, || request.idempotency_config());
-    let path = StreamPath { basin, stream: request.stream };
+    let path = check_new_stream(access, StreamPath { basin, stream: request.stream })?;
     let call = Call::CreateStream { path: path.clone(), config: request.config, creation };
     match core.call_owner(&path, call).await? {
-        Answer::Stream(record, provision) => {
-            let name = stream_name(&record)?;
-            Ok(stream_info(&name, &record).created(provision))
-        }
+        Answer::Stream(record, provision) => Ok(stream_info(access, &record).created(provision)),
         other => Err(unexpected(&other)),
     }
 }
@@ -192,8 +200,9 @@ async fn get_stream<I: Io>(core: &Rc<Core<I>>, path: &StreamPath) -> Result<Resp
     }
 }
 
-fn page(query: ListQuery) -> Page {
-    Page { prefix: query.prefix, start_after: query.start_after, limit: query.limit }
+fn page(query: &ListQuery) -> Page {
+    let ListQuery { prefix, start_after, limit, .. } = query.clone();
+    Page { prefix, start_after, limit }
 }
 
 fn creation(token: Option<RequestToken>, requested: impl FnOnce() -> String) -> Option<Creation> {
@@ -205,17 +214,13 @@ fn basin_name(record: &BasinRecord) -> Result<BasinName, ApiError> {
     BasinName::new(&record.name).map_err(|e| ApiError::new(Code::Other, e.to_string()))
 }
 
-fn stream_name(record: &StreamRecord) -> Result<StreamName, ApiError> {
-    StreamName::new(&record.name).map_err(|e| ApiError::new(Code::Other, e.to_string()))
-}
-
 fn basin_info<'a>(name: &'a BasinName, record: &BasinRecord) -> BasinInfo<'a> {
     BasinInfo { name, created_at_us: record.created_us, deleted_at_us: record.deleted_us }
 }
 
-fn stream_info<'a>(name: &'a StreamName, record: &StreamRecord) -> StreamInfo<'a> {
+fn stream_info<'a>(access: &Access, record: &'a StreamRecord) -> StreamInfo<'a> {
     StreamInfo {
-        name,
+        name: shown_name(access, &record.name),
         created_at_us: record.created_us,
         deleted_at_us: record.deleted_us,
         cipher: record.cipher,

@@ -8,7 +8,9 @@ use futures_util::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteH
 
 use super::{Connection, End};
 use crate::api::ApiError;
+use crate::api::access::shown_error;
 use crate::api::response::Header;
+use crate::auth::Access;
 use crate::codec::s2s::Deframer;
 use crate::http1::{
     Conn, Event, Framing, LAST_CHUNK, Persistence, Version, chunk_head, reason_phrase,
@@ -30,7 +32,7 @@ const AHEAD_BYTES_MAX: usize = 16 * 1024;
 impl<I: Io> Connection<'_, I> {
     /// Serves the session that the head asks for, here if the stream is, otherwise where it is.
     pub(super) async fn session(&mut self, routed: Routed) -> Result<(), End> {
-        let Routed { operation, extra, is_head, .. } = routed;
+        let Routed { access, operation, extra, is_head, .. } = routed;
         let Some(request) = operation.ok().and_then(SessionRequest::of) else {
             return Err(End::Done);
         };
@@ -45,7 +47,10 @@ impl<I: Io> Connection<'_, I> {
         let opened = self.line.guard(pin!(session::open(&self.core, open))).await;
         let session = match opened {
             Ok(Ok(session)) => session,
-            Ok(Err(error)) => return self.say_refusal(error, &extra, is_head).await,
+            Ok(Err(error)) => {
+                let error = shown_error(&access, error);
+                return self.say_refusal(error, &access, &extra, is_head).await;
+            }
             Err(_) => return Err(End::Done),
         };
         if self.conn.awaits_continue() {
@@ -73,12 +78,12 @@ impl<I: Io> Connection<'_, I> {
             BodyOut { core, writer, line, settings, chunked, chunk_head: Vec::new(), watch: None };
         let ended = match kind {
             SessionKind::Append { coding } => {
-                line.guard(pin!(session::append(core, &session, coding, &mut inlet, &mut out)))
-                    .await
+                let ended = session::append(core, &session, &access, coding, &mut inlet, &mut out);
+                line.guard(pin!(ended)).await
             }
             SessionKind::Read { feed } => {
                 out.watch = Some(&mut inlet);
-                line.guard(pin!(session::read(core, &session, feed, &mut out))).await
+                line.guard(pin!(session::read(core, &session, &access, feed, &mut out))).await
             }
         };
         let whole =
@@ -101,17 +106,18 @@ impl<I: Io> Connection<'_, I> {
     ) -> Result<(), End> {
         self.line.wait_for(Waiting::Answer, 0);
         self.core.metrics.request();
-        self.say_refusal(error, &routed.extra, routed.is_head).await
+        self.say_refusal(error, &routed.access, &routed.extra, routed.is_head).await
     }
 
     /// Answers with an error; what comes of the body is thrown away.
     async fn say_refusal(
         &mut self,
         error: ApiError,
+        access: &Access,
         extra: &[Header],
         is_head: bool,
     ) -> Result<(), End> {
-        self.core.refused(&error, self.peer);
+        self.core.refused(&error, access, self.peer);
         self.spell(&error.into_response(), extra, Persistence::Close, is_head);
         self.flush().await?;
         Err(End::Linger)

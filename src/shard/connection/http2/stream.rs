@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::future::{self, Either};
 
 use crate::api::ApiError;
+use crate::api::access::shown_error;
 use crate::api::request::{Headers, Parts};
 use crate::api::response::{Header, Response};
 use crate::codec::s2s::Deframer;
@@ -61,7 +62,7 @@ impl<I: Io> Stream<I> {
                 query: head.query(),
                 headers: &headers,
             };
-            Routed::of(&parts, &core.connection, self.peer)
+            Routed::of(&parts, &core, &core.connection, self.peer)
         };
         let place = core.requests.share();
         if !is_free && !place.try_take(open_bytes(&body)) {
@@ -101,7 +102,7 @@ impl<I: Io> Stream<I> {
     ) -> Result<(), http2::Error> {
         let core = Rc::clone(&self.core);
         if let Some(error) = routed.refused_session() {
-            core.refused(&error, self.peer);
+            core.refused(&error, &routed.access, self.peer);
             return self.send(error.into_response(), &routed, false, line).await;
         }
         let limit_bytes = core.connection.limits.body_bytes_max;
@@ -232,7 +233,8 @@ impl<I: Io> Stream<I> {
         let session = match session::open(&core, open).await {
             Ok(session) => session,
             Err(error) => {
-                core.refused(&error, self.peer);
+                core.refused(&error, &routed.access, self.peer);
+                let error = shown_error(&routed.access, error);
                 return self.send(error.into_response(), &routed, false, line).await;
             }
         };
@@ -250,10 +252,12 @@ impl<I: Io> Stream<I> {
             None => FREE_BYTES,
         };
         let mut outlet = BodyOut { core: &core, stream, line };
+        let access = &routed.access;
         let ended = match kind {
             SessionKind::Append { coding } => {
                 let mut inlet = BodyIn { body, free_bytes };
-                let ended = session::append(&core, &session, coding, &mut inlet, &mut outlet).await;
+                let ended =
+                    session::append(&core, &session, access, coding, &mut inlet, &mut outlet).await;
                 // The body is kept until the response has ended, and a while longer: dropping it
                 // resets the stream, and a client that is still sending may see that before it
                 // has read why the session ended.
@@ -264,7 +268,9 @@ impl<I: Io> Stream<I> {
                 drop(inlet);
                 ended
             }
-            SessionKind::Read { feed } => session::read(&core, &session, feed, &mut outlet).await,
+            SessionKind::Read { feed } => {
+                session::read(&core, &session, access, feed, &mut outlet).await
+            }
         };
         if ended == Ended::Gone {
             outlet.stream.send_reset(http2::Reason::CANCEL);

@@ -12,12 +12,14 @@ use futures_util::future::{self, Either};
 use super::line::{Line, Pace, request};
 use super::visit::{Manner, Scene, Visit};
 use super::{Run, STREAMS, one_in, words};
+use crate::auth::secret::HashKey;
 use crate::io::Clock;
 use crate::io::sim::{Faults, SILENCE_US, SimIo, SimRuntime, Stream as Dice, Wire};
 use crate::shard::connection::{ConnectionSettings, serve};
 use crate::shard::core::Core;
 use crate::shard::drain::Stage;
 use crate::shard::engine::EngineConfig;
+use crate::shard::gate::AuthSettings;
 use crate::shard::model::life::open;
 use crate::shard::testkit::{CONFIG, Shard, assert_whole, create, create_basin, provision};
 
@@ -62,6 +64,7 @@ fn settings() -> ConnectionSettings {
         scraping: crate::api::gate::Scraping::default(),
         exposed: crate::types::exposure::Exposed::default(),
         tls: None,
+        auth: AuthSettings { key: HashKey::from_bytes([0; 32]), root: None },
     }
 }
 
