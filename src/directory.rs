@@ -19,16 +19,16 @@
 
 #![forbid(unsafe_code)]
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::io::BLOCK_BYTES;
 use crate::log::segment::{LogFacts, file_number};
-use crate::types::json;
+use crate::types::{hex, json};
 
 /// Version of `directory.json` and of the directory's layout.
 pub const FORMAT_VERSION: u32 = 1;
@@ -127,6 +127,9 @@ struct Description {
     /// Microseconds since the Unix epoch.
     created_us: u64,
     initialised: bool,
+    /// 64 hexadecimal digits; directories of earlier builds get it at their next start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token_key: Option<String>,
 }
 
 /// The one member that every version has.
@@ -170,6 +173,7 @@ impl DataDirectory {
                     segment_bytes,
                     created_us: now_us,
                     initialised: false,
+                    token_key: None,
                 };
                 let directory = Self::from_description(path, description)?;
                 directory.write_description()?;
@@ -232,6 +236,22 @@ impl DataDirectory {
         self.check_shards()?;
         self.description.initialised = true;
         self.write_description().inspect_err(|_| self.description.initialised = false)
+    }
+
+    /// The key that secrets of access tokens are hashed with: the one recorded, or else this one,
+    /// which is from now on.
+    ///
+    /// It is made once: with another one, no token that was issued would be known any more.
+    ///
+    /// * Errors: the operating system's; nothing is recorded then.
+    /// * Durable: yes, when it returns.
+    pub fn token_key_or(&mut self, random_key: [u8; 32]) -> Result<[u8; 32], DirectoryError> {
+        if let Some(digits) = &self.description.token_key {
+            return Ok(hex::decode(digits).expect("checked when it was read"));
+        }
+        self.description.token_key = Some(hex::encode(&random_key));
+        let written = self.write_description().inspect_err(|_| self.description.token_key = None);
+        written.map(|()| random_key)
     }
 
     /// Where it is.
@@ -331,6 +351,9 @@ impl DataDirectory {
         if description.shards == 0 {
             return Err(refuse("there must be at least one shard"));
         }
+        if description.token_key.as_deref().is_some_and(|d| hex::decode::<32>(d).is_none()) {
+            return Err(refuse("token_key must be 64 hexadecimal digits"));
+        }
         let bytes = description.segment_bytes;
         if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&bytes)
             || !bytes.is_multiple_of(BLOCK_BYTES as u64)
@@ -348,6 +371,8 @@ impl DataDirectory {
         let mut text = serde_json::to_vec_pretty(&self.description).expect("plain members");
         text.push(b'\n');
         let written = File::create(&temporary).and_then(|mut file| {
+            // The key is its owner's; set here because the file may be there already.
+            file.set_permissions(Permissions::from_mode(0o600))?;
             file.write_all(&text)?;
             file.sync_all()
         });

@@ -57,6 +57,22 @@ fn a_new_directory_is_described_private_and_not_yet_initialised() {
 }
 
 #[test]
+fn the_key_of_tokens_is_made_once_and_is_its_owners_alone() {
+    let (_outer, path) = initialised();
+    let made = |key| open(&path).and_then(|mut directory| directory.token_key_or([key; 32]));
+    assert_eq!(made(7).unwrap(), [7; 32]);
+    assert_eq!(made(8).unwrap(), [7; 32], "the one recorded");
+    let file = path.join(DESCRIPTION);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains(&format!("\"token_key\": \"{}\"", "07".repeat(32))), "{text}");
+    for bad in ["07", "zz".repeat(32).as_str()] {
+        fs::write(&file, text.replace(&"07".repeat(32), bad)).unwrap();
+        assert!(matches!(open(&path), Err(DirectoryError::Description { .. })), "{bad}");
+    }
+}
+
+#[test]
 fn a_second_server_is_refused_until_the_first_is_gone() {
     let (_outer, path) = temporary();
     let first = open(&path).unwrap();

@@ -8,6 +8,7 @@
 pub mod append;
 pub mod config;
 pub mod exposure;
+pub mod hex;
 pub mod json;
 pub mod limits;
 pub mod name;
