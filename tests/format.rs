@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use futures_util::future::{self, Either};
+use thalweg::control::TokenRecord;
 use thalweg::io::sim::{Faults, SimIo, SimRuntime};
 use thalweg::io::{Clock, Disk};
 use thalweg::log::checkpoint::{CheckpointBuilder, CheckpointFacts};
@@ -24,7 +25,7 @@ use thalweg::log::scan::Visitor;
 use thalweg::log::segment::LogFacts;
 use thalweg::log::writer::Writer;
 use thalweg::types::append::{AppendBuilder, HeaderSpan, Span};
-use thalweg::types::{AppendInput, BasinName, LogPos, StorageClass, StreamId};
+use thalweg::types::{AppendInput, BasinName, LogPos, StorageClass, StreamId, TokenId, TokenInfo};
 use thalweg::usage::{Class, Counter, Ledger, Saved};
 
 const FACTS: LogFacts = LogFacts {
@@ -43,6 +44,9 @@ const MOVED: &str = "format-1-moved";
 
 /// A footer, which came later still.
 const FOOTER: &str = "format-1-footer";
+
+/// One with access tokens, which came later still.
+const TOKENS: &str = "format-1-tokens";
 
 /// A batch with a header on every second record; bodies say where they belong.
 fn batch(number: u64, count: u64, body_bytes: usize) -> AppendInput {
@@ -177,6 +181,57 @@ async fn write_moved(io: &Rc<SimIo>) {
     builder.write(&**io, FACTS, facts).await.unwrap();
 }
 
+/// Tokens of every form, one of them replaced, another gone; then a checkpoint with those left.
+async fn write_tokens(io: &Rc<SimIo>) {
+    let recovered = recover(&**io, FACTS, &mut Lines::default()).await.unwrap();
+    let segments = Rc::new(recovered.segments);
+    let policy = Policy { standard_wait_us_max: 0, standard_bytes_enough: 0 };
+    let writer = Writer::new(Rc::clone(io), FACTS, policy, Rc::clone(&segments), recovered.chain);
+    let put = |record: &TokenRecord| {
+        writer.append_metadata(Kind::Token, &serde_json::to_vec(record).unwrap(), ());
+    };
+    let [all, replaced, newer, gone] = tokens();
+    [&all, &replaced, &gone].into_iter().for_each(put);
+    writer.flush_next().await.unwrap();
+    put(&newer);
+    writer.append_metadata(Kind::TokenGone, br#"{"id":0,"name":"gone"}"#, ());
+    writer.flush_next().await.unwrap();
+    let mut builder = CheckpointBuilder::default();
+    for record in [&all, &newer] {
+        builder.push(Kind::Token, &serde_json::to_vec(record).unwrap());
+    }
+    let offset_bytes = u32::try_from(segments.active().end_bytes()).unwrap();
+    let pos = LogPos { segment: 1, offset_bytes };
+    let chain = writer.chain();
+    let facts = CheckpointFacts { pos, chain, first_epoch: 1, next_stream_id: 1, end_frame_seq: 0 };
+    builder.write(&**io, FACTS, facts).await.unwrap();
+}
+
+fn tokens() -> [TokenRecord; 4] {
+    let token = |id: &str, number: u8, expires_us, scope: &str| TokenRecord {
+        info: TokenInfo {
+            id: TokenId::new(id).unwrap(),
+            expires_us,
+            auto_prefix_streams: number == 2,
+            scope: serde_json::from_str(scope).unwrap(),
+        },
+        hash: std::array::from_fn(|at| 31 * number + u8::try_from(at).unwrap()),
+        created_us: 1_700_000_000_000_000 + u64::from(number),
+    };
+    let groups = r#"{"basins":{"prefix":""},"streams":{"prefix":""},"access_tokens":{"prefix":""},
+        "op_groups":{"account":{"read":true,"write":true},"basin":{"read":true,"write":true},
+        "stream":{"read":true,"write":true}}}"#;
+    let exact = r#"{"basins":{"exact":"golden-basin"},"streams":{"prefix":"p/"},"ops":["read"]}"#;
+    let some = r#"{"basins":{"prefix":"g"},"streams":{"exact":"a \"b\""},
+        "ops":["trim","append"]}"#;
+    [
+        token("all", 1, None, groups),
+        token("é/\"1\"", 2, Some(1_700_000_001_000_000), exact),
+        token("é/\"1\"", 3, Some(1_900_000_000_000_000), some),
+        token("gone", 4, None, exact),
+    ]
+}
+
 /// Runs of two streams, in as many leaves as it takes to have a level above.
 async fn write_footer(io: &Rc<SimIo>) {
     let mut writer = FooterWriter::create(&**io, FACTS, 3).await.unwrap();
@@ -276,6 +331,7 @@ fn written_today(golden: &str) -> BTreeMap<String, Vec<u8>> {
             USAGE => write_usage(&io_rc).await,
             MOVED => write_moved(&io_rc).await,
             FOOTER => write_footer(&io_rc).await,
+            TOKENS => write_tokens(&io_rc).await,
             _ => write(&io_rc).await,
         }
     });
@@ -285,7 +341,7 @@ fn written_today(golden: &str) -> BTreeMap<String, Vec<u8>> {
 
 #[test]
 fn the_encoder_still_writes_the_golden_bytes() {
-    for golden_name in [FORMAT_1, USAGE, MOVED, FOOTER] {
+    for golden_name in [FORMAT_1, USAGE, MOVED, FOOTER, TOKENS] {
         let today = written_today(golden_name);
         if std::env::var_os("GOLDEN_WRITE").is_some() {
             std::fs::create_dir_all(golden_directory(golden_name)).unwrap();
@@ -394,6 +450,22 @@ fn a_log_with_moved_batches_opens_from_its_checkpoint_and_from_its_start() {
     let first = ["frame 1 at 1:4096, durable 0, 1 entries"];
     assert_eq!(from_start, [&first[..], &batch, &second, &batch].concat());
     assert_eq!(open_golden(MOVED, 3, |_| false), ["Arrivals 1 1700000 1700000"]);
+}
+
+#[test]
+fn a_log_with_tokens_opens_from_its_checkpoint_and_from_its_start() {
+    let all = r#"Token {"info":{"id":"all","expires_us":null,"auto_prefix_streams":false,"scope":{"basins":{"prefix":""},"streams":{"prefix":""},"access_tokens":{"prefix":""},"op_groups":{"account":{"read":true,"write":true},"basin":{"read":true,"write":true},"stream":{"read":true,"write":true}},"ops":[]}},"hash":"1f202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e","created_us":1700000000000001}"#;
+    let newer = r#"Token {"info":{"id":"é/\"1\"","expires_us":1900000000000000,"auto_prefix_streams":false,"scope":{"basins":{"prefix":"g"},"streams":{"exact":"a \"b\""},"access_tokens":null,"op_groups":{"account":{"read":false,"write":false},"basin":{"read":false,"write":false},"stream":{"read":false,"write":false}},"ops":["append","trim"]}},"hash":"5d5e5f606162636465666768696a6b6c6d6e6f707172737475767778797a7b7c","created_us":1700000000000003}"#;
+    assert_eq!(open_golden(TOKENS, 3, |_| false), [all, newer]);
+    let from_start = open_golden(TOKENS, 3, |name| name.starts_with("checkpoint"));
+    assert_eq!(from_start.len(), 7, "{from_start:?}");
+    assert_eq!(from_start[1], all);
+    assert_eq!(from_start[5..], [newer, r#"TokenGone {"id":0,"name":"gone"}"#]);
+    for (line, record) in [&from_start[1..4], &from_start[5..6]].concat().iter().zip(&[0, 1, 3, 2])
+    {
+        let json = line.strip_prefix("Token ").unwrap();
+        assert_eq!(serde_json::from_str::<TokenRecord>(json).unwrap(), tokens()[*record]);
+    }
 }
 
 #[test]

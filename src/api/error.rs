@@ -177,6 +177,15 @@ impl ApiError {
         }
     }
 
+    /// What it says to people; nothing for a failed condition.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        match &self.body {
+            ErrorBody::Coded { message, .. } => message,
+            _ => "",
+        }
+    }
+
     /// What to answer to bytes that are not the HTTP we accept; `status` says in which way.
     #[must_use]
     pub fn of_transport(status: u16, message: &str) -> Self {
@@ -272,6 +281,7 @@ impl From<Refusal> for ApiError {
             Refusal::BasinDeletionPending(_) => Code::BasinDeletionPending,
             Refusal::StreamDeletionPending(_) => Code::StreamDeletionPending,
             Refusal::AccessTokenNotFound(_) => Code::AccessTokenNotFound,
+            Refusal::QuotaExhausted(_) => Code::QuotaExhausted,
             Refusal::AlreadyExists(_) => Code::ResourceAlreadyExists,
             Refusal::Invalid(_) => Code::Invalid,
             Refusal::Storage(_) => Code::Storage,

@@ -11,9 +11,9 @@ use std::rc::Rc;
 
 use super::by_id::ById;
 use super::kept::Newest;
-use super::record::{BasinRecord, StreamRecord};
+use super::record::{BasinRecord, StreamRecord, TokenRecord};
 use super::stream::Stream;
-use crate::types::{BasinName, StreamId, StreamName};
+use crate::types::{BasinName, StreamId, StreamName, TokenId};
 use crate::usage::Ledger;
 
 /// Basins and streams of one shard.
@@ -27,6 +27,8 @@ pub struct Catalog {
     index_bytes: Rc<Cell<u64>>,
     /// What was used of its basins.
     pub usage: Ledger,
+    /// Access tokens, while the log is replayed; then they are the registry's.
+    pub tokens: BTreeMap<TokenId, Rc<TokenRecord>>,
 }
 
 /// The streams of one basin.
@@ -46,6 +48,7 @@ impl Default for Catalog {
             next_stream_id: 1,
             index_bytes: Rc::default(),
             usage: Ledger::default(),
+            tokens: BTreeMap::new(),
         }
     }
 }

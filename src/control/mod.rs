@@ -1,4 +1,4 @@
-//! The catalogue: which basins and streams exist, and what is known of each.
+//! The catalogue: which basins, streams and access tokens exist, and what is known of each.
 
 #![forbid(unsafe_code)]
 
@@ -15,6 +15,6 @@ pub mod stream;
 pub mod trail;
 
 pub use catalog::Catalog;
-pub use record::{BasinRecord, Creation, Gone, StreamRecord};
+pub use record::{BasinRecord, Creation, Gone, StreamRecord, TokenRecord};
 pub use registry::{Decided, Registry};
 pub use stream::{SavedState, Stream};

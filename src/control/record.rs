@@ -1,9 +1,11 @@
-//! Basins and streams as the log keeps them: JSON text inside a checksummed frame, so that a
-//! later release can add members.
+//! Basins, streams and access tokens as the log keeps them: JSON text inside a checksummed frame, so
+//! that a later release can add members.
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{BasinConfig, Cipher, StreamConfig};
+use crate::types::{BasinConfig, Cipher, StreamConfig, TokenInfo, hex};
 
 /// What a creating POST is recognised by when it is sent again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,13 +65,34 @@ pub struct StreamRecord {
     pub hidden_before_ms: Option<u64>,
 }
 
-/// A basin or stream that is gone.
+/// An access token as it was issued. It holds no secret: that is told once, to who asked for it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenRecord {
+    /// Who it is and what it permits.
+    pub info: TokenInfo,
+    /// The keyed hash of its secret, as hexadecimal digits.
+    #[serde(with = "hex::text")]
+    pub hash: [u8; 32],
+    /// When it was issued, microseconds since the Unix epoch.
+    pub created_us: u64,
+}
+
+/// Without the hash, which is nobody's to see.
+impl fmt::Debug for TokenRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { info, hash: _, created_us } = self;
+        let mut shown = f.debug_struct("TokenRecord");
+        shown.field("info", info).field("created_us", created_us).finish_non_exhaustive()
+    }
+}
+
+/// A basin, stream or access token that is gone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gone {
-    /// The stream's id; 0 for a basin.
+    /// The stream's id; 0 for others.
     #[serde(default)]
     pub id: u64,
-    /// The basin's name; empty for a stream.
+    /// The basin's name or the token's id; empty for a stream.
     #[serde(default)]
     pub name: String,
 }

@@ -8,7 +8,7 @@ use super::fault::{Fault, Problems};
 use super::saved::{Newest, SavedStream, check_usage, stream_record};
 use super::start::Place;
 use super::walk::Follower;
-use crate::control::Gone;
+use crate::control::{Gone, TokenRecord};
 use crate::log::entry::{Batch, Entry, Kind, Trimmed};
 use crate::log::format::{FormatError, FrameHeader};
 use crate::log::index::IndexEntry;
@@ -365,7 +365,12 @@ impl<'a> Checker<'a> {
                     self.note(pos, Fault::Metadata);
                 }
             }
-            Kind::BasinGone => {
+            Kind::Token => {
+                if serde_json::from_slice::<TokenRecord>(entry.metadata()).is_err() {
+                    self.note(pos, Fault::Metadata);
+                }
+            }
+            Kind::BasinGone | Kind::TokenGone => {
                 if serde_json::from_slice::<Gone>(entry.metadata()).is_err() {
                     self.note(pos, Fault::Metadata);
                 }

@@ -152,6 +152,8 @@ impl<W: Write> Visitor for Counter<'_, W> {
             }
             Kind::Basin
             | Kind::BasinGone
+            | Kind::Token
+            | Kind::TokenGone
             | Kind::StreamState
             | Kind::Arrivals
             | Kind::Part

@@ -44,6 +44,8 @@ impl Visitor for Saved {
             Kind::Usage => check_usage(entry)?,
             Kind::Basin
             | Kind::BasinGone
+            | Kind::Token
+            | Kind::TokenGone
             | Kind::StreamGone
             | Kind::Batch
             | Kind::Moved

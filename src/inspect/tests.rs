@@ -224,7 +224,15 @@ fn records_out_of_order_are_reported() {
 
 #[test]
 fn senseless_entries_are_reported() {
-    for kind in [Kind::Stream, Kind::StreamGone, Kind::Basin, Kind::BasinGone] {
+    let kinds = [
+        Kind::Stream,
+        Kind::StreamGone,
+        Kind::Basin,
+        Kind::BasinGone,
+        Kind::Token,
+        Kind::TokenGone,
+    ];
+    for kind in kinds {
         let bad = verify_after(|log| async move { log.metadata(kind, b"{\"id\":").await });
         assert_refused(bad, "offset 28672: metadata cannot be understood");
     }

@@ -62,6 +62,10 @@ pub enum Kind {
     /// A batch again, copied to the log's end so that the segment it was in can go. From then on
     /// this copy counts. Laid out as a batch.
     Moved = 11,
+    /// An access token as it is now: issued (upsert).
+    Token = 12,
+    /// An access token is gone: revoked, or removed after it expired.
+    TokenGone = 13,
 }
 
 impl Kind {
@@ -84,6 +88,8 @@ impl Kind {
             9 => Self::Trimmed,
             10 => Self::Arrivals,
             11 => Self::Moved,
+            12 => Self::Token,
+            13 => Self::TokenGone,
             _ => return None,
         })
     }

@@ -7,6 +7,8 @@
 
 use std::rc::Rc;
 
+use futures_util::future::LocalBoxFuture;
+
 use super::call::{Answer, Call, CallResult, Page, StreamPath};
 use super::core::Core;
 use super::engine::Engine;
@@ -60,6 +62,17 @@ impl<I: Io> Core<I> {
             }
         }
         result
+    }
+
+    /// Runs a change of all copies to its end, or other shards would never hear of what was logged.
+    /// Boxed because it calls the other shards in turn.
+    pub(super) async fn run_to_end(
+        &self,
+        change: LocalBoxFuture<'static, CallResult>,
+    ) -> CallResult {
+        let stopped = || Refusal::Other("the core of this shard is stopping".to_owned());
+        let ended = self.clock().run_to_end(change, self.queue()).await;
+        ended.unwrap_or_else(|| Err(stopped()))
     }
 
     /// Deletes a marked basin's streams, then the basin; in the background. One basin that cannot

@@ -9,11 +9,11 @@ use crate::api::response::Provision;
 pub use crate::api::route::StreamPath;
 pub use crate::api::usage::UsageScope;
 use crate::codec::BatchForm;
-use crate::control::{BasinRecord, Creation, StreamRecord};
+use crate::control::{BasinRecord, Creation, StreamRecord, TokenRecord};
 use crate::metrics::{ExecutorSnapshot, LatencySnapshot, Snapshot};
 use crate::types::{
     Ack, AppendInput, BasinConfig, BasinConfigPatch, BasinName, PartialStreamConfig, Receipt,
-    Refusal, StreamConfig, StreamConfigPatch, StreamName, StreamPosition,
+    Refusal, StreamConfig, StreamConfigPatch, StreamName, StreamPosition, TokenId, TokenInfo,
 };
 use crate::usage::{Part, Query};
 
@@ -121,6 +121,18 @@ pub enum Call {
     ForgetBasin(BasinName),
     /// Drop the copy of a basin that is gone.
     DropBasinCopy(BasinName),
+    /// Issue an access token; shard 0 only.
+    IssueToken(Box<TokenRecord>),
+    /// Revoke an access token; shard 0 only.
+    RevokeToken(TokenId),
+    /// Remove an access token if it has expired; shard 0 only.
+    ForgetToken(TokenId),
+    /// Access tokens as they are for everyone, sorted; shard 0 only.
+    ListTokens(Page),
+    /// Have the shard's core know these access tokens.
+    CopyTokens(Vec<TokenRecord>),
+    /// Have the shard's core forget an access token that is gone.
+    DropTokenCopy(TokenId),
     /// What was used, as far as this shard knows.
     Usage(UsageScope, Query),
     /// Numbers of the shard for the metrics.
@@ -141,6 +153,15 @@ impl Call {
             | Self::EnsureBasin { basin, .. }
             | Self::ReconfigureBasin { basin, .. }
             | Self::MarkBasinDeleted(basin) => Some(basin),
+            _ => None,
+        }
+    }
+
+    /// The access token that this call may change; such calls take turns.
+    pub(super) fn changes_token(&self) -> Option<&TokenId> {
+        match self {
+            Self::IssueToken(record) => Some(&record.info.id),
+            Self::RevokeToken(id) | Self::ForgetToken(id) => Some(id),
             _ => None,
         }
     }
@@ -186,6 +207,12 @@ pub enum Answer {
     Basin(BasinRecord, Provision),
     /// Basins, sorted.
     Basins(Vec<BasinRecord>),
+    /// An access token that was issued.
+    Token(Box<TokenRecord>),
+    /// Access tokens, sorted.
+    Tokens(Vec<TokenInfo>),
+    /// Nothing was to be done.
+    Kept,
     /// What was used, as far as a shard knows.
     Usage(Part),
     /// Numbers of a shard for the metrics.

@@ -1,7 +1,7 @@
 //! Checkpoints: when they are due, and how they are written while everything goes on.
 //!
-//! * Which streams there are, basins and usage counters are saved as they are at one moment, which
-//!   is the checkpoint's place in the log. Only this is done in one go.
+//! * Which streams there are, basins, tokens and usage counters are saved as they are at one
+//!   moment, which is the checkpoint's place in the log. Only this is done in one go.
 //! * What is in each stream is saved a few streams at a time, each as it durably is then: its
 //!   records, and what the log says of them from the place on, may be in it already, and
 //!   `shard::replay` passes over that. A stream that goes meanwhile is saved all the same, as it
@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 use super::engine::{Engine, json};
 use super::turns::Turns;
-use crate::control::Stream;
+use crate::control::{Stream, TokenRecord};
 use crate::io::notify::Notify;
 use crate::io::{BLOCK_BYTES, Io, IoError};
 use crate::log::checkpoint::{
@@ -108,6 +108,22 @@ impl Checkpoints {
 pub(super) struct Draft {
     pub(super) facts: CheckpointFacts,
     pub(super) builder: CheckpointBuilder,
+    /// Tokens that are not saved yet, as they durably were at its place.
+    tokens: std::vec::IntoIter<Rc<TokenRecord>>,
+}
+
+impl Draft {
+    /// Saves some of the tokens; false when all are saved.
+    fn save_tokens(&mut self, tokens_max: usize) -> bool {
+        let before = self.tokens.len();
+        let mut saved = 0;
+        while saved < tokens_max && self.builder.full_frames() < FULL_FRAMES_MAX {
+            let Some(record) = self.tokens.next() else { break };
+            self.builder.push(Kind::Token, &json(&*record));
+            saved += 1;
+        }
+        before > 0
+    }
 }
 
 impl<I: Io> Engine<I> {
@@ -326,12 +342,17 @@ impl<I: Io> Engine<I> {
             next_stream_id: catalog.next_stream_id(),
             end_frame_seq: chain.next_frame_seq,
         };
-        Draft { facts, builder }
+        // Held, not spelled: there may be many, and nothing else runs meanwhile.
+        let tokens: Vec<_> = self.tokens.borrow().durable(ticket).cloned().collect();
+        Draft { facts, builder, tokens: tokens.into_iter() }
     }
 
-    /// Saves some of the streams that there were at the checkpoint's place, as they durably are
-    /// now; false when all are saved.
+    /// Saves some of the tokens, or else of the streams, that there were at the checkpoint's place,
+    /// these as they durably are now; false when all are saved.
     pub(super) fn save_streams(&self, draft: &mut Draft, streams_max: usize) -> bool {
+        if draft.save_tokens(streams_max) {
+            return true;
+        }
         let mut under_way = self.checkpoints.under_way.borrow_mut();
         let Some(UnderWay { ticket, saved_to, gone }) = &mut *under_way else { return false };
         let catalog = self.catalog.borrow();
@@ -374,7 +395,7 @@ impl<I: Io> Engine<I> {
 }
 
 fn save_stream(stream: &Stream, draft: &mut Draft) {
-    let Draft { facts, builder } = draft;
+    let Draft { facts, builder, .. } = draft;
     builder.push(Kind::Stream, &json(&stream.record()));
     builder.push(Kind::StreamState, &stream.encode_state());
     builder.push(Kind::Arrivals, &stream.encode_arrivals());

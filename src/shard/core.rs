@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 
-use futures_util::future::{self, AbortHandle, LocalBoxFuture};
+use futures_util::future::{self, AbortHandle};
 use glommio::channels::shared_channel::{ConnectedReceiver, ConnectedSender};
 
 use super::call::{Answer, Call, CallResult, StreamPath, shard_of};
@@ -33,7 +33,7 @@ use crate::io::Io;
 use crate::io::notify::Notify;
 use crate::io::permits::Permits;
 use crate::metrics::{ExecutorMetrics, Exporter};
-use crate::types::{BasinName, Refusal};
+use crate::types::{BasinName, Refusal, TokenId};
 
 /// Coded bodies that a core decodes at a time.
 const DECODED_AT_ONCE: usize = 4;
@@ -117,6 +117,8 @@ pub(super) struct Core<I: Io> {
     pub(super) served_sessions: RefCell<BTreeMap<(usize, u64), Rc<Pipe>>>,
     /// Changes of one basin take turns (used on the core of shard 0).
     pub(super) basin_turns: Turns<BasinName>,
+    /// The same for access tokens.
+    pub(super) token_turns: Turns<TokenId>,
     queue: I::Queue,
     readers: I::Queue,
     links: Links<I>,
@@ -163,6 +165,7 @@ impl<I: Io> Core<I> {
             remote_sessions: RemoteSessions::default(),
             served_sessions: RefCell::default(),
             basin_turns: Turns::default(),
+            token_turns: Turns::default(),
             queue,
             readers,
             links,
@@ -228,6 +231,11 @@ impl<I: Io> Core<I> {
         self.engines.values().for_each(|engine| engine.drain.enter(stage));
     }
 
+    /// How many cores there are; no more than shards.
+    pub(super) fn cores(&self) -> u16 {
+        u16::try_from(self.links.len()).expect("no more cores than shards")
+    }
+
     pub(super) fn core_of(&self, shard: u16) -> usize {
         usize::from(shard) % self.links.len()
     }
@@ -256,16 +264,18 @@ impl<I: Io> Core<I> {
     async fn handle(self: &Rc<Self>, engine: &Rc<Engine<I>>, call: Call) -> CallResult {
         if let Some(name) = call.changes_basin().cloned() {
             let (core, engine) = (Rc::clone(self), Rc::clone(engine));
-            // To its end, or other shards would never hear of what was logged. Boxed because it
-            // calls the other shards in turn.
-            let change: LocalBoxFuture<'static, CallResult> =
-                Box::pin(async move { core.change_basin(&engine, &name, call).await });
-            let stopped = || Refusal::Other("the core of this shard is stopping".to_owned());
-            let ended = self.clock().run_to_end(change, self.queue).await;
-            return ended.unwrap_or_else(|| Err(stopped()));
+            let change = async move { core.change_basin(&engine, &name, call).await };
+            return self.run_to_end(Box::pin(change)).await;
+        }
+        if let Some(id) = call.changes_token().cloned() {
+            let (core, engine) = (Rc::clone(self), Rc::clone(engine));
+            let change = async move { core.change_token(&engine, &id, call).await };
+            return self.run_to_end(Box::pin(change)).await;
         }
         match call {
             Call::CoreMetrics => Ok(Answer::CoreMetrics(self.metrics.snapshot())),
+            Call::CopyTokens(records) => Ok(self.take_tokens(records)),
+            Call::DropTokenCopy(id) => Ok(self.drop_token(&id)),
             call => engine.handle(call).await,
         }
     }
@@ -288,9 +298,8 @@ impl<I: Io> Core<I> {
             }
         }
         // The first shards are spread over all cores, one each.
-        let cores = u16::try_from(self.links.len()).expect("no more cores than shards");
         let mut executors = Vec::new();
-        for core in 0..cores {
+        for core in 0..self.cores() {
             if let Answer::CoreMetrics(snapshot) = self.call(core, Call::CoreMetrics).await? {
                 executors.push((core, snapshot));
             }

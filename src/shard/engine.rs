@@ -11,7 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::control::{BasinRecord, Catalog, Gone, Registry, Stream, StreamRecord};
+use crate::control::{BasinRecord, Catalog, Gone, Registry, Stream, StreamRecord, TokenRecord};
 use crate::io::notify::Notify;
 use crate::io::{Io, IoError};
 use crate::log::entry::{BATCH_HEADER_BYTES, Kind, Trimmed};
@@ -26,7 +26,7 @@ use crate::metrics::{GroupWritten, Metrics};
 use crate::planted::{self, Bug};
 use crate::stream::State;
 use crate::types::refusal::chain;
-use crate::types::{BasinName, LogPos, Receipt, Refusal, StreamPosition};
+use crate::types::{BasinName, LogPos, Receipt, Refusal, StreamPosition, TokenId};
 
 use super::aside::Aside;
 use super::call::{Answer, Call, CallResult};
@@ -83,6 +83,8 @@ pub(super) enum Note {
     Stream(Rc<Stream>),
     Basin,
     BasinGone(BasinName),
+    Token,
+    TokenGone(TokenId),
     Usage,
 }
 
@@ -110,7 +112,9 @@ pub struct Engine<I: Io> {
     pub(super) segments: Rc<Segments<I>>,
     pub(super) catalog: RefCell<Catalog>,
     /// Decides about basins; empty but in shard 0.
-    pub(super) registry: RefCell<Registry>,
+    pub(super) registry: RefCell<Registry<BasinName, BasinRecord>>,
+    /// Decides about access tokens; empty but in shard 0.
+    pub(super) tokens: RefCell<Registry<TokenId, Rc<TokenRecord>>>,
     pub(super) durable: Durable,
     pub(super) metrics: Metrics,
     pub(super) timestamps: RefCell<Vec<u64>>,
@@ -160,7 +164,9 @@ impl<I: Io> Engine<I> {
         note_lost(&catalog, &recovered.quarantine);
         catalog.raise_next_stream_id(recovered.next_stream_id);
         let owns_basins = config.log.shard == 0;
-        let registry = if owns_basins { Registry::of(&catalog) } else { Registry::default() };
+        let basins = catalog.basins().filter(|_| owns_basins);
+        let registry = Registry::of(basins.map(|(name, basin)| (name.clone(), basin.clone())));
+        let tokens = Registry::of(std::mem::take(&mut catalog.tokens).into_iter());
         let segments = Rc::new(recovered.segments);
         let active = segments.active();
         let offset_bytes = u32::try_from(active.end_bytes()).expect("segments are at most 4 GiB");
@@ -195,6 +201,7 @@ impl<I: Io> Engine<I> {
             segments,
             catalog: RefCell::new(catalog),
             registry: RefCell::new(registry),
+            tokens: RefCell::new(tokens),
             durable: Durable::default(),
             metrics: Metrics::since(started_us),
             timestamps: RefCell::default(),
@@ -258,10 +265,16 @@ impl<I: Io> Engine<I> {
             Call::DeleteStreamsOf(basin) => self.delete_streams_of(&basin).await,
             Call::ForgetBasin(basin) => self.forget_basin(&basin).await,
             Call::DropBasinCopy(basin) => Ok(self.drop_basin_copy(&basin)),
+            Call::IssueToken(record) => self.issue_token(*record).await,
+            Call::RevokeToken(id) => self.revoke_token(&id).await,
+            Call::ForgetToken(id) => self.forget_token(&id).await,
+            Call::ListTokens(page) => Ok(self.list_tokens(&page)),
             Call::Usage(scope, query) => Ok(Answer::Usage(self.usage_part(&scope, &query))),
             Call::Metrics => Ok(Answer::Metrics(Box::new(self.snapshot()))),
             Call::Latency => Ok(Answer::Latency(Box::new(self.metrics.latency(self.io.now_us())))),
-            Call::CoreMetrics => Err(Refusal::Other("asked of a core, not of a shard".to_owned())),
+            Call::CoreMetrics | Call::CopyTokens(_) | Call::DropTokenCopy(_) => {
+                Err(Refusal::Other("asked of a core, not of a shard".to_owned()))
+            }
             Call::Health => self.check_open().map(|()| Answer::Health(self.damaged_places())),
         }
     }
@@ -325,8 +338,9 @@ impl<I: Io> Engine<I> {
                         stream.changed.notify();
                     }
                     Note::Stream(stream) => stream.changed.notify(),
-                    Note::Basin | Note::Usage => {}
+                    Note::Basin | Note::Token | Note::Usage => {}
                     Note::BasinGone(name) => self.registry.borrow_mut().remove(&name),
+                    Note::TokenGone(id) => self.tokens.borrow_mut().remove(&id),
                 }
             }
             self.writer.take_back(frame.notes);
@@ -367,17 +381,6 @@ impl<I: Io> Engine<I> {
         });
         self.durable.advance(flushed.durable_ticket + u64::from(planted::has(Bug::AckOneAhead)));
         self.note_logged(flushed.written_bytes);
-    }
-
-    /// Logs a basin; returns the ticket.
-    pub(super) fn log_basin(&self, record: &BasinRecord) -> u64 {
-        self.writer.append_metadata(Kind::Basin, &json(record), Note::Basin)
-    }
-
-    /// Logs that a basin is gone; returns the ticket.
-    pub(super) fn log_basin_gone(&self, name: &BasinName) -> u64 {
-        let gone = Gone { id: 0, name: name.as_str().to_owned() };
-        self.writer.append_metadata(Kind::BasinGone, &json(&gone), Note::BasinGone(name.clone()))
     }
 
     /// Logs a stream's metadata; returns the ticket.

@@ -5,7 +5,7 @@
 //!   stream open for appending or reading, `lifeline` keeps the deadlines, `drain` the shutdown.
 //! * `gate` knows who asks, by the `tokens` of its core.
 //! * `call` is what crosses from core to core; `engine` does it on a shard, with `append`, `read`,
-//!   `catalogue` (streams) and `registry` (basins) beside it.
+//!   `catalogue` (streams), `registry` (basins) and `token_registry` beside it.
 //! * `admission` decides when an append may go on, or has to come again later.
 //! * `aside` and `pace` keep reads of old data from slowing appends.
 //! * `basins` keeps the shards' copies of basins in step, in `turns`.
@@ -38,6 +38,7 @@ mod gate;
 mod lifeline;
 #[cfg(test)]
 mod model;
+pub mod offline;
 mod pace;
 mod read;
 mod receipt;
@@ -51,6 +52,7 @@ pub mod server;
 mod session;
 #[cfg(test)]
 mod testkit;
+mod token_registry;
 mod tokens;
 mod turns;
 mod usage;

@@ -4,10 +4,11 @@
 //! it is, has the copies show it when this returns.
 
 use super::call::{Answer, CallResult, Page};
-use super::engine::{Engine, Refused};
+use super::engine::{Engine, Note, Refused, json};
 use crate::api::response::Provision;
-use crate::control::{BasinRecord, Creation, Decided};
+use crate::control::{BasinRecord, Creation, Decided, Gone};
 use crate::io::Io;
+use crate::log::entry::Kind;
 use crate::types::{BasinConfig, BasinConfigPatch, BasinName, Refusal};
 
 /// What is to become of a basin.
@@ -112,6 +113,17 @@ impl<I: Io> Engine<I> {
             }
             _ => (decided, ticket),
         }
+    }
+
+    /// Logs a basin; returns the ticket.
+    fn log_basin(&self, record: &BasinRecord) -> u64 {
+        self.writer.append_metadata(Kind::Basin, &json(record), Note::Basin)
+    }
+
+    /// Logs that a basin is gone; returns the ticket.
+    fn log_basin_gone(&self, name: &BasinName) -> u64 {
+        let gone = Gone { id: 0, name: name.as_str().to_owned() };
+        self.writer.append_metadata(Kind::BasinGone, &json(&gone), Note::BasinGone(name.clone()))
     }
 
     fn new_basin(

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::door::Progress;
-use crate::control::{BasinRecord, Catalog, Gone, Stream, StreamRecord};
+use crate::control::{BasinRecord, Catalog, Gone, Stream, StreamRecord, TokenRecord};
 use crate::log::checkpoint::CheckpointFacts;
 use crate::log::entry::{Batch, Entry, Kind, Trimmed};
 use crate::log::format::{FormatError, FrameHeader, NUMBER_MAX};
@@ -26,7 +26,7 @@ use crate::planted::{self, Bug};
 use crate::stream::State;
 use crate::types::limits::BATCH_RECORDS_MAX;
 use crate::types::{
-    BasinName, Command, FencingToken, LogPos, StreamId, StreamName, StreamPosition,
+    BasinName, Command, FencingToken, LogPos, StreamId, StreamName, StreamPosition, TokenId,
 };
 use crate::usage::Saved;
 
@@ -218,6 +218,18 @@ impl Visitor for Replay {
                 let name =
                     BasinName::new(&gone.name).map_err(|_| FormatError::Entry("basin name"))?;
                 self.catalog.remove_basin(&name);
+                Ok(())
+            }
+            Kind::Token => {
+                let record: TokenRecord = parse(entry)?;
+                self.catalog.tokens.insert(record.info.id.clone(), Rc::new(record));
+                Ok(())
+            }
+            Kind::TokenGone => {
+                let gone: Gone = parse(entry)?;
+                let id =
+                    TokenId::new(&gone.name).map_err(|_| FormatError::Entry("access token id"))?;
+                self.catalog.tokens.remove(&id);
                 Ok(())
             }
             Kind::StreamState => {

@@ -2,6 +2,7 @@
 
 mod control;
 mod latency;
+mod token;
 
 use std::net::SocketAddr;
 use std::rc::Rc;

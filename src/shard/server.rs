@@ -5,7 +5,8 @@
 //!  door: 503
 //!  spawn ------->  open shards                 open shards
 //!                                  <- Opened - link
-//!                  copy basins  ------------>  take copies
+//!                  copy basins
+//!                  and tokens   ------------>  take copies
 //!                  take the port,
 //!                  accept          - Listen -> accept
 //!       <-------- Listening        <---------- Listening      "listening on http://…"
@@ -375,6 +376,8 @@ async fn listen(plan: &Plan, core: &Rc<Core<GlommioIo>>) -> Result<TcpListener, 
         let address = door.address();
         core.wait_opened(others).await;
         core.share_all_basins().await.map_err(|e| e.to_string())?;
+        core.share_all_tokens().await.map_err(|e| e.to_string())?;
+        core.spawn(Rc::clone(core).run_token_expiry());
         for other in 1..=others {
             core.send(other, Message::Listen(address)).await.map_err(gone)?;
         }

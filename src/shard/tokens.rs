@@ -45,7 +45,6 @@ impl Table {
 impl Tokens {
     /// Adds a token, in the place of an earlier one with its id, which ends. Nothing happens when
     /// it is there already.
-    #[allow(dead_code, reason = "called by who stores tokens")]
     pub(super) fn put(&self, hash: SecretHash, info: TokenInfo) {
         let mut table = self.table.borrow_mut();
         if table.by_hash.get(&hash).is_some_and(|grant| grant.info == info) {
@@ -64,7 +63,6 @@ impl Tokens {
     }
 
     /// Takes a token out that was revoked. Nothing happens when there is none.
-    #[allow(dead_code, reason = "called by who stores tokens")]
     pub(super) fn remove(&self, id: &TokenId) {
         let removed = self.table.borrow_mut().remove(id);
         if removed {

@@ -24,6 +24,9 @@ pub enum Refusal {
     /// 409: the stream exists and is being deleted.
     #[error("stream `{0}` is being deleted")]
     StreamDeletionPending(String),
+    /// 403: a bound on how many there may be was reached; nothing was done.
+    #[error("{0}")]
+    QuotaExhausted(String),
     /// 409: create of something that exists already.
     #[error("{0} already exists")]
     AlreadyExists(String),

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::unexpected;
+use super::{token, unexpected};
 use crate::api::access::{check_new_basin, check_new_stream, shown_name};
 use crate::api::control::{CreateBasin, CreateStream, EnsureBasin, ensure_stream as stream_config};
 use crate::api::control::{reconfigure_basin as basin_patch, reconfigure_stream as stream_patch};
@@ -54,9 +54,9 @@ pub(super) async fn respond<I: Io>(
             core.call_owner(&path, Call::DeleteStream(path.clone())).await?;
             Ok(Response::empty(202))
         }
-        Operation::ListTokens(_) | Operation::IssueToken | Operation::RevokeToken(_) => {
-            Err(ApiError::new(Code::NotImplemented, "access tokens: not implemented"))
-        }
+        Operation::ListTokens(query) => token::list(core, query).await,
+        Operation::IssueToken => token::issue(core, access, body.as_slice()).await,
+        Operation::RevokeToken(id) => token::revoke(core, id).await,
         other => {
             debug_assert!(false, "not of the control plane: {other:?}");
             Err(ApiError::new(Code::Other, "the request was routed wrongly"))
