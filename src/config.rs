@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+mod root_token;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +14,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use crate::types::exposure::Waived;
+pub use root_token::{ROOT_TOKEN_BYTES_MAX, ROOT_TOKEN_VARIABLE, RootToken, RootTokenError};
 
 /// Settings as given: on the command line, in the environment, or in a file. Unset ones are
 /// `None`; [`Settings::from`] fills in the defaults.
@@ -150,6 +153,12 @@ pub struct Given {
     /// fingerprint is logged [default: no TLS]
     #[arg(long, env = "THALWEG_TLS_SELF_SIGNED", num_args = 0..=1, default_missing_value = "true")]
     pub tls_self_signed: Option<bool>,
+    /// File that holds the root token; no other user may read it. With one, every client must
+    /// present it, or an access token that was issued; without one, everybody may do everything.
+    /// Instead of the file, the environment variable THALWEG_ROOT_TOKEN may hold the token itself
+    /// [default: none]
+    #[arg(long, env = "THALWEG_ROOT_TOKEN_FILE", value_name = "FILE")]
+    pub root_token_file: Option<PathBuf>,
 
     /// Do not send cross-origin (CORS) headers [default: send them]
     #[arg(long, env = "THALWEG_NO_CORS", num_args = 0..=1, default_missing_value = "true")]
@@ -195,6 +204,8 @@ pub struct Settings {
     pub spin_us: u64,
     /// Milliseconds between two savings of usage counters.
     pub usage_flush_ms: u64,
+    /// File that holds the root token.
+    pub root_token_file: Option<PathBuf>,
     /// Whether CORS headers are sent.
     pub cors: bool,
     /// Where metrics are served, if not with everything else.
@@ -287,6 +298,7 @@ impl Given {
             tls_cert: self.tls_cert.or(other.tls_cert),
             tls_key: self.tls_key.or(other.tls_key),
             tls_self_signed: self.tls_self_signed.or(other.tls_self_signed),
+            root_token_file: self.root_token_file.or(other.root_token_file),
             no_cors: self.no_cors.or(other.no_cors),
         }
     }
@@ -324,6 +336,7 @@ impl Settings {
             peer_secs: given.peer_secs.unwrap_or(30),
             spin_us: given.spin_us.unwrap_or(0),
             usage_flush_ms: given.usage_flush_ms.unwrap_or(10_000),
+            root_token_file: given.root_token_file,
             cors: !given.no_cors.unwrap_or(false),
             metrics_listen: given.metrics_listen,
             metrics_token_file: given.metrics_token_file,

@@ -1,14 +1,16 @@
 //! The `thalweg` binary: parses the command line, starts the cores, waits for a signal; no logic.
 #![forbid(unsafe_code)]
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use thalweg::config::{Given, Settings};
+use thalweg::config::{Given, ROOT_TOKEN_VARIABLE, RootToken, Settings};
 use thalweg::inspect::{self, Command as Look, Options, RepairPlan};
 use thalweg::io::privileges::keep_files_private;
 use thalweg::logs;
+use thalweg::serve::token::{self, TokenRequest};
 use thalweg::serve::{available_cpus, serve};
 use thalweg::types::refusal::chain;
 
@@ -67,6 +69,41 @@ enum Command {
         #[arg(long, conflicts_with = "quarantine")]
         dry_run: bool,
     },
+    /// Make root tokens, and issue access tokens while no server runs.
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Print a new secret, fit for --root-token-file. It is kept nowhere.
+    Generate,
+    /// Issue an access token into the data directory of a stopped server, as its root token might,
+    /// and print its secret. It is printed this once: only a hash of it is kept.
+    Issue {
+        /// The data directory
+        #[arg(long, env = "THALWEG_DATA_DIR", value_name = "DIR")]
+        data_dir: PathBuf,
+
+        /// Names the token, so that it can be revoked; 1 to 96 bytes
+        #[arg(long, value_name = "ID")]
+        id: String,
+
+        /// What it permits, as in the API, like
+        /// '{"basins":{"prefix":""},"streams":{"prefix":""},"op_groups":{"stream":{"read":true}}}'
+        #[arg(long, value_name = "JSON")]
+        scope: String,
+
+        /// When it expires, like 2030-01-02T03:04:05Z [default: never]
+        #[arg(long, value_name = "TIME")]
+        expires_at: Option<String>,
+
+        /// Its requests leave the prefix of its streams out
+        #[arg(long)]
+        auto_prefix_streams: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -91,8 +128,11 @@ fn run(command: Command) -> Result<(), String> {
             let settings = Settings::from(given.or(file), shards).map_err(|e| e.to_string())?;
             keep_files_private();
             logs::start(settings.audit_log.as_deref())?;
-            serve(&settings, &cpus)
+            let variable = std::env::var_os(ROOT_TOKEN_VARIABLE);
+            let root = RootToken::load(settings.root_token_file.as_deref(), variable);
+            serve(&settings, root.map_err(|e| chain(&e))?.as_ref(), &cpus)
         }
+        Command::Token { command } => run_token(command),
         Command::Inspect { dir, groups } => look(&dir, Look::Inspect(Options { groups })),
         Command::Verify { dir } => look(&dir, Look::Verify),
         Command::Repair { data_dir, shard, quarantine, dry_run: _ } => {
@@ -103,6 +143,19 @@ fn run(command: Command) -> Result<(), String> {
             judged(&data_dir, inspect::repair(&data_dir, &plan, out))
         }
     }
+}
+
+fn run_token(command: TokenCommand) -> Result<(), String> {
+    let secret = match command {
+        TokenCommand::Generate => token::generate()?,
+        TokenCommand::Issue { data_dir, id, scope, expires_at, auto_prefix_streams } => {
+            let asked = TokenRequest { id, scope, expires_at, auto_prefix_streams };
+            let given = Given { data_dir: Some(data_dir), ..Given::default() };
+            let settings = Settings::from(given, 1).map_err(|e| e.to_string())?;
+            token::issue(&settings, &asked)?
+        }
+    };
+    writeln!(std::io::stdout(), "{secret}").map_err(|e| format!("the output failed: {e}"))
 }
 
 fn look(dir: &Path, command: Look) -> Result<(), String> {

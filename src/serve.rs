@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod token;
+
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::net::SocketAddr;
@@ -12,8 +14,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::api::gate::{Port, Scraping};
-use crate::auth::secret::HashKey;
-use crate::config::{Settings, Tls};
+use crate::auth::secret::{HashKey, SECRET_BYTES_MAX};
+use crate::config::{ROOT_TOKEN_BYTES_MAX, RootToken, Settings, Tls};
 use crate::directory::DataDirectory;
 use crate::http1::Limits;
 use crate::http2;
@@ -39,12 +41,16 @@ const CORE_MEMORY_BYTES_MIN: u64 = 32 * 1024 * 1024;
 /// How often the cores are woken and signals looked for between reports.
 const PULSE: Duration = Duration::from_millis(5);
 
-/// Serves until SIGTERM or SIGINT; a second one ends the process at once.
+// Whoever has the root token must be able to present it.
+const _: () = assert!(ROOT_TOKEN_BYTES_MAX <= SECRET_BYTES_MAX);
+
+/// Serves until SIGTERM or SIGINT; a second one ends the process at once. With a root token, every
+/// client must say who it is; without one, everybody may do everything.
 ///
 /// * Errors: why the server could not start or had to end, in words for an operator.
-pub fn serve(settings: &Settings, cpus: &[usize]) -> Result<(), String> {
+pub fn serve(settings: &Settings, root: Option<&RootToken>, cpus: &[usize]) -> Result<(), String> {
     keep_freed_memory();
-    let exposed = judge_exposure(settings)?;
+    let exposed = judge_exposure(settings, root.is_some())?;
     give_up_privileges(settings);
     let scraping = Scraping {
         is_elsewhere: settings.metrics_listen.is_some(),
@@ -60,7 +66,8 @@ pub fn serve(settings: &Settings, cpus: &[usize]) -> Result<(), String> {
     let scheme = if acceptor.is_some() { "https" } else { "http" };
     let mut directory = open_directory(settings)?;
     warn_if_open_to_others(directory.path());
-    let mut plan = plan(settings, &directory, cpus, acceptor);
+    let auth = auth_settings(&mut directory, root)?;
+    let mut plan = plan(settings, &directory, cpus, acceptor, auth);
     (plan.connection.scraping, plan.connection.exposed) = (scraping, exposed);
     let server = Server::start(&plan)?;
 
@@ -137,10 +144,31 @@ fn announce(
     out.flush()
 }
 
+/// Microseconds since the Unix epoch.
 #[expect(clippy::disallowed_methods, reason = "before there is an executor with a clock")]
-fn open_directory(settings: &Settings) -> Result<DataDirectory, String> {
+fn wall_us() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let now_us = u64::try_from(now.unwrap_or_default().as_micros()).unwrap_or(0);
+    u64::try_from(now.unwrap_or_default().as_micros()).unwrap_or(0)
+}
+
+/// How clients are told apart; the key of the directory is made if it has none.
+fn auth_settings(
+    directory: &mut DataDirectory,
+    root: Option<&RootToken>,
+) -> Result<AuthSettings, String> {
+    let key = hash_key(directory)?;
+    let root = root.map(|token| key.hash(token.reveal().as_bytes()));
+    tracing::info!(required = root.is_some(), "access tokens");
+    Ok(AuthSettings { key, root })
+}
+
+fn hash_key(directory: &mut DataDirectory) -> Result<HashKey, String> {
+    let random = HashKey::generate().map_err(|e| chain(&e))?.to_bytes();
+    directory.token_key_or(random).map(HashKey::from_bytes).map_err(|e| chain(&e))
+}
+
+fn open_directory(settings: &Settings) -> Result<DataDirectory, String> {
+    let now_us = wall_us();
     let half = || u128::from(RandomState::new().hash_one(now_us));
     let random_id = (half() << 64) | half();
     DataDirectory::open_or_create(
@@ -188,9 +216,9 @@ fn plan(
     directory: &DataDirectory,
     cpus: &[usize],
     tls: Option<Acceptor>,
+    auth: AuthSettings,
 ) -> ServerSettings {
     let shards = directory.shards();
-    let per_shard = u64::from(shards);
     let cores = cpus.len().min(usize::from(shards)) as u64;
     ServerSettings {
         listen: settings.listen,
@@ -199,26 +227,7 @@ fn plan(
         metrics_listen: settings.metrics_listen,
         shards,
         shard_paths: (0..shards).map(|shard| directory.shard_path(shard)).collect(),
-        engine: EngineConfig {
-            log: directory.log_facts(0),
-            policy: Policy {
-                standard_wait_us_max: settings.standard_wait_us,
-                standard_bytes_enough: STANDARD_BYTES_ENOUGH,
-            },
-            inflight_bytes_max: settings.append_inflight_bytes / per_shard,
-            read_memory: ReadMemory {
-                window_bytes_max: settings.read_window_bytes / usize::from(shards),
-                cache_bytes_max: settings.read_cache_bytes / usize::from(shards),
-            },
-            index_bytes_max: settings.index_bytes / per_shard,
-            checkpoint_bytes: settings.checkpoint_bytes,
-            checkpoint_pace: CheckpointPace::default(),
-            usage_flush_us: settings.usage_flush_ms * 1000,
-            scrub: ScrubPolicy {
-                bytes_per_sec: settings.scrub_bytes_per_sec.div_ceil(per_shard),
-                interval_us: settings.scrub_interval_secs * 1_000_000,
-            },
-        },
+        engine: engine_config(settings, directory),
         connection: ConnectionSettings {
             limits: Limits::default(),
             http2_limits: http2::Limits::default(),
@@ -231,10 +240,36 @@ fn plan(
             scraping: Scraping::default(),
             exposed: Exposed::default(),
             tls,
-            auth: AuthSettings { key: HashKey::from_bytes([0; 32]), root: None },
+            auth,
         },
         connections_max: settings.connections_max,
         spin: Duration::from_micros(settings.spin_us),
+    }
+}
+
+/// Settings of each shard.
+fn engine_config(settings: &Settings, directory: &DataDirectory) -> EngineConfig {
+    let shards = directory.shards();
+    let per_shard = u64::from(shards);
+    EngineConfig {
+        log: directory.log_facts(0),
+        policy: Policy {
+            standard_wait_us_max: settings.standard_wait_us,
+            standard_bytes_enough: STANDARD_BYTES_ENOUGH,
+        },
+        inflight_bytes_max: settings.append_inflight_bytes / per_shard,
+        read_memory: ReadMemory {
+            window_bytes_max: settings.read_window_bytes / usize::from(shards),
+            cache_bytes_max: settings.read_cache_bytes / usize::from(shards),
+        },
+        index_bytes_max: settings.index_bytes / per_shard,
+        checkpoint_bytes: settings.checkpoint_bytes,
+        checkpoint_pace: CheckpointPace::default(),
+        usage_flush_us: settings.usage_flush_ms * 1000,
+        scrub: ScrubPolicy {
+            bytes_per_sec: settings.scrub_bytes_per_sec.div_ceil(per_shard),
+            interval_us: settings.scrub_interval_secs * 1_000_000,
+        },
     }
 }
 

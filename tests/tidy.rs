@@ -14,8 +14,10 @@ const ROOMS: &[(&str, &[&str])] = &[
         "serve",
         &[
             "api::gate",
+            "api::token",
             "auth",
             "config",
+            "control",
             "directory",
             "http1",
             "http2",

@@ -21,12 +21,12 @@ const MODE_OTHERS_READ_ANY_WRITE: u32 = 0o027;
 /// Decides whether the server may listen where it is to, and warns of what lacks there.
 ///
 /// * Errors: it may not; in words for an operator.
-pub(super) fn judge_exposure(settings: &Settings) -> Result<Exposed, String> {
+pub(super) fn judge_exposure(settings: &Settings, has_root: bool) -> Result<Exposed, String> {
     let judge = |address, protection| {
         judge(address, protection, settings.waived).map_err(|error| error.to_string())
     };
     let scraping = Protection { tokens: settings.metrics_token_file.is_some(), tls: false };
-    let main = Protection { tokens: false, tls: settings.tls.is_some() };
+    let main = Protection { tokens: has_root, tls: settings.tls.is_some() };
     let main = judge(settings.listen, main)?;
     let metrics = match settings.metrics_listen {
         Some(address) => judge(address, scraping)?,
