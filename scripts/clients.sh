@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
 # Drives a server with the three official clients: what users of the API run, unmodified.
 #
-# Usage: scripts/clients.sh [--only SUITE[,SUITE]] [--seed S] [--tls | --url URL [--peer reference]]
+# Usage: scripts/clients.sh [--only SUITE[,SUITE]] [--seed S]
+#                           [--tls] [--root-token] | [--url URL [--peer reference]]
 #
 #   --only   some of rust, python, typescript (default: all three)
 #   --seed   where connections are cut in the fault cases (default: 1)
+#   --root-token   start the server with a root token, which every case presents, and run the cases
+#            about what access tokens permit, too (at --url: THALWEG_TOKEN is the root token there)
 #   --tls    have the server speak TLS, with a certificate made for the run that the clients are told
 #            to trust by SSL_CERT_FILE and NODE_EXTRA_CA_CERTS (needs openssl)
 #   --url    a server that runs already, as http://host:port (default: starts THALWEG_BIN)
@@ -19,6 +22,7 @@
 # Environment:
 #   THALWEG_BIN        the server (default: release/thalweg in the target directory)
 #   CARGO_TARGET_DIR   where builds go (default: target/)
+#   THALWEG_TOKEN      the root token of the server at --url, if it has one
 #   TEST_DIR           where test data goes; it must be on a disk that does direct I/O, which a
 #                      tmpfs may not (default: tmp/ in the target directory)
 #
@@ -40,9 +44,15 @@ only=rust,python,typescript
 seed=1
 peer=
 tls=false
+with_root_token=false
 while (($# > 0)); do
   if [[ $1 == --tls ]]; then
     tls=true
+    shift
+    continue
+  fi
+  if [[ $1 == --root-token ]]; then
+    with_root_token=true
     shift
     continue
   fi
@@ -59,6 +69,7 @@ done
 [[ $only =~ ^(rust|python|typescript)(,(rust|python|typescript))*$ && $seed =~ ^[0-9]+$ ]] || usage
 [[ $peer =~ ^(reference)?$ ]] || usage
 ! $tls || [[ -z $url ]] || usage
+! $with_root_token || [[ -z $url ]] || usage
 
 target=${CARGO_TARGET_DIR:-$root/target}
 [[ $target == /* ]] || target=$root/$target
@@ -220,9 +231,15 @@ if [[ -z $url ]]; then
     make_certificate
     arguments=(--tls-cert "$work/cert.pem" --tls-key "$work/key.pem")
   fi
+  THALWEG_TOKEN=
+  if $with_root_token; then
+    (umask 077 && "$thalweg" token generate >"$work/root-token")
+    THALWEG_TOKEN=$(<"$work/root-token")
+    arguments+=(--root-token-file "$work/root-token")
+  fi
   start_server 60 "$work/data" "${arguments[@]}"
 fi
-export THALWEG_URL=$url THALWEG_PEER=$peer FAULT_SEED=$seed
+export THALWEG_URL=$url THALWEG_PEER=$peer FAULT_SEED=$seed THALWEG_TOKEN=${THALWEG_TOKEN:-}
 export FAULT_PROXY=$clients/rust/debug/fault-proxy
 
 failed=0

@@ -1,15 +1,20 @@
 //! Tokens of a shard on a simulated disk: what is logged, what waits, what a crash leaves.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use futures_util::FutureExt;
 use futures_util::future::{self, Either};
 use proptest::prelude::*;
 
 use super::*;
+use crate::auth::secret::HashKey;
 use crate::io::sim::SimIo;
-use crate::io::{Clock, Disk as _};
+use crate::io::{Clock, Disk as _, Tasks as _};
 use crate::log::checkpoint;
+use crate::shard::connection::ConnectionSettings;
+use crate::shard::gate::AuthSettings;
 use crate::shard::testkit::{LOG, Shard, assert_whole, live_with};
 use crate::types::{PermissionSet, Scope};
 
@@ -293,4 +298,73 @@ proptest! {
             }
         });
     }
+}
+
+/// The core of a server with one shard, on whose disk there may be tokens.
+async fn core(shard: &Shard) -> Rc<Core<SimIo>> {
+    let settings = ConnectionSettings {
+        limits: crate::http1::Limits::default(),
+        http2_limits: crate::http2::Limits::default(),
+        idle_us: 1_000_000,
+        peer_us: 1_000_000,
+        request_memory_bytes: 4 << 20,
+        cors: false,
+        auth: AuthSettings { key: HashKey::from_bytes([1; 32]), root: None },
+    };
+    let engines = BTreeMap::from([(0, Rc::clone(shard))]);
+    let load = (0, Arc::from([AtomicUsize::new(0)]));
+    let core = Rc::new(Core::new(1, engines, vec![None], ((), ()), settings, load));
+    core.share_all_tokens().await.expect("the one shard is here");
+    core
+}
+
+/// Whether the core lets the token of this record in.
+fn lets_in(core: &Core<SimIo>, record: &TokenRecord) -> bool {
+    let found = core.gate.tokens.find(&SecretHash::from_bytes(record.hash));
+    found.is_some_and(|grant| grant.info == record.info && !grant.is_ended())
+}
+
+#[test]
+fn a_core_lets_in_whom_the_log_says_and_forgets_who_expired() {
+    const TOKENS: u64 = 3 * TOKENS_STEP as u64 / 2;
+    let brief = |number: u64| number.is_multiple_of(3);
+    let token = |number: u64, io: &SimIo| {
+        let expires_us = if brief(number) { io.wall_us() + 30_000_000 } else { NEVER_US };
+        let mut record = record(&format!("t{number:04}"), number, Some(expires_us));
+        record.hash[..8].copy_from_slice(&number.to_le_bytes());
+        record
+    };
+    let io = SimIo::new(9);
+    let records: Vec<_> = (0..TOKENS).map(|number| token(number, &io)).collect();
+    live(&io, async |shard| {
+        let core = core(&shard).await;
+        for record in &records {
+            assert!(!lets_in(&core, record));
+            core.call(0, issue(record)).await.expect("issued");
+            assert!(lets_in(&core, record), "{record:?}");
+        }
+        core.call(0, Call::RevokeToken(records[1].info.id.clone())).await.expect("revoked");
+        assert!(!lets_in(&core, &records[1]));
+        // Whoever asked goes away; what was logged is known to the core all the same.
+        let given_up = core.call(0, Call::RevokeToken(records[2].info.id.clone())).now_or_never();
+        assert!(given_up.is_none(), "it would have waited");
+        shard.io.sleep_us(10_000).await;
+        assert!(!lets_in(&core, &records[2]));
+    });
+    let io = io.kill(10);
+    live(&io, async |shard| {
+        let core = core(&shard).await;
+        for (number, record) in records.iter().enumerate() {
+            assert_eq!(lets_in(&core, record), number != 1 && number != 2, "{record:?}");
+        }
+        shard.io.spawn(Rc::clone(&core).run_token_expiry(), ());
+        shard.io.sleep_us(EXPIRY_US + 30_000_000).await;
+        let left = records.iter().zip(0..).filter(|(_, n)| !brief(*n) && *n != 1 && *n != 2);
+        let left: Vec<_> = left.map(|(record, _)| record.clone()).collect();
+        assert_eq!(shard.tokens.borrow().len(), left.len());
+        for record in &records {
+            assert_eq!(lets_in(&core, record), left.contains(record), "{record:?}");
+        }
+    });
+    assert_whole(&io.kill(11), LOG);
 }

@@ -1,7 +1,8 @@
 """What all cases share: a client of the server under test, names of their own, bounds in time.
 
 The environment names the server (THALWEG_URL) and says whether it is the reference server, which
-lacks some calls (THALWEG_PEER=reference).
+lacks some calls (THALWEG_PEER=reference). THALWEG_TOKEN is the root token of a server that asks who
+its clients are.
 """
 
 import asyncio
@@ -25,6 +26,8 @@ from s2_sdk import (
 
 URL = os.environ.get("THALWEG_URL", "")
 IS_REFERENCE = os.environ.get("THALWEG_PEER") == "reference"
+IS_ENFORCED = bool(os.environ.get("THALWEG_TOKEN"))
+TOKEN = os.environ.get("THALWEG_TOKEN") or "any-token"
 CASE_WITHIN_S = 30
 BATCH_BYTES_MAX = 1024 * 1024
 RECORD_OVERHEAD_BYTES = 8
@@ -32,8 +35,8 @@ RECORD_OVERHEAD_BYTES = 8
 _numbers = itertools.count()
 
 
-def client(url=URL, **options):
-    return S2("any-token", endpoints=Endpoints(account=url, basin=url), **options)
+def client(url=URL, token=TOKEN, **options):
+    return S2(token, endpoints=Endpoints(account=url, basin=url), **options)
 
 
 def basin_name():

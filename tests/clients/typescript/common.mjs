@@ -1,7 +1,8 @@
 // What all cases share: a client of the server under test, names of their own, bounds in time.
 //
 // The environment names the server (THALWEG_URL) and says whether it is the reference server,
-// which lacks some calls (THALWEG_PEER=reference).
+// which lacks some calls (THALWEG_PEER=reference). THALWEG_TOKEN is the root token of a server that
+// asks who its clients are.
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
@@ -11,6 +12,8 @@ import { AppendInput, AppendRecord, S2, S2Error } from "@s2-dev/streamstore";
 
 export const url = process.env.THALWEG_URL;
 export const isReference = process.env.THALWEG_PEER === "reference";
+export const isEnforced = Boolean(process.env.THALWEG_TOKEN);
+export const token = process.env.THALWEG_TOKEN || "any-token";
 export const batchBytesMax = 1024 * 1024;
 export const recordOverheadBytes = 8;
 const caseWithinMs = 40_000;
@@ -21,7 +24,7 @@ export function rule(name, body) {
 }
 
 export function client(options = {}, at = url) {
-  return new S2({ accessToken: "any-token", endpoints: { account: at, basin: at }, ...options });
+  return new S2({ accessToken: token, endpoints: { account: at, basin: at }, ...options });
 }
 
 export const s2 = client();

@@ -321,7 +321,7 @@ rule("impossible metric ranges are refused", async (t) => {
 rule("the environment names the endpoints", async () => {
   process.env.S2_ACCOUNT_ENDPOINT = url;
   process.env.S2_BASIN_ENDPOINT = url;
-  process.env.S2_ACCESS_TOKEN = "any";
+  process.env.S2_ACCESS_TOKEN = token;
   const fromEnvironment = new S2(S2Environment.parse());
   await fromEnvironment.basins.list({ limit: 1 });
   const controller = new AbortController();

@@ -32,12 +32,27 @@ pub fn is_reference() -> bool {
     std::env::var("THALWEG_PEER").is_ok_and(|peer| peer == "reference")
 }
 
+/// Whether the server under test asks who its clients are; then `token` is its root token.
+pub fn is_enforced() -> bool {
+    std::env::var("THALWEG_TOKEN").is_ok_and(|token| !token.is_empty())
+}
+
+pub fn token() -> String {
+    let given = std::env::var("THALWEG_TOKEN").ok().filter(|token| !token.is_empty());
+    given.unwrap_or_else(|| "any-token".to_owned())
+}
+
 pub fn config() -> S2Config {
     config_at(&url())
 }
 
 pub fn config_at(url: &str) -> S2Config {
-    S2Config::new("any-token")
+    config_of(url, &token())
+}
+
+/// The same for who has this token.
+pub fn config_of(url: &str, token: &str) -> S2Config {
+    S2Config::new(token)
         .with_endpoints(S2Endpoints::for_endpoint(url).expect("the address is a URL"))
 }
 

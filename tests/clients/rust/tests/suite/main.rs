@@ -9,3 +9,4 @@ mod faults;
 mod read_sessions;
 mod records;
 mod streams;
+mod tokens;
