@@ -7,6 +7,8 @@
 
 mod common;
 
+#[path = "api/access.rs"]
+mod access;
 #[path = "api/access_tokens.rs"]
 mod access_tokens;
 #[path = "api/append.rs"]

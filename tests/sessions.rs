@@ -7,6 +7,8 @@
 
 mod common;
 
+#[path = "sessions/access.rs"]
+mod access;
 #[path = "sessions/append.rs"]
 mod append;
 #[path = "sessions/append_failures.rs"]

@@ -6,7 +6,8 @@
 use super::name::FencingToken;
 use super::position::StreamPosition;
 
-/// Why an operation on a basin, a stream or an access token was not done. Nothing was changed unless said.
+/// Why an operation on a basin, a stream or an access token was not done. Nothing was changed
+/// unless said.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// 404: the basin does not exist.

@@ -13,6 +13,7 @@ use super::unique_name;
 pub(crate) struct Client {
     host: String,
     basin: Option<String>,
+    token: Option<String>,
     conn: Option<Conn>,
     connects: u32,
     stderr: Option<PathBuf>,
@@ -20,19 +21,27 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(host: &str, stderr: Option<PathBuf>) -> Self {
-        Self { host: host.to_owned(), basin: None, conn: None, connects: 0, stderr }
+        let host = host.to_owned();
+        Self { host, basin: None, token: None, conn: None, connects: 0, stderr }
     }
 
     /// The same server and basin over a connection of its own.
     pub(crate) fn another(&self) -> Self {
         let mut other = Self::new(&self.host, self.stderr.clone());
         other.basin.clone_from(&self.basin);
+        other.token.clone_from(&self.token);
         other
     }
 
     /// Sends `s2-basin` with every request below `/v1/streams` from now on.
     pub(crate) fn in_basin(mut self, basin: &str) -> Self {
         self.basin = Some(basin.to_owned());
+        self
+    }
+
+    /// Presents this access token with every request from now on that presents nothing itself.
+    pub(crate) fn with_token(mut self, token: &str) -> Self {
+        self.token = Some(token.to_owned());
         self
     }
 
@@ -45,8 +54,14 @@ impl Client {
         &self.host
     }
 
-    /// The request with `s2-basin`, if it needs one and has none.
+    /// The request with `s2-basin`, if it needs one and has none, and with the access token.
     pub(crate) fn scoped(&self, request: Request) -> Request {
+        let request = match &self.token {
+            Some(token) if !request.has_header("authorization") => {
+                request.header("authorization", format!("Bearer {token}"))
+            }
+            _ => request,
+        };
         let scoped = request.target.starts_with("/v1/streams") && !request.has_header("s2-basin");
         match &self.basin {
             Some(basin) if scoped => request.header("s2-basin", basin),
