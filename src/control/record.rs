@@ -1,5 +1,5 @@
-//! Basins, streams and access tokens as the log keeps them: JSON text inside a checksummed frame, so
-//! that a later release can add members.
+//! Basins, streams and access tokens as the log keeps them: JSON text inside a checksummed frame,
+//! so that a later release can add members.
 
 use std::fmt;
 
