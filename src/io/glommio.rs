@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use glommio::io::{Directory, DmaBuffer, DmaFile, OpenOptions, ReadResult};
 use glommio::{GlommioError, TaskQueueHandle};
+use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::socket::VectoredSocket;
 use super::{
@@ -292,13 +293,24 @@ impl Clock for GlommioIo {
 }
 
 impl Rng for GlommioIo {
-    /// SplitMix64 from a seed of the operating system; not for secrets.
+    /// SplitMix64 from a seed of the operating system.
     fn next_u64(&self) -> u64 {
         let state = self.seed.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
         self.seed.set(state);
         let z = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)
+    }
+
+    /// From the operating system, each time: a generator of our own would have a state to copy.
+    fn secret_bytes<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        let mut filled = 0;
+        while filled < N {
+            filled += getrandom(&mut bytes[filled..], GetRandomFlags::empty())
+                .expect("the kernel has random bytes once it has booted");
+        }
+        bytes
     }
 }
 

@@ -178,8 +178,12 @@ pub trait Clock: 'static {
 
 /// Randomness.
 pub trait Rng: 'static {
-    /// The next 64 random bits.
+    /// The next 64 random bits; not for secrets.
     fn next_u64(&self) -> u64;
+
+    /// Random bytes that nobody can foretell and that never come again: not after a restart, not
+    /// in a copy of this machine.
+    fn secret_bytes<const N: usize>(&self) -> [u8; N];
 }
 
 /// Tasks of the executor that the shard runs on. They stay on its thread.

@@ -63,6 +63,7 @@ pub(crate) struct World {
     timers_made: Cell<u64>,
     trace: RefCell<Vec<Event>>,
     dice: RefCell<Stream>,
+    secrets: RefCell<Stream>,
     connections_made: Cell<u64>,
     /// Tasks that the executor has not seen yet.
     spawned: Spawned,
@@ -80,6 +81,7 @@ impl World {
             timers_made: 0.into(),
             trace: RefCell::default(),
             dice: RefCell::new(Stream::new(seed, "rng")),
+            secrets: RefCell::new(Stream::new(seed, "secrets")),
             connections_made: Cell::default(),
             spawned: Spawned::default(),
         })
@@ -347,6 +349,11 @@ impl Clock for SimIo {
 impl Rng for SimIo {
     fn next_u64(&self) -> u64 {
         self.world.dice.borrow_mut().next_u64()
+    }
+
+    /// As foreseeable as everything else here.
+    fn secret_bytes<const N: usize>(&self) -> [u8; N] {
+        std::array::from_fn(|_| self.world.secrets.borrow_mut().next_u64().to_le_bytes()[0])
     }
 }
 
