@@ -19,6 +19,7 @@ pub mod tls;
 pub mod codec;
 pub mod control;
 
+pub mod crypto;
 pub mod log;
 pub mod stream;
 

@@ -38,6 +38,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "auth",
             "codec",
             "control",
+            "crypto",
             "http1",
             "http2",
             // Only in tests, which ask it whether what a shard left on its disk is whole.
@@ -64,6 +65,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("codec", &["types", "wire"]),
     ("control", &["io::notify", "log", "stream", "types", "usage"]),
     ("directory", &["io", "log", "types"]),
+    ("crypto", &["types"]),
     ("log", &["io", "planted", "types", "wire"]),
     ("stream", &["planted", "types"]),
     ("io", &["types"]),
@@ -77,8 +79,9 @@ const ROOMS: &[(&str, &[&str])] = &[
 
 /// Crates that only the named rooms may name, so that a change of crate stays in one room.
 const CRATES: &[(&str, &[&str])] = &[
+    ("aegis", &["crypto"]),
     ("arc_swap", &["tls"]),
-    ("base64_simd", &["auth", "codec", "tls"]),
+    ("base64_simd", &["auth", "codec", "crypto", "tls"]),
     ("blake3", &["auth"]),
     ("bytes", &["codec", "http2", "shard", "types", "wire"]),
     ("clap", &["config", "main"]),
@@ -92,12 +95,14 @@ const CRATES: &[(&str, &[&str])] = &[
     ("prometheus", &["metrics"]),
     ("prost", &["codec"]),
     ("rcgen", &["tls"]),
+    ("ring", &["crypto"]),
     ("rustix", &["io"]),
     ("rustls", &["tls"]),
     ("signal_hook", &["serve"]),
     ("simd_json", &["codec"]),
     ("tokio", &["http2"]),
     ("toml", &["config"]),
+    ("zeroize", &["crypto", "types"]),
     ("zstd", &["codec"]),
 ];
 

@@ -17,6 +17,7 @@ pub mod position;
 pub mod receipt;
 pub mod refusal;
 pub mod reused;
+pub mod sealed;
 pub mod text;
 pub mod token;
 
@@ -30,4 +31,5 @@ pub use payload::Payload;
 pub use position::{Ack, LogPos, StreamId, StreamPosition};
 pub use receipt::Receipt;
 pub use refusal::Refusal;
+pub use sealed::SuppliedKey;
 pub use token::{Permission, PermissionSet, ResourceSet, Scope, TokenId, TokenInfo};
