@@ -30,8 +30,10 @@ use crate::io::BLOCK_BYTES;
 use crate::log::segment::{LogFacts, file_number};
 use crate::types::{hex, json};
 
-/// Version of `directory.json` and of the directory's layout.
-pub const FORMAT_VERSION: u32 = 1;
+/// Version of `directory.json` and of the directory's layout: since 2, batches may be encrypted.
+pub const FORMAT_VERSION: u32 = 2;
+/// Oldest version that is read. A server raises it before it writes anything else.
+pub const FORMAT_VERSION_MIN: u32 = 1;
 
 const DESCRIPTION: &str = "directory.json";
 const DESCRIPTION_TEMPORARY: &str = "directory.json.tmp";
@@ -77,7 +79,8 @@ pub enum DirectoryError {
     },
     /// The directory was made by a release with another format.
     #[error(
-        "{} has format version {found}, and this build knows only version {FORMAT_VERSION}",
+        "{} has format version {found}, and this build knows only versions {FORMAT_VERSION_MIN} \
+         to {FORMAT_VERSION}",
         path.display()
     )]
     Version {
@@ -115,7 +118,7 @@ pub enum DirectoryError {
     },
 }
 
-/// `directory.json`, version 1.
+/// `directory.json`, the same in versions 1 and 2.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Description {
     format_version: u32,
@@ -197,6 +200,7 @@ impl DataDirectory {
         } else {
             directory.create_shards()?;
         }
+        directory.raise_version()?;
         Ok(directory)
     }
 
@@ -325,6 +329,20 @@ impl DataDirectory {
         (0..self.shards()).try_for_each(|shard| create_durably(&self.shard_path(shard)))
     }
 
+    /// Has an older release refuse the directory from now on.
+    ///
+    /// * Durable: yes, when it returns.
+    fn raise_version(&mut self) -> Result<(), DirectoryError> {
+        let found = self.description.format_version;
+        if found == FORMAT_VERSION {
+            return Ok(());
+        }
+        self.description.format_version = FORMAT_VERSION;
+        self.write_description()?;
+        tracing::info!(found, raised_to = FORMAT_VERSION, "the data directory's version is raised");
+        Ok(())
+    }
+
     fn read(path: &Path) -> Result<Self, DirectoryError> {
         let file = path.join(DESCRIPTION);
         let bytes = match fs::read(&file) {
@@ -336,7 +354,8 @@ impl DataDirectory {
         };
         let json = |source| DirectoryError::Json { path: file.clone(), source };
         let Version { format_version } = json::from_slice(&bytes).map_err(json)?;
-        if format_version != u64::from(FORMAT_VERSION) {
+        let known = u64::from(FORMAT_VERSION_MIN)..=u64::from(FORMAT_VERSION);
+        if !known.contains(&format_version) {
             return Err(DirectoryError::Version { path: file, found: format_version });
         }
         Self::from_description(path, json::from_slice(&bytes).map_err(json)?)

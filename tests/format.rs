@@ -12,10 +12,14 @@ use std::rc::Rc;
 
 use futures_util::future::{self, Either};
 use thalweg::control::TokenRecord;
+use thalweg::crypto::{StreamIdentity, StreamKey};
 use thalweg::io::sim::{Faults, SimIo, SimRuntime};
 use thalweg::io::{Clock, Disk};
 use thalweg::log::checkpoint::{CheckpointBuilder, CheckpointFacts};
-use thalweg::log::entry::{Batch, BatchPlace, Entry, Kind, Trimmed, batch_bytes_max, put_batch};
+use thalweg::log::entry::sealed::{put_sealed, sealed_bytes_max};
+use thalweg::log::entry::{
+    Batch, BatchPlace, Entry, Kind, Record, Trimmed, batch_bytes_max, put_batch,
+};
 use thalweg::log::footer::{FooterRun, FooterWriter, Target};
 use thalweg::log::footers::Footers;
 use thalweg::log::format::{FormatError, FrameHeader};
@@ -25,7 +29,10 @@ use thalweg::log::scan::Visitor;
 use thalweg::log::segment::LogFacts;
 use thalweg::log::writer::Writer;
 use thalweg::types::append::{AppendBuilder, HeaderSpan, Span};
-use thalweg::types::{AppendInput, BasinName, LogPos, StorageClass, StreamId, TokenId, TokenInfo};
+use thalweg::types::sealed::Sealed;
+use thalweg::types::{
+    AppendInput, BasinName, Cipher, LogPos, StorageClass, StreamId, SuppliedKey, TokenId, TokenInfo,
+};
 use thalweg::usage::{Class, Counter, Ledger, Saved};
 
 const FACTS: LogFacts = LogFacts {
@@ -41,6 +48,9 @@ const USAGE: &str = "format-1-usage";
 
 /// One with what retention and the cleaner write, which came later still.
 const MOVED: &str = "format-1-moved";
+
+/// One with encrypted batches: format 2.
+const SEALED: &str = "format-2-sealed";
 
 /// A footer, which came later still.
 const FOOTER: &str = "format-1-footer";
@@ -232,6 +242,53 @@ fn tokens() -> [TokenRecord; 4] {
     ]
 }
 
+/// The key to a stream of the golden files: 32 bytes of 7.
+fn golden_key(cipher: Cipher) -> StreamKey {
+    let key = SuppliedKey::new(b"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=");
+    let identity = StreamIdentity {
+        basin: "golden-basin",
+        stream: "golden-stream",
+        created_us: 1_600_000_000_000_000,
+        id: 1,
+    };
+    StreamKey::new(cipher, Some(&key), identity).unwrap()
+}
+
+/// Two data records with a command between them.
+fn commanding_batch() -> AppendInput {
+    let buf = b"firstfencetokensecondkv";
+    let span = |offset, len| Span { offset, len };
+    let mut builder = AppendBuilder::default();
+    builder.push_record(buf, None, span(0, 5)).unwrap();
+    builder.push_header(HeaderSpan { name: span(0, 0), value: span(5, 5) });
+    builder.push_record(buf, None, span(10, 5)).unwrap();
+    builder.push_header(HeaderSpan { name: span(21, 1), value: span(22, 1) });
+    builder.push_record(buf, None, span(15, 6)).unwrap();
+    builder.finish(buf.to_vec(), None, None).unwrap()
+}
+
+/// A batch under each cipher, and a copy of the last.
+async fn write_sealed(io: &Rc<SimIo>) {
+    let recovered = recover(&**io, FACTS, &mut Lines::default()).await.unwrap();
+    let segments = Rc::new(recovered.segments);
+    let policy = Policy { standard_wait_us_max: 0, standard_bytes_enough: 0 };
+    let writer = Writer::new(Rc::clone(io), FACTS, policy, Rc::clone(&segments), recovered.chain);
+    let batch = commanding_batch();
+    let timestamps = [1_600_000_000_000, 1_600_000_000_001, 1_600_000_000_004];
+    for (first_seq_num, cipher) in [(0, Cipher::Aegis256), (3, Cipher::Aes256Gcm)] {
+        let place = BatchPlace { stream: StreamId(1), first_seq_num, arrival_ms: 1_700_000 };
+        let key = golden_key(cipher);
+        let sealer = key.sealer([0xA0 + u8::try_from(first_seq_num).unwrap(); 32]);
+        writer.append_sealed(place, &batch, (&timestamps, &sealer), StorageClass::Express, ());
+        let mut bytes = vec![0; sealed_bytes_max(&batch)];
+        let len = put_sealed(&mut bytes, place, &batch, &timestamps, &sealer);
+        if cipher == Cipher::Aes256Gcm {
+            writer.append_moved(&bytes[..len], ());
+        }
+    }
+    writer.flush_next().await.unwrap();
+}
+
 /// Runs of two streams, in as many leaves as it takes to have a level above.
 async fn write_footer(io: &Rc<SimIo>) {
     let mut writer = FooterWriter::create(&**io, FACTS, 3).await.unwrap();
@@ -295,6 +352,10 @@ impl Visitor for Lines {
         let batch = Batch::of(entry)?;
         for record in batch.records() {
             let record = record?;
+            if let Some(sealed) = record.sealed {
+                self.0.push(opened(&record, &sealed));
+                continue;
+            }
             let body = String::from_utf8_lossy(record.body);
             self.0.push(format!(
                 "stream {} seq {} at {}: {} headers, {} bytes, {}",
@@ -308,6 +369,22 @@ impl Visitor for Lines {
         }
         Ok(())
     }
+}
+
+/// What an encrypted record says without its key, and with it.
+fn opened(record: &Record<'_>, sealed: &Sealed<'_>) -> String {
+    let key = golden_key(sealed.cipher);
+    let mut opener = key.opener();
+    let plain = record.opened(opener.open(sealed).unwrap()).unwrap();
+    format!(
+        "sealed seq {} at {}: {} metered, {}; {} headers, {}",
+        record.seq_num,
+        record.timestamp,
+        record.metered_bytes,
+        sealed.cipher.as_str(),
+        plain.headers().count(),
+        String::from_utf8_lossy(plain.body)
+    )
 }
 
 fn golden_directory(golden: &str) -> PathBuf {
@@ -330,6 +407,7 @@ fn written_today(golden: &str) -> BTreeMap<String, Vec<u8>> {
         match golden {
             USAGE => write_usage(&io_rc).await,
             MOVED => write_moved(&io_rc).await,
+            SEALED => write_sealed(&io_rc).await,
             FOOTER => write_footer(&io_rc).await,
             TOKENS => write_tokens(&io_rc).await,
             _ => write(&io_rc).await,
@@ -341,7 +419,7 @@ fn written_today(golden: &str) -> BTreeMap<String, Vec<u8>> {
 
 #[test]
 fn the_encoder_still_writes_the_golden_bytes() {
-    for golden_name in [FORMAT_1, USAGE, MOVED, FOOTER, TOKENS] {
+    for golden_name in [FORMAT_1, USAGE, MOVED, SEALED, FOOTER, TOKENS] {
         let today = written_today(golden_name);
         if std::env::var_os("GOLDEN_WRITE").is_some() {
             std::fs::create_dir_all(golden_directory(golden_name)).unwrap();
@@ -466,6 +544,24 @@ fn a_log_with_tokens_opens_from_its_checkpoint_and_from_its_start() {
         let json = line.strip_prefix("Token ").unwrap();
         assert_eq!(serde_json::from_str::<TokenRecord>(json).unwrap(), tokens()[*record]);
     }
+}
+
+#[test]
+fn a_log_with_encrypted_batches_opens() {
+    let batch = |first: u64, cipher: &str| {
+        vec![
+            format!("sealed seq {first} at 1600000000000: 13 metered, {cipher}; 0 headers, first"),
+            format!("stream 1 seq {} at 1600000000001: 1 headers, 5 bytes, token", first + 1),
+            format!(
+                "sealed seq {} at 1600000000004: 18 metered, {cipher}; 1 headers, second",
+                first + 2
+            ),
+        ]
+    };
+    let frame = vec!["frame 1 at 1:4096, durable 0, 3 entries".to_owned()];
+    let (first, second) = (batch(0, "aegis-256"), batch(3, "aes-256-gcm"));
+    let lines = open_golden(SEALED, 2, |_| false);
+    assert_eq!(lines, [frame, first, second.clone(), second].concat());
 }
 
 #[test]

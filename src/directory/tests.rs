@@ -45,7 +45,7 @@ fn a_new_directory_is_described_private_and_not_yet_initialised() {
     let text = fs::read_to_string(path.join(DESCRIPTION)).unwrap();
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
     let expected = serde_json::json!({
-        "format_version": 1,
+        "format_version": 2,
         "directory_id": "0123456789abcdef0123456789abcdef",
         "shards": 2,
         "segment_bytes": SEGMENT_BYTES,
@@ -153,15 +153,29 @@ fn a_place_without_a_directory_is_not_created_by_reading() {
 fn other_versions_are_refused_by_name_whatever_else_they_hold() {
     let (_outer, path) = initialised();
     for (text, found) in [
-        (r#"{"format_version":2,"shape":"unknown"}"#, 2),
+        (r#"{"format_version":3,"shape":"unknown"}"#, 3),
         (r#"{"format_version":0}"#, 0),
         (r#"{"format_version":4294967297}"#, 4_294_967_297),
     ] {
         fs::write(path.join(DESCRIPTION), text).unwrap();
         let error = open(&path).unwrap_err();
         assert!(matches!(error, DirectoryError::Version { found: f, .. } if f == found), "{error}");
-        assert!(error.to_string().contains("knows only version 1"), "{error}");
+        assert!(error.to_string().contains("knows only versions 1 to 2"), "{error}");
     }
+}
+
+#[test]
+fn a_server_raises_an_older_version_and_a_reader_does_not() {
+    let (_outer, path) = initialised();
+    let newest = fs::read_to_string(path.join(DESCRIPTION)).unwrap();
+    let older = newest.replace("\"format_version\": 2", "\"format_version\": 1");
+    assert_ne!(older, newest);
+    fs::write(path.join(DESCRIPTION), &older).unwrap();
+    assert_eq!(DataDirectory::open_existing(&path).unwrap().id(), ID);
+    drop(DataDirectory::open_locked(&path).unwrap());
+    assert_eq!(fs::read_to_string(path.join(DESCRIPTION)).unwrap(), older);
+    drop(open(&path).unwrap());
+    assert_eq!(fs::read_to_string(path.join(DESCRIPTION)).unwrap(), newest);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::log::format::{FormatError, FrameHeader};
 use crate::log::quarantine::LostPlace;
 use crate::log::scan::Visitor;
 use crate::stream::State;
-use crate::types::{Command, LogPos};
+use crate::types::{Cipher, Command, LogPos};
 
 /// The frames of one segment.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,6 +34,7 @@ pub(super) struct StreamCount {
     pub(super) fenced: Option<bool>,
     pub(super) trim_point: u64,
     pub(super) deleting: bool,
+    pub(super) cipher: Option<Cipher>,
     pub(super) gone: bool,
 }
 
@@ -136,6 +137,7 @@ impl<W: Write> Visitor for Counter<'_, W> {
                 let stream = self.streams.entry(record.id).or_default();
                 stream.name = Some(full_name(&record));
                 stream.deleting = record.deleted_us.is_some();
+                stream.cipher = record.cipher;
                 Ok(())
             }
             Kind::StreamGone => {

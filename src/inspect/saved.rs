@@ -9,7 +9,7 @@ use crate::log::entry::{Entry, Kind};
 use crate::log::format::FormatError;
 use crate::log::scan::Visitor;
 use crate::log::segment::LogFacts;
-use crate::types::LogPos;
+use crate::types::{Cipher, LogPos};
 use crate::usage::{Ledger, Saved as Usage};
 
 /// A stream in a checkpoint.
@@ -18,6 +18,7 @@ pub(super) struct SavedStream {
     /// `basin/name`, empty when the checkpoint has only the stream's state.
     pub(super) name: String,
     pub(super) deleting: bool,
+    pub(super) cipher: Option<Cipher>,
     pub(super) state: Option<SavedState>,
 }
 
@@ -35,6 +36,7 @@ impl Visitor for Saved {
                 let stream = self.streams.entry(record.id).or_default();
                 stream.name = full_name(&record);
                 stream.deleting = record.deleted_us.is_some();
+                stream.cipher = record.cipher;
             }
             Kind::StreamState => {
                 let state = SavedState::parse(entry.metadata())?;

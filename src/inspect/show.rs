@@ -15,6 +15,7 @@ use crate::log::format::SEGMENT_HEADER_BYTES;
 use crate::log::recovery::{Found, find};
 use crate::log::segment::LogFacts;
 use crate::stream::State;
+use crate::types::Cipher;
 
 /// What the walk over a shard's log counted.
 #[derive(Debug, Default)]
@@ -42,6 +43,7 @@ struct StreamRow {
     trim_point: u64,
     fenced: bool,
     deleting: bool,
+    cipher: Option<Cipher>,
     held: Held,
 }
 
@@ -147,6 +149,7 @@ fn stream_rows(newest: Option<&Newest>, mut counted: BTreeMap<u64, StreamCount>)
             trim_point: stream.trim_point.max(state.trim_point),
             fenced: stream.fenced.unwrap_or(!state.fencing_token.as_str().is_empty()),
             deleting: stream.deleting || before.is_some_and(|s| s.deleting),
+            cipher: stream.cipher.or_else(|| before.and_then(|s| s.cipher)),
             held: Held::default(),
         }
     };
@@ -192,6 +195,7 @@ fn show_streams(rows: &[StreamRow], out: &mut impl Write) -> std::io::Result<()>
         Table::new(&["STREAM", "TAIL", "TRIM", "RECORDS", "BYTES", "LIVE", "<FENCED", "<NAME"]);
     for row in rows {
         let deleting = if row.deleting { " (being deleted)" } else { "" };
+        let cipher = row.cipher.map_or(String::new(), |cipher| format!(" ({})", cipher.as_str()));
         table.push(vec![
             row.id.to_string(),
             row.tail.to_string(),
@@ -201,7 +205,7 @@ fn show_streams(rows: &[StreamRow], out: &mut impl Write) -> std::io::Result<()>
             row.held.live_bytes.to_string(),
             (if row.fenced { "yes" } else { "no" }).to_owned(),
             // A name may hold control characters, which a terminal would obey.
-            format!("{}{deleting}", row.name.escape_debug()),
+            format!("{}{cipher}{deleting}", row.name.escape_debug()),
         ]);
     }
     table.write(out)

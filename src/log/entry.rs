@@ -6,7 +6,7 @@
 //!            4  u8  kind            1, 11 batch; others metadata, see `Kind`
 //!            5  ..  by kind
 //!
-//!  batch     5  u8  reserved, 0     32 u64 arrival_ms
+//!  batch     5  u8  cipher, or 0    32 u64 arrival_ms
 //!            6  u16 record_count    40 u32 metered_bytes
 //!            8  u64 stream_id       44 records
 //!           16  u64 first_seq_num
@@ -21,11 +21,16 @@
 //!  metadata  5  JSON text
 //! ```
 //!
-//! Record bytes are copied exactly once, from the receive buffer into the frame's.
+//! Record bytes are copied exactly once, from the receive buffer into the frame's. [`sealed`] says
+//! how a batch with a cipher is laid out.
 
+pub mod sealed;
+
+use self::sealed::{Cover, cover_of, uncover};
 use super::format::{FormatError, u16_at, u32_at, u64_at};
 use super::index::MovedBatch;
-use crate::types::{AppendInput, LogPos, StreamId};
+use crate::types::sealed::Sealed;
+use crate::types::{AppendInput, LogPos, RecordSpan, StreamId};
 use crate::wire::{VARINT_BYTES_MAX, put_varint, take_varint};
 
 /// Bytes of an entry's own length field.
@@ -234,6 +239,20 @@ pub fn put_batch(
     batch: &AppendInput,
     timestamps: &[u64],
 ) -> usize {
+    put_batch_header(out, place, batch, timestamps);
+    let mut at = BATCH_HEADER_BYTES;
+    let mut before = timestamps[0];
+    for (record, timestamp) in batch.records.iter().zip(timestamps) {
+        at = put_varint(out, at, timestamp - before);
+        before = *timestamp;
+        at = put_content(out, at, batch, record);
+    }
+    put_length(out, at);
+    at
+}
+
+/// Writes what comes before the records, as of a batch that is not encrypted.
+fn put_batch_header(out: &mut [u8], place: BatchPlace, batch: &AppendInput, timestamps: &[u64]) {
     assert_eq!(timestamps.len(), batch.records.len());
     let count = u16::try_from(batch.records.len()).expect("at most 1000 by AppendBuilder");
     let metered = u32::try_from(batch.metered_bytes).expect("at most 1 MiB by AppendBuilder");
@@ -245,26 +264,23 @@ pub fn put_batch(
     out[24..32].copy_from_slice(&timestamps[0].to_le_bytes());
     out[32..40].copy_from_slice(&place.arrival_ms.to_le_bytes());
     out[40..44].copy_from_slice(&metered.to_le_bytes());
-    let mut at = BATCH_HEADER_BYTES;
-    let mut before = timestamps[0];
-    for (record, timestamp) in batch.records.iter().zip(timestamps) {
-        at = put_varint(out, at, timestamp - before);
-        before = *timestamp;
-        let headers = batch.headers_of(record);
-        at = put_varint(out, at, headers.len() as u64);
-        for header in headers {
-            at = put_varint(out, at, u64::from(header.name.len));
-            at = put_varint(out, at, u64::from(header.value.len));
-        }
-        at = put_varint(out, at, u64::from(record.body.len));
-        let spans = headers.iter().flat_map(|h| [h.name, h.value]);
-        for span in spans.chain([record.body]) {
-            let bytes = span.of(&batch.buf);
-            out[at..at + bytes.len()].copy_from_slice(bytes);
-            at += bytes.len();
-        }
+}
+
+/// Writes a record but for its timestamp at `out[at..]`; returns where it ends.
+fn put_content(out: &mut [u8], at: usize, batch: &AppendInput, record: &RecordSpan) -> usize {
+    let headers = batch.headers_of(record);
+    let mut at = put_varint(out, at, headers.len() as u64);
+    for header in headers {
+        at = put_varint(out, at, u64::from(header.name.len));
+        at = put_varint(out, at, u64::from(header.value.len));
     }
-    put_length(out, at);
+    at = put_varint(out, at, u64::from(record.body.len));
+    let spans = headers.iter().flat_map(|h| [h.name, h.value]);
+    for span in spans.chain([record.body]) {
+        let bytes = span.of(&batch.buf);
+        out[at..at + bytes.len()].copy_from_slice(bytes);
+        at += bytes.len();
+    }
     at
 }
 
@@ -279,14 +295,16 @@ pub struct Batch<'a> {
     pub record_count: u16,
     /// The batch's size by the API's measure.
     pub metered_bytes: u32,
+    /// How its data records are encrypted, if they are.
+    cover: Option<Cover<'a>>,
     records: &'a [u8],
 }
 
 impl<'a> Batch<'a> {
     /// Reads the fixed part of a batch entry.
     ///
-    /// * Errors: [`FormatError::Entry`] when it is another kind of entry or too short, or when its
-    ///   records have no numbers.
+    /// * Errors: [`FormatError::Entry`] when it is another kind of entry or too short, when its
+    ///   records have no numbers, or when it is encrypted in a way that is not known.
     pub fn of(entry: &Entry<'a>) -> Result<Self, FormatError> {
         let bytes = entry.bytes;
         let is_batch = entry.kind.is_batch();
@@ -297,7 +315,9 @@ impl<'a> Batch<'a> {
         if first_seq_num.checked_add(record_count.into()).is_none() {
             return Err(FormatError::Entry("sequence numbers beyond 64 bits"));
         }
+        let (cover, records) = cover_of(bytes[5], &bytes[BATCH_HEADER_BYTES..])?;
         Ok(Self {
+            cover,
             record_count,
             place: BatchPlace {
                 stream: StreamId(u64_at(bytes, 8)),
@@ -306,7 +326,7 @@ impl<'a> Batch<'a> {
             },
             first_timestamp: u64_at(bytes, 24),
             metered_bytes: u32_at(bytes, 40),
-            records: &bytes[BATCH_HEADER_BYTES..],
+            records,
         })
     }
 
@@ -340,11 +360,14 @@ impl<'a> Batch<'a> {
     pub fn records(&self) -> impl Iterator<Item = Result<Record<'a>, FormatError>> + use<'a> {
         let mut seq_num = self.place.first_seq_num;
         let mut timestamp = self.first_timestamp;
-        let mut left = self.record_count;
+        let Self { record_count: count, cover, .. } = *self;
+        let mut left = count;
         let mut rest = self.records;
         std::iter::from_fn(move || {
             left = left.checked_sub(1)?;
-            let taken = take_record(rest, seq_num, timestamp);
+            let index = count - 1 - left;
+            let taken = take_record(rest, seq_num, timestamp)
+                .and_then(|(record, after)| Some((uncover(record, cover, index)?, after)));
             match taken {
                 Some((record, after)) => {
                     (seq_num, timestamp, rest) = (seq_num + 1, record.timestamp, after);
@@ -371,8 +394,10 @@ pub struct Record<'a> {
     header_lengths: &'a [u8],
     header_count: u64,
     header_bytes: &'a [u8],
-    /// Its body.
+    /// Its body; empty when it is encrypted.
     pub body: &'a [u8],
+    /// What of it is encrypted: all but its number, timestamp and size.
+    pub sealed: Option<Sealed<'a>>,
 }
 
 impl<'a> Record<'a> {
@@ -398,7 +423,11 @@ fn take_span<'a>(lengths: &mut &'a [u8], bytes: &mut &'a [u8]) -> &'a [u8] {
 
 fn take_record(bytes: &[u8], seq_num: u64, before: u64) -> Option<(Record<'_>, &[u8])> {
     let (delta, rest) = take_varint(bytes)?;
-    let (header_count, lengths) = take_varint(rest)?;
+    take_content(rest, seq_num, before.checked_add(delta)?)
+}
+
+fn take_content(bytes: &[u8], seq_num: u64, timestamp: u64) -> Option<(Record<'_>, &[u8])> {
+    let (header_count, lengths) = take_varint(bytes)?;
     let mut rest = lengths;
     let mut header_bytes = 0u64;
     for _ in 0..header_count.checked_mul(2)? {
@@ -413,12 +442,13 @@ fn take_record(bytes: &[u8], seq_num: u64, before: u64) -> Option<(Record<'_>, &
     let metered_bytes = 8 + 2 * header_count + header_bytes.len() as u64 + body_bytes;
     let record = Record {
         seq_num,
-        timestamp: before.checked_add(delta)?,
+        timestamp,
         metered_bytes,
         header_lengths,
         header_count,
         header_bytes,
         body,
+        sealed: None,
     };
     Some((record, rest))
 }

@@ -17,7 +17,7 @@ use std::rc::Rc;
 
 use futures_util::future::{self, Either};
 
-use super::entry::{self, BatchPlace, Kind};
+use super::entry::{self, BatchPlace, Kind, sealed};
 pub use super::flushed::{Chain, DurableFrame, Flushed};
 use super::format::{FRAME_HEADER_BYTES, FrameHeader, SEGMENT_HEADER_BYTES};
 use super::group::{Gather, OpenFrame, Policy, Step};
@@ -26,6 +26,7 @@ use super::segments::Segments;
 use crate::io::notify::Notify;
 use crate::io::{BLOCK_BYTES, Buffer, Io, IoError, LogFile};
 use crate::planted::{self, Bug};
+use crate::types::sealed::Seal;
 use crate::types::{AppendInput, LogPos, StorageClass};
 
 /// How long the log is quiet before a marker is written, in microseconds.
@@ -130,6 +131,19 @@ impl<I: Io, N> Writer<I, N> {
     ) -> u64 {
         let put = |out: &mut [u8]| entry::put_batch(out, place, batch, timestamps);
         self.push(entry::batch_bytes_max(batch), put, class, note)
+    }
+
+    /// The same, with the batch's data records encrypted.
+    pub fn append_sealed(
+        &self,
+        place: BatchPlace,
+        batch: &AppendInput,
+        (timestamps, seal): (&[u64], &impl Seal),
+        class: StorageClass,
+        note: N,
+    ) -> u64 {
+        let put = |out: &mut [u8]| sealed::put_sealed(out, place, batch, timestamps, seal);
+        self.push(sealed::sealed_bytes_max(batch), put, class, note)
     }
 
     /// Adds a change of metadata to the log and returns its ticket; as

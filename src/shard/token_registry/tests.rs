@@ -309,6 +309,10 @@ async fn core(shard: &Shard) -> Rc<Core<SimIo>> {
         peer_us: 1_000_000,
         request_memory_bytes: 4 << 20,
         cors: false,
+        port: crate::api::gate::Port::Main,
+        scraping: crate::api::gate::Scraping::default(),
+        exposed: crate::types::exposure::Exposed::default(),
+        tls: None,
         auth: AuthSettings { key: HashKey::from_bytes([1; 32]), root: None },
     };
     let engines = BTreeMap::from([(0, Rc::clone(shard))]);
