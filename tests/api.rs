@@ -23,6 +23,8 @@ mod commands;
 mod concurrent;
 #[path = "api/conditions.rs"]
 mod conditions;
+#[path = "api/encryption.rs"]
+mod encryption;
 #[path = "api/ensure.rs"]
 mod ensure;
 #[path = "api/follow.rs"]

@@ -17,6 +17,8 @@ mod append_failures;
 mod crowd;
 #[path = "sessions/drain.rs"]
 mod drain;
+#[path = "sessions/encryption.rs"]
+mod encryption;
 #[path = "sessions/floods.rs"]
 mod floods;
 #[path = "sessions/follow.rs"]

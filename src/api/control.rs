@@ -12,11 +12,9 @@ use serde::Deserialize;
 
 use super::error::{ApiError, Code};
 use super::location;
-use crate::types::config::Change;
 use crate::types::json::{from_slice, from_slice_or_null};
 use crate::types::{
-    BasinConfig, BasinConfigPatch, BasinName, Cipher, PartialStreamConfig, StreamConfigPatch,
-    StreamName,
+    BasinConfig, BasinConfigPatch, BasinName, PartialStreamConfig, StreamConfigPatch, StreamName,
 };
 
 /// A basin to create.
@@ -72,7 +70,7 @@ impl CreateBasin {
     /// Reads and judges a request body.
     ///
     /// * Errors: 400 `bad_json`; 422 `invalid` for a retention age of 0 or a location other than
-    ///   ours; 501 `not_implemented` for a cipher, which must not be promised before it is applied.
+    ///   ours.
     pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
         let form: BasinForm<'_> = from_slice(body).map_err(bad_json)?;
         let basin = BasinName::new(&form.basin).map_err(bad_json)?;
@@ -105,15 +103,7 @@ fn judged(config: Option<BasinConfig>, location: Option<&str>) -> Result<BasinCo
     let config = config.unwrap_or_default();
     config.validate()?;
     location.check()?;
-    check_cipher(config.stream_cipher)?;
     Ok(config)
-}
-
-fn check_cipher(cipher: Option<Cipher>) -> Result<(), ApiError> {
-    match cipher {
-        None => Ok(()),
-        Some(_) => Err(ApiError::new(Code::NotImplemented, "stream ciphers: not implemented")),
-    }
 }
 
 /// Reads and judges the body of a PUT of a stream: a bare configuration; an empty body and `null`
@@ -132,9 +122,6 @@ pub fn ensure_stream(body: &[u8]) -> Result<PartialStreamConfig, ApiError> {
 pub fn reconfigure_basin(body: &[u8]) -> Result<BasinConfigPatch, ApiError> {
     let patch: BasinConfigPatch = from_slice(body).map_err(bad_json)?;
     patch.validate()?;
-    if let Change::Set(cipher) = patch.stream_cipher {
-        check_cipher(Some(cipher))?;
-    }
     Ok(patch)
 }
 

@@ -276,6 +276,8 @@ impl From<Refusal> for ApiError {
             Refusal::RateLimited { retry_after_ms } => {
                 return Self::rate_limited(*retry_after_ms, refusal.to_string());
             }
+            Refusal::EncryptionKey(_) => Code::BadHeader,
+            Refusal::DecryptionFailed => Code::DecryptionFailed,
             Refusal::BasinNotFound(_) => Code::BasinNotFound,
             Refusal::StreamNotFound(_) => Code::StreamNotFound,
             Refusal::BasinDeletionPending(_) => Code::BasinDeletionPending,

@@ -10,7 +10,7 @@ use super::request::{Headers, trim};
 use crate::codec::Format;
 use crate::codec::sse::EventId;
 use crate::types::json::from_slice;
-use crate::types::{BasinName, PartialStreamConfig, RequestToken};
+use crate::types::{BasinName, PartialStreamConfig, RequestToken, SuppliedKey};
 
 /// Longest `s2-encryption-key`, in characters: 32 bytes as base64.
 const ENCRYPTION_KEY_CHARS_MAX: usize = 44;
@@ -43,14 +43,16 @@ pub(crate) fn wants_receipt(headers: &dyn Headers) -> bool {
     headers.first(RECEIPT).is_some_and(|value| trim(value) == b"1")
 }
 
-/// Checks the length of `s2-encryption-key`, which holds even where no key is needed.
-pub(crate) fn check_encryption_key(headers: &dyn Headers) -> Result<(), ApiError> {
+/// `s2-encryption-key`, if the request has one. Its length is judged here, even where no key is
+/// needed; the rest of it only where one is.
+pub(crate) fn encryption_key(headers: &dyn Headers) -> Result<Option<SuppliedKey>, ApiError> {
     const NAME: &str = "s2-encryption-key";
-    let Some(value) = headers.first(NAME) else { return Ok(()) };
-    if !(1..=ENCRYPTION_KEY_CHARS_MAX).contains(&trim(value).len()) {
+    let Some(value) = headers.first(NAME) else { return Ok(None) };
+    let value = trim(value);
+    if !(1..=ENCRYPTION_KEY_CHARS_MAX).contains(&value.len()) {
         return Err(bad_header(NAME, "must be 1 to 44 characters long"));
     }
-    Ok(())
+    Ok(Some(SuppliedKey::new(value)))
 }
 
 /// The configuration in `s2-stream-config` for a stream that this request creates.

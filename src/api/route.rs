@@ -16,7 +16,9 @@ use super::request::Parts;
 use super::usage::{UsageParams, UsageScope};
 use crate::codec::{BatchForm, Coding, Feed};
 use crate::types::name::NameError;
-use crate::types::{BasinName, PartialStreamConfig, RequestToken, StreamName, TokenId};
+use crate::types::{
+    BasinName, PartialStreamConfig, RequestToken, StreamName, SuppliedKey, TokenId,
+};
 use method::Method;
 
 /// What a request asks for, with every argument its head carries.
@@ -98,6 +100,8 @@ pub enum Operation {
     Append {
         /// Where to.
         path: StreamPath,
+        /// The key to an encrypted stream.
+        key: Option<SuppliedKey>,
         /// How the body spells it.
         form: BatchForm,
         /// Whether the answer is protobuf; otherwise it is JSON.
@@ -111,6 +115,8 @@ pub enum Operation {
     AppendSession {
         /// Where to.
         path: StreamPath,
+        /// The key to an encrypted stream.
+        key: Option<SuppliedKey>,
         /// How large answers are compressed.
         coding: Option<Coding>,
         /// Whether acknowledgements come with a receipt.
@@ -122,6 +128,8 @@ pub enum Operation {
     Read {
         /// Where from.
         path: StreamPath,
+        /// The key to an encrypted stream.
+        key: Option<SuppliedKey>,
         /// What to read.
         query: ReadQuery,
         /// How the answer spells it.
@@ -133,6 +141,8 @@ pub enum Operation {
     ReadSession {
         /// Where from.
         path: StreamPath,
+        /// The key to an encrypted stream.
+        key: Option<SuppliedKey>,
         /// What to read.
         query: ReadQuery,
         /// How the answer spells it.
@@ -353,14 +363,14 @@ fn default_location(method: Method, parts: &Parts<'_>) -> Result<Operation, ApiE
 
 fn append(path: StreamPath, parts: &Parts<'_>) -> Result<Operation, ApiError> {
     let headers = parts.headers;
-    header::check_encryption_key(headers)?;
+    let key = header::encryption_key(headers)?;
     let auto_create = header::stream_config(headers)?;
     let receipt = header::wants_receipt(headers);
     let form = match media_type(headers, "content-type") {
         Some(MediaType::S2s) => {
             header::check_uncoded_body(headers)?;
             let coding = session_coding(headers);
-            return Ok(Operation::AppendSession { path, coding, receipt, auto_create });
+            return Ok(Operation::AppendSession { path, key, coding, receipt, auto_create });
         }
         Some(MediaType::Protobuf) => {
             request_coding(headers)?;
@@ -373,18 +383,19 @@ fn append(path: StreamPath, parts: &Parts<'_>) -> Result<Operation, ApiError> {
         }
     };
     let answer_proto = media_type(headers, "accept") == Some(MediaType::Protobuf);
-    Ok(Operation::Append { path, form, answer_proto, receipt, auto_create })
+    Ok(Operation::Append { path, key, form, answer_proto, receipt, auto_create })
 }
 
 /// Only `Content-Type` asks for an S2S session: clients' `Accept` differs (section 1.6).
 fn read(path: StreamPath, parts: &Parts<'_>) -> Result<Operation, ApiError> {
     let headers = parts.headers;
     let params = ReadParams::parse(parts.query)?;
-    header::check_encryption_key(headers)?;
+    let key = header::encryption_key(headers)?;
     let auto_create = header::stream_config(headers)?;
     if media_type(headers, "content-type") == Some(MediaType::S2s) {
         let (query, coding) = (params.validate()?, session_coding(headers));
-        return Ok(Operation::ReadSession { path, query, feed: Feed::S2s { coding }, auto_create });
+        let feed = Feed::S2s { coding };
+        return Ok(Operation::ReadSession { path, key, query, feed, auto_create });
     }
     let format = header::format(headers)?;
     match media_type(headers, "accept") {
@@ -395,15 +406,17 @@ fn read(path: StreamPath, parts: &Parts<'_>) -> Result<Operation, ApiError> {
                 query.resume(id);
             }
             let feed = Feed::Sse { format, resumed };
-            Ok(Operation::ReadSession { path, query, feed, auto_create })
+            Ok(Operation::ReadSession { path, key, query, feed, auto_create })
         }
         Some(MediaType::Protobuf) => {
             let query = params.validate()?;
-            Ok(Operation::Read { path, query, form: BatchForm::Proto, auto_create })
+            let form = BatchForm::Proto;
+            Ok(Operation::Read { path, key, query, form, auto_create })
         }
         _ => {
             let query = params.validate()?;
-            Ok(Operation::Read { path, query, form: BatchForm::Json(format), auto_create })
+            let form = BatchForm::Json(format);
+            Ok(Operation::Read { path, key, query, form, auto_create })
         }
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct Alike {
     /// What `config` says, for every append.
     pub(super) class: StorageClass,
     pub(super) timestamping: Timestamping,
-    cipher: Option<Cipher>,
+    pub(super) cipher: Option<Cipher>,
 }
 
 impl Alike {

@@ -15,7 +15,9 @@ use crate::io::notify::Notify;
 use crate::log::format::{FormatError, is_frame_place, u32_at, u64_at};
 use crate::log::index::{Index, IndexEntry, MovedBatch, SPAN_BYTES};
 use crate::stream::{State, Timestamping};
-use crate::types::{FencingToken, LogPos, Retention, StorageClass, StreamId, StreamPosition};
+use crate::types::{
+    Cipher, FencingToken, LogPos, Retention, StorageClass, StreamId, StreamPosition,
+};
 
 /// What a stream's configuration says of its deletion when it is empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +140,12 @@ impl Stream {
     #[must_use]
     pub fn class(&self) -> StorageClass {
         self.kept.borrow().alike.class
+    }
+
+    /// With which cipher its records are encrypted, if they are.
+    #[must_use]
+    pub fn cipher(&self) -> Option<Cipher> {
+        self.kept.borrow().alike.cipher
     }
 
     /// How its records get their timestamps.

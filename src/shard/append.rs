@@ -3,12 +3,17 @@
 use std::rc::Rc;
 
 use super::call::{Answer, CallResult, StreamPath};
+use super::encryption::check_seq_nums;
 use super::engine::{Engine, Note, Refused};
 use super::receipt::ReceiptSlot;
 use crate::control::Stream;
+use crate::crypto::StreamKey;
 use crate::io::Io;
+use crate::log::entry::sealed::sealed_bytes_max;
 use crate::log::entry::{BatchPlace, batch_bytes_max, metadata_bytes};
-use crate::types::{Ack, AppendInput, Command, PartialStreamConfig, Refusal, StreamPosition};
+use crate::types::{
+    Ack, AppendInput, Command, PartialStreamConfig, Refusal, StreamPosition, SuppliedKey,
+};
 
 /// Log bytes kept free on a full disk for what gives room back: trims and deletions. No more than
 /// a quarter of a segment: room for one is all that an empty log may count on.
@@ -26,7 +31,7 @@ impl<I: Io> Engine<I> {
     /// Appends a batch and answers once it is durable.
     pub(super) async fn append(
         self: &Rc<Self>,
-        path: &StreamPath,
+        (path, key): (&StreamPath, Option<SuppliedKey>),
         input: AppendInput,
         auto_create: &PartialStreamConfig,
         wants_receipt: bool,
@@ -43,7 +48,8 @@ impl<I: Io> Engine<I> {
             .and_then(|()| self.stream_for_append(path, auto_create))
             .and_then(|stream| {
                 let slot = wants_receipt.then(|| ReceiptSlot::new(start_us, stream.class()));
-                let (ack, ticket) = self.sequence(&stream, &input, slot.clone())?;
+                let key = self.key_to(&stream, key.as_ref())?;
+                let (ack, ticket) = self.sequence(&stream, &input, key.as_ref(), slot.clone())?;
                 Ok((stream, ack, ticket, slot))
             });
         let records = input.records.len() as u64;
@@ -68,9 +74,12 @@ impl<I: Io> Engine<I> {
         self: &Rc<Self>,
         stream: &Rc<Stream>,
         input: &AppendInput,
+        key: Option<&StreamKey>,
         slot: Option<Rc<ReceiptSlot>>,
     ) -> Result<(Ack, u64), Refused> {
-        self.check_room_for(input)?;
+        let bytes_max =
+            if key.is_some() { sealed_bytes_max(input) } else { batch_bytes_max(input) };
+        self.check_room_for_bytes(input, bytes_max)?;
         if stream.is_deleting() {
             let refusal = Refusal::StreamDeletionPending(stream.record().name);
             return Err(Refused { refusal, ticket: stream.last_ticket.get() });
@@ -79,6 +88,8 @@ impl<I: Io> Engine<I> {
         let before = stream.accepted.get();
         let mut timestamps = self.timestamps.borrow_mut();
         let judged = before.judge(input, stream.timestamping(), now_ms, &mut timestamps);
+        let judged = judged
+            .and_then(|after| check_seq_nums(key, input, before.tail.seq_num).map(|()| after));
         // What a refusal reveals may not be durable yet.
         let after =
             judged.map_err(|refusal| Refused { refusal, ticket: stream.last_ticket.get() })?;
@@ -94,7 +105,14 @@ impl<I: Io> Engine<I> {
             bytes,
             receipt: slot,
         };
-        let ticket = self.writer.append_batch(place, input, &timestamps, stream.class(), note);
+        let class = stream.class();
+        let ticket = match key {
+            None => self.writer.append_batch(place, input, &timestamps, class, note),
+            Some(key) => {
+                let sealer = key.sealer(self.io.secret_bytes());
+                self.writer.append_sealed(place, input, (&timestamps, &sealer), class, note)
+            }
+        };
         stream.accepted.set(after);
         stream.last_ticket.set(ticket);
         self.inflight_bytes.set(self.inflight_bytes.get() + input.metered_bytes);
@@ -104,11 +122,13 @@ impl<I: Io> Engine<I> {
 
     /// Refuses before any effect when the log might not find room on the disk.
     pub(super) fn check_room_for(&self, input: &AppendInput) -> Result<(), Refusal> {
+        self.check_room_for_bytes(input, batch_bytes_max(input))
+    }
+
+    /// The same for a batch that takes at most `bytes_max`.
+    fn check_room_for_bytes(&self, input: &AppendInput, bytes_max: usize) -> Result<(), Refusal> {
         let trims = input.records.iter().all(|r| matches!(r.command, Some(Command::Trim(_))));
-        if trims {
-            return self.check_room_to_free(batch_bytes_max(input));
-        }
-        self.check_room_to_add(batch_bytes_max(input))
+        if trims { self.check_room_to_free(bytes_max) } else { self.check_room_to_add(bytes_max) }
     }
 
     /// Refuses to create a basin or stream when the log might not find room on the disk.

@@ -13,7 +13,8 @@ use crate::control::{BasinRecord, Creation, StreamRecord, TokenRecord};
 use crate::metrics::{ExecutorSnapshot, LatencySnapshot, Snapshot};
 use crate::types::{
     Ack, AppendInput, BasinConfig, BasinConfigPatch, BasinName, PartialStreamConfig, Receipt,
-    Refusal, StreamConfig, StreamConfigPatch, StreamName, StreamPosition, TokenId, TokenInfo,
+    Refusal, StreamConfig, StreamConfigPatch, StreamName, StreamPosition, SuppliedKey, TokenId,
+    TokenInfo,
 };
 use crate::usage::{Part, Query};
 
@@ -35,6 +36,8 @@ pub enum Call {
     Append {
         /// To which stream.
         path: StreamPath,
+        /// The key to an encrypted stream.
+        key: Option<SuppliedKey>,
         /// The batch.
         input: AppendInput,
         /// What the request says about a stream that it creates.
@@ -46,6 +49,8 @@ pub enum Call {
     Read {
         /// From which stream.
         path: StreamPath,
+        /// The key to an encrypted stream.
+        key: Option<SuppliedKey>,
         /// What to read.
         query: ReadQuery,
         /// How to spell it.

@@ -32,6 +32,7 @@ mod core;
 mod door;
 mod drain;
 mod durable;
+mod encryption;
 pub mod engine;
 mod folder;
 mod gate;

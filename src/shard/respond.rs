@@ -77,12 +77,12 @@ async fn answer<I: Io>(
     aside: &mut Aside,
 ) -> Result<Response, ApiError> {
     match operation {
-        Operation::Append { path, form, answer_proto, receipt, auto_create } => {
+        Operation::Append { path, key, form, answer_proto, receipt, auto_create } => {
             let input = decode(core, body, form).map_err(refused_body)?;
             check_batch(access, &input)?;
             let auto_create = auto_create.unwrap_or_default();
             let shard = core.shard_of(&path);
-            let call = Call::Append { path, input, auto_create, receipt };
+            let call = Call::Append { path, key, input, auto_create, receipt };
             let (ack, receipt) = append(core, shard, call, aside).await?;
             let mut body = std::mem::take(&mut aside.body);
             body.reserve(ACK_BYTES);
@@ -131,9 +131,9 @@ async fn answer_other<I: Io>(
                 other => Err(unexpected(&other)),
             }
         }
-        Operation::Read { path, query, form, auto_create } => {
+        Operation::Read { path, key, query, form, auto_create } => {
             let auto_create = auto_create.unwrap_or_default();
-            let call = Call::Read { path: path.clone(), query, form, auto_create };
+            let call = Call::Read { path: path.clone(), key, query, form, auto_create };
             match core.call_owner(&path, call).await? {
                 Answer::Body(body, age) => {
                     // A short answer costs little more than any other.

@@ -19,6 +19,12 @@ pub enum Refusal {
     /// 404: no access token has this id, or none any more.
     #[error("access token `{0}` not found")]
     AccessTokenNotFound(String),
+    /// 400: the stream is encrypted, and the request has no key for it or none that can be one.
+    #[error("header s2-encryption-key: {0}")]
+    EncryptionKey(&'static str),
+    /// 400: a record does not open with the key of the request.
+    #[error("a record cannot be decrypted with the key given")]
+    DecryptionFailed,
     /// 409: the basin exists and is being deleted.
     #[error("basin `{0}` is being deleted")]
     BasinDeletionPending(String),

@@ -13,6 +13,7 @@ pub(crate) mod duplex;
 pub(crate) mod frames;
 pub(crate) mod http;
 pub(crate) mod http2;
+pub(crate) mod keys;
 pub(crate) mod s2s;
 pub(crate) mod server;
 pub(crate) mod session;

@@ -1,4 +1,6 @@
 use super::*;
+use crate::types::Cipher;
+use crate::types::config::Change;
 use crate::types::{Retention, TimestampingMode};
 
 fn code<T>(result: Result<T, ApiError>) -> Option<Code> {
@@ -91,9 +93,15 @@ fn well_formed_but_invalid_basins_are_invalid() {
 }
 
 #[test]
-fn a_cipher_is_not_promised() {
+fn a_cipher_is_read_wherever_a_basin_has_one() {
     let text = r#"{"basin":"test-basin-2","config":{"stream_cipher":"aegis-256"}}"#;
-    assert_eq!(code(basin(text)), Some(Code::NotImplemented));
+    assert_eq!(basin(text).expect(text).config.stream_cipher, Some(Cipher::Aegis256));
+    let text = r#"{"config":{"stream_cipher":"aes-256-gcm"}}"#;
+    let ensured = EnsureBasin::parse(text.as_bytes()).expect(text);
+    assert_eq!(ensured.config.stream_cipher, Some(Cipher::Aes256Gcm));
+    let text = r#"{"stream_cipher":"aes-256-gcm"}"#;
+    let patch = reconfigure_basin(text.as_bytes()).expect(text);
+    assert_eq!(patch.stream_cipher, Change::Set(Cipher::Aes256Gcm));
 }
 
 #[test]
@@ -214,7 +222,7 @@ fn bodies_of_ensured_basins_are_refused() {
             r#"{"config":{"default_stream_config":{"retention_policy":{"age":0}},"stream_cipher":"aegis-256"}}"#,
             Code::Invalid,
         ),
-        (r#"{"config":{"stream_cipher":"aegis-256"}}"#, Code::NotImplemented),
+        (r#"{"config":{"stream_cipher":"aes-128-gcm"}}"#, Code::BadJson),
     ] {
         assert_eq!(code(EnsureBasin::parse(text.as_bytes())), Some(expected), "{text}");
     }
@@ -250,8 +258,6 @@ fn patches_need_a_body_and_are_judged() {
     let age =
         r#"{"default_stream_config":{"retention_policy":{"age":0}},"stream_cipher":"aegis-256"}"#;
     assert_eq!(code(reconfigure_basin(age.as_bytes())), Some(Code::Invalid));
-    let cipher = r#"{"stream_cipher":"aes-256-gcm"}"#;
-    assert_eq!(code(reconfigure_basin(cipher.as_bytes())), Some(Code::NotImplemented));
 
     for text in ["{}", r#"{"storage_class":null}"#, r#"{"retention_policy":{"age":1}}"#] {
         assert!(reconfigure_stream(text.as_bytes()).is_ok(), "{text}");

@@ -42,7 +42,14 @@ fn everything() -> ListQuery {
 }
 
 fn append_of(form: BatchForm, answer_proto: bool) -> Operation {
-    Operation::Append { path: path("s"), form, answer_proto, receipt: false, auto_create: None }
+    Operation::Append {
+        path: path("s"),
+        key: None,
+        form,
+        answer_proto,
+        receipt: false,
+        auto_create: None,
+    }
 }
 
 fn from_tail() -> ReadQuery {
@@ -53,7 +60,8 @@ fn from_tail() -> ReadQuery {
 fn every_served_route_gives_its_operation() {
     let basin = || basin_name("test-basin-1");
     let form = BatchForm::Json(Format::Raw);
-    let read = Operation::Read { path: path("s"), query: from_tail(), form, auto_create: None };
+    let read =
+        Operation::Read { path: path("s"), key: None, query: from_tail(), form, auto_create: None };
     let append = append_of(form, false);
     let cases = [
         ("GET", "/health", Operation::Health),

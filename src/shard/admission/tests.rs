@@ -24,8 +24,13 @@ fn batch(match_seq_num: Option<u64>) -> AppendInput {
 async fn append(shard: &Shard, match_seq_num: Option<u64>) -> (Result<(), Refusal>, u64) {
     let began_us = shard.io.now_us();
     let auto_create = PartialStreamConfig::default();
-    let call =
-        Call::Append { path: path("s"), input: batch(match_seq_num), auto_create, receipt: false };
+    let call = Call::Append {
+        path: path("s"),
+        key: None,
+        input: batch(match_seq_num),
+        auto_create,
+        receipt: false,
+    };
     let outcome = match shard.handle(call).await {
         Ok(Answer::Ack(..)) => Ok(()),
         Ok(other) => panic!("{other:?}"),

@@ -24,6 +24,7 @@ fn there_are_no_appends_once_the_log_has_failed() {
             let auto_create = PartialStreamConfig::default();
             shard.handle(Call::Append {
                 path: path("s"),
+                key: None,
                 input: batch(),
                 auto_create,
                 receipt: false,

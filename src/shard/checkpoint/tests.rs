@@ -34,7 +34,7 @@ fn batch(records: usize, body_bytes: usize) -> AppendInput {
 
 async fn append(shard: &Shard, stream: &str, records: usize, body_bytes: usize) {
     let (input, auto_create) = (batch(records, body_bytes), PartialStreamConfig::default());
-    let call = Call::Append { path: path(stream), input, auto_create, receipt: false };
+    let call = Call::Append { path: path(stream), key: None, input, auto_create, receipt: false };
     shard.handle(call).await.expect("appended");
 }
 

@@ -36,7 +36,7 @@ fn batch(body: &[u8]) -> AppendInput {
 /// Appends a batch; false when the disk is full.
 async fn has_room_for(shard: &Shard, stream: &str, input: AppendInput) -> bool {
     let auto_create = PartialStreamConfig::default();
-    let call = Call::Append { path: path(stream), input, auto_create, receipt: false };
+    let call = Call::Append { path: path(stream), key: None, input, auto_create, receipt: false };
     match shard.handle(call).await {
         Ok(_) => true,
         Err(Refusal::HotServer(_)) => false,
@@ -77,7 +77,7 @@ async fn bodies(shard: &Shard, name: &str) -> Vec<Vec<u8>> {
         };
         let start = From::SeqNum(next);
         let tail = state.tail.seq_num;
-        let delivered = shard.deliver(&stream, start, tail, &mut budget, each).await;
+        let delivered = shard.deliver((&stream, None), start, tail, &mut budget, each).await;
         next = delivered.expect("whole").next_seq_num;
     }
     found

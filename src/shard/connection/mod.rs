@@ -184,17 +184,17 @@ impl SessionRequest {
     /// `None` when the operation is not a session.
     fn of(operation: Operation) -> Option<Self> {
         Some(match operation {
-            Operation::AppendSession { path, coding, receipt, auto_create } => {
+            Operation::AppendSession { path, key, coding, receipt, auto_create } => {
                 let auto_create = auto_create.unwrap_or_default();
                 Self {
-                    open: Open::Append { path, auto_create, receipt },
+                    open: Open::Append { path, key, auto_create, receipt },
                     kind: SessionKind::Append { coding },
                 }
             }
-            Operation::ReadSession { path, query, feed, auto_create } => {
+            Operation::ReadSession { path, key, query, feed, auto_create } => {
                 let auto_create = auto_create.unwrap_or_default();
                 Self {
-                    open: Open::Read { path, query, feed, auto_create },
+                    open: Open::Read { path, key, query, feed, auto_create },
                     kind: SessionKind::Read { feed },
                 }
             }

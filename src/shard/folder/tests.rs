@@ -60,6 +60,7 @@ async fn fill(shard: &Shard) {
             let (path, auto_create) = (path(&name(stream)), PartialStreamConfig::default());
             shard.handle(Call::Append {
                 path,
+                key: None,
                 input: batch(stream, round),
                 auto_create,
                 receipt: false,
@@ -91,7 +92,7 @@ async fn first(shard: &Shard, stream: u64, from: From) -> (u64, u64, u64) {
         found = of.zip(round).map(|(of, round)| (of, round, record.seq_num));
         ControlFlow::Continue(())
     };
-    shard.deliver(&held, from, ROUNDS, &mut budget, each).await.expect("readable");
+    shard.deliver((&held, None), from, ROUNDS, &mut budget, each).await.expect("readable");
     found.expect("a record")
 }
 
@@ -353,7 +354,7 @@ fn a_footer_is_made_out_of_a_segment_only_when_the_log_goes_on_behind_it() {
         let append = (path(&name(0)), batch(0, ROUNDS), PartialStreamConfig::default());
         let (path, input, auto_create) = append;
         shard
-            .handle(Call::Append { path, input, auto_create, receipt: false })
+            .handle(Call::Append { path, key: None, input, auto_create, receipt: false })
             .await
             .expect("appended");
         assert_eq!(shard.fold_step().await.expect("now it does"), Folded::Footer);

@@ -158,6 +158,7 @@ fn age_secs(retention: Retention) -> Option<u64> {
 fn append(name: &str, input: AppendInput) -> Call {
     Call::Append {
         path: path(name),
+        key: None,
         input,
         auto_create: PartialStreamConfig::default(),
         receipt: false,
@@ -166,7 +167,7 @@ fn append(name: &str, input: AppendInput) -> Call {
 
 fn read(name: &str, query: ReadQuery) -> Call {
     let (form, auto_create) = (BatchForm::Json(Format::Raw), PartialStreamConfig::default());
-    Call::Read { path: path(name), query, form, auto_create }
+    Call::Read { path: path(name), key: None, query, form, auto_create }
 }
 
 pub(super) fn list() -> Call {

@@ -20,16 +20,18 @@ use std::rc::Rc;
 use futures_util::future::{self, Either};
 
 use super::call::{Age, StreamPath};
+use super::encryption::open;
 use super::engine::Engine;
 use crate::api::query::{ReadQuery, UnaryLimits};
 use crate::codec::{BatchEncoder, BatchForm};
 use crate::control::Stream;
+use crate::crypto::StreamKey;
 use crate::io::Io;
 use crate::log::entry::Record;
 use crate::planted::{self, Bug};
 use crate::types::limits::{BATCH_METERED_BYTES_MAX, BATCH_RECORDS_MAX};
 use crate::types::refusal::chain;
-use crate::types::{PartialStreamConfig, Refusal, StreamPosition};
+use crate::types::{PartialStreamConfig, Refusal, StreamPosition, SuppliedKey};
 
 pub(super) use live::Followed;
 pub(super) use start::start_of;
@@ -84,6 +86,8 @@ pub(super) struct Delivered {
     pub(super) next_seq_num: u64,
     /// The budget ends the read here.
     pub(super) bounded: bool,
+    /// The next record does not open with the key given.
+    pub(super) is_shut: bool,
 }
 
 impl<I: Io> Engine<I> {
@@ -106,13 +110,17 @@ impl<I: Io> Engine<I> {
     /// Reads records and returns the body of a unary answer, and where they came from.
     pub(super) async fn read(
         self: &Rc<Self>,
-        path: &StreamPath,
+        (path, key): (&StreamPath, Option<SuppliedKey>),
         query: &ReadQuery,
         form: BatchForm,
         auto_create: &PartialStreamConfig,
     ) -> Result<(Vec<u8>, Age), Refusal> {
-        let stream = match self.stream_for_read(path, auto_create) {
-            Ok(stream) => stream,
+        let found = self.stream_for_read(path, auto_create).and_then(|stream| {
+            let key = self.key_to(&stream, key.as_ref())?;
+            Ok((stream, key.map(Rc::new)))
+        });
+        let (stream, key) = match found {
+            Ok(found) => found,
             Err(refused) => return self.refuse(refused).await,
         };
         self.settle(stream.created_ticket).await?;
@@ -125,9 +133,10 @@ impl<I: Io> Engine<I> {
         let tail = stream.durable.get().tail;
         if let Some(start) = start_of(query, tail, limits.follows())? {
             let end = tail.seq_num;
-            let (engine, of) = (Rc::clone(self), Rc::clone(&stream));
+            let (engine, of, key) = (Rc::clone(self), Rc::clone(&stream), key.clone());
+            let part = Part { start, end };
             let work =
-                async move { engine.spell(&of, Part { start, end }, budget, form, None).await };
+                async move { engine.spell((&of, key.as_deref()), part, budget, form, None).await };
             let is_old = self.is_old(&stream, start);
             let spelled = if is_old { self.aside(work).await? } else { work.await };
             let (delivered, body) = spelled?;
@@ -142,14 +151,15 @@ impl<I: Io> Engine<I> {
                 return Ok((body, if is_old { Age::Old } else { Age::Recent }));
             }
         }
-        let body = self.follow(&stream, tail.seq_num, budget, limits, form).await?;
+        let body =
+            self.follow((&stream, key.as_deref()), tail.seq_num, budget, limits, form).await?;
         Ok((body, Age::Recent))
     }
 
     /// Waits at the tail for records, and returns the first that become durable.
     async fn follow(
         &self,
-        stream: &Rc<Stream>,
+        (stream, key): (&Rc<Stream>, Option<&StreamKey>),
         seq_num: u64,
         budget: Budget,
         limits: UnaryLimits,
@@ -177,14 +187,14 @@ impl<I: Io> Engine<I> {
             }
         };
         let part = Part { start: From::SeqNum(seq_num), end: tail.seq_num };
-        let (_, body) = self.spell(stream, part, budget, form, Some(tail)).await?;
+        let (_, body) = self.spell((stream, key), part, budget, form, Some(tail)).await?;
         Ok(body)
     }
 
     /// One batch as the body of a unary answer, with this tail if it holds any record.
     async fn spell(
         &self,
-        stream: &Rc<Stream>,
+        (stream, key): (&Rc<Stream>, Option<&StreamKey>),
         part: Part,
         mut budget: Budget,
         form: BatchForm,
@@ -193,7 +203,11 @@ impl<I: Io> Engine<I> {
         let mut body = Vec::new();
         let mut encoder = form.encoder(&mut body);
         let each = spell_into(&mut encoder);
-        let delivered = self.deliver(stream, part.start, part.end, &mut budget, each).await?;
+        let (of, Part { start, end }) = ((stream, key), part);
+        let delivered = self.deliver(of, start, end, &mut budget, each).await?;
+        if delivered.is_shut {
+            return Err(Refusal::DecryptionFailed);
+        }
         encoder.finish(tail.filter(|_| delivered.records > 0));
         Ok((delivered, body))
     }
@@ -203,21 +217,32 @@ impl<I: Io> Engine<I> {
     /// room for.
     pub(super) async fn deliver(
         &self,
-        stream: &Rc<Stream>,
+        (stream, key): (&Rc<Stream>, Option<&StreamKey>),
         start: From,
         end_seq_num: u64,
         budget: &mut Budget,
         mut spell: impl FnMut(&Record<'_>) -> ControlFlow<()>,
     ) -> Result<Delivered, Refusal> {
-        let mut delivered =
-            Delivered { records: 0, bytes: 0, next_seq_num: end_seq_num, bounded: false };
+        let mut opener = key.map(StreamKey::opener);
+        let mut delivered = Delivered {
+            records: 0,
+            bytes: 0,
+            next_seq_num: end_seq_num,
+            bounded: false,
+            is_shut: false,
+        };
         let each = |record: &Record<'_>| {
             let bytes = delivered.bytes + record.metered_bytes;
             let mut rest = *budget;
             let fits = rest.spend(record);
             let full = delivered.records == BATCH_RECORDS_MAX || bytes > BATCH_METERED_BYTES_MAX;
             delivered.bounded = !fits;
-            if !fits || full || spell(record).is_break() {
+            let ends = !fits || full || {
+                let opened = open(opener.as_mut(), record);
+                delivered.is_shut = opened.is_none();
+                opened.is_none_or(|record| spell(&record).is_break())
+            };
+            if ends {
                 delivered.next_seq_num = record.seq_num;
                 return ControlFlow::Break(());
             }

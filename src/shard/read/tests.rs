@@ -32,7 +32,7 @@ async fn append(shard: &Shard, name: &str, body_bytes: usize) {
     let seq_num = stream(shard, name).accepted.get().tail.seq_num;
     let (input, auto_create) = (batch(seq_num, body_bytes), PartialStreamConfig::default());
     shard
-        .handle(Call::Append { path: path(name), input, auto_create, receipt: false })
+        .handle(Call::Append { path: path(name), key: None, input, auto_create, receipt: false })
         .await
         .expect("appended");
 }
@@ -61,7 +61,7 @@ fn seq_nums(batch: &Value) -> Vec<u64> {
 async fn poll(shard: &Shard, name: &str, seq_num: u64, wait_secs: Option<u32>) -> Vec<u64> {
     let (query, form) = (query(seq_num, wait_secs), BatchForm::Json(Format::Raw));
     let auto_create = PartialStreamConfig::default();
-    match shard.handle(Call::Read { path: path(name), query, form, auto_create }).await {
+    match shard.handle(Call::Read { path: path(name), key: None, query, form, auto_create }).await {
         Ok(Answer::Body(body, _)) => seq_nums(&serde_json::from_slice(&body).expect("JSON")),
         other => panic!("{other:?}"),
     }
@@ -72,6 +72,7 @@ async fn follow(shard: &Shard, name: &str, mut each: impl AsyncFnMut(Vec<u64>) -
     let pipe = Rc::new(Pipe::default());
     let open = Open::Read {
         path: path(name),
+        key: None,
         query: query(0, Some(3600)),
         feed: Feed::Sse { format: Format::Raw, resumed: None },
         auto_create: PartialStreamConfig::default(),
@@ -309,7 +310,9 @@ fn a_stream_made_anew_shows_nothing_of_the_old_one() {
             let waiting = async move {
                 let (query, form) = (query(1, Some(60)), BatchForm::Json(Format::Raw));
                 let auto_create = PartialStreamConfig::default();
-                at_tail.handle(Call::Read { path: path("s"), query, form, auto_create }).await
+                at_tail
+                    .handle(Call::Read { path: path("s"), key: None, query, form, auto_create })
+                    .await
             };
             let deletion = async {
                 shard.io.sleep_us(1000).await;
@@ -366,6 +369,7 @@ fn old_records_are_said_to_be_old_and_the_live_end_is_not() {
     let pipe = Rc::new(Pipe::default());
     let open = Open::Read {
         path: path("s"),
+        key: None,
         query: query(0, Some(3600)),
         feed: Feed::Sse { format: Format::Raw, resumed: None },
         auto_create: PartialStreamConfig::default(),
@@ -404,7 +408,7 @@ fn old_records_are_said_to_be_old_and_the_live_end_is_not() {
             for (seq_num, age) in [(0, Age::Old), (OLD, Age::Recent)] {
                 let query = ReadQuery { count: Some(1), ..query(seq_num, None) };
                 let auto_create = PartialStreamConfig::default();
-                let read = shard.read(&path("s"), &query, form, &auto_create).await;
+                let read = shard.read((&path("s"), None), &query, form, &auto_create).await;
                 assert_eq!(read.expect("read").1, age, "{seq_num}");
             }
         },

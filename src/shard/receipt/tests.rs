@@ -24,7 +24,7 @@ fn batch(body_bytes: usize) -> AppendInput {
 async fn append(shard: &Shard, body_bytes: usize, receipt: bool) -> (Ack, Option<Receipt>) {
     let (path, input) = (path("s"), batch(body_bytes));
     let auto_create = PartialStreamConfig::default();
-    match shard.handle(Call::Append { path, input, auto_create, receipt }).await {
+    match shard.handle(Call::Append { path, key: None, input, auto_create, receipt }).await {
         Ok(Answer::Ack(ack, _, receipt)) => (ack, receipt),
         other => panic!("{other:?}"),
     }

@@ -59,7 +59,7 @@ fn batch(records: usize, body_bytes: usize) -> AppendInput {
 async fn append_to(shard: &Shard, stream: &str, input: AppendInput) -> Result<(), Refusal> {
     let auto_create = PartialStreamConfig::default();
     shard
-        .handle(Call::Append { path: path(stream), input, auto_create, receipt: false })
+        .handle(Call::Append { path: path(stream), key: None, input, auto_create, receipt: false })
         .await
         .map(|_| ())
 }

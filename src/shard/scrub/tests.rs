@@ -32,7 +32,7 @@ async fn append(shard: &Shard, stream: &str, body_bytes: usize) {
     let (path, input) = (path(stream), batch(body_bytes));
     let auto_create = PartialStreamConfig::default();
     shard
-        .handle(Call::Append { path, input, auto_create, receipt: false })
+        .handle(Call::Append { path, key: None, input, auto_create, receipt: false })
         .await
         .expect("appended");
 }

@@ -14,13 +14,14 @@ use futures_util::future::{self, Either};
 use super::pipe::Pipe;
 use super::{In, Out};
 use crate::control::Stream;
+use crate::crypto::StreamKey;
 use crate::io::Io;
 use crate::io::notify::Notify;
 use crate::planted::{self, Bug};
 use crate::shard::call::StreamPath;
 use crate::shard::engine::Engine;
 use crate::shard::receipt::ReceiptSlot;
-use crate::types::{Ack, PartialStreamConfig, Refusal};
+use crate::types::{Ack, PartialStreamConfig, Refusal, SuppliedKey};
 
 /// A batch that was judged, and what its answer waits for.
 struct Judged {
@@ -73,20 +74,24 @@ impl<I: Io> Engine<I> {
     /// * Errors: before [`Out::Opened`] the refusal of the request, afterwards the terminal error.
     pub(super) async fn append_session(
         self: &Rc<Self>,
-        path: &StreamPath,
+        (path, key): (&StreamPath, Option<SuppliedKey>),
         auto_create: &PartialStreamConfig,
         wants_receipts: bool,
         pipe: &Pipe,
     ) -> Result<(), Refusal> {
         self.check_open()?;
-        let stream = match self.stream_for_append(path, auto_create) {
-            Ok(stream) => stream,
+        let found = self.stream_for_append(path, auto_create).and_then(|stream| {
+            let key = self.key_to(&stream, key.as_ref())?;
+            Ok((stream, key))
+        });
+        let (stream, key) = match found {
+            Ok(found) => found,
             Err(refused) => return self.refuse(refused).await,
         };
         self.settle(stream.created_ticket).await?;
         pipe.push_out(Out::Opened);
         let pending = Pending::default();
-        let intake = pin!(self.take_in(&stream, wants_receipts, pipe, &pending));
+        let intake = pin!(self.take_in((&stream, key), wants_receipts, pipe, &pending));
         let acknowledge = pin!(self.acknowledge(&stream, pipe, &pending));
         match future::select(acknowledge, intake).await {
             Either::Left((ended, _)) => ended,
@@ -99,7 +104,7 @@ impl<I: Io> Engine<I> {
     /// Judges and logs what comes in, until it ends or something is refused.
     async fn take_in(
         self: &Rc<Self>,
-        stream: &Rc<Stream>,
+        (stream, key): (&Rc<Stream>, Option<StreamKey>),
         wants_receipts: bool,
         pipe: &Pipe,
         pending: &Pending,
@@ -117,7 +122,7 @@ impl<I: Io> Engine<I> {
             }
             self.metrics.append_admitted(self.io.now_us() - began_us);
             let receipt = wants_receipts.then(|| ReceiptSlot::new(began_us, stream.class()));
-            match self.sequence(stream, &input, receipt.clone()) {
+            match self.sequence(stream, &input, key.as_ref(), receipt.clone()) {
                 Ok((ack, ticket)) => {
                     let outcome = Ok(Accepted { ack, ticket, records, bytes, began_us, receipt });
                     pending.push(Judged { ticket, outcome });

@@ -26,7 +26,7 @@ use super::engine::Engine;
 use crate::api::query::ReadQuery;
 use crate::codec::Feed;
 use crate::io::Io;
-use crate::types::{Ack, AppendInput, PartialStreamConfig, Receipt, Refusal};
+use crate::types::{Ack, AppendInput, PartialStreamConfig, Receipt, Refusal, SuppliedKey};
 
 pub(super) use pipe::{Pipe, RemoteSessions};
 
@@ -49,6 +49,8 @@ pub(super) enum Open {
     Append {
         /// To which stream.
         path: StreamPath,
+        /// The key to an encrypted stream.
+        key: Option<SuppliedKey>,
         /// What the request says about a stream that it creates.
         auto_create: PartialStreamConfig,
         /// Whether acknowledgements come with a receipt.
@@ -58,6 +60,8 @@ pub(super) enum Open {
     Read {
         /// From which stream.
         path: StreamPath,
+        /// The key to an encrypted stream.
+        key: Option<SuppliedKey>,
         /// What to read.
         query: ReadQuery,
         /// How to spell it.
@@ -204,11 +208,11 @@ fn start<I: Io>(engine: &Rc<Engine<I>>, open: Open, pipe: &Rc<Pipe>, core: &Rc<C
 impl<I: Io> Engine<I> {
     pub(super) async fn run_session(self: Rc<Self>, open: Open, pipe: &Rc<Pipe>) {
         let ended = match open {
-            Open::Append { path, auto_create, receipt } => {
-                self.append_session(&path, &auto_create, receipt, pipe).await
+            Open::Append { path, key, auto_create, receipt } => {
+                self.append_session((&path, key), &auto_create, receipt, pipe).await
             }
-            Open::Read { path, query, feed, auto_create } => {
-                self.read_session(&path, &query, feed, &auto_create, pipe).await
+            Open::Read { path, key, query, feed, auto_create } => {
+                self.read_session((&path, key), &query, feed, &auto_create, pipe).await
             }
         };
         match ended {

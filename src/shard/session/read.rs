@@ -24,6 +24,7 @@ use crate::codec::Feed;
 use crate::codec::feed::{FeedEncoder, Stamp};
 use crate::control::Stream;
 use crate::control::trail::Trail;
+use crate::crypto::StreamKey;
 use crate::io::Io;
 use crate::io::permits::Permit;
 use crate::log::entry::Record;
@@ -31,7 +32,7 @@ use crate::shard::call::{Age, StreamPath};
 use crate::shard::drain::Stage;
 use crate::shard::engine::Engine;
 use crate::shard::read::{Budget, From, start_of};
-use crate::types::{PartialStreamConfig, Refusal, StreamPosition};
+use crate::types::{PartialStreamConfig, Refusal, StreamPosition, SuppliedKey};
 
 /// Shortest time between two heartbeats, in microseconds.
 const HEARTBEAT_US_MIN: u64 = 5_000_000;
@@ -44,6 +45,7 @@ const LENGTHY_BYTES: u64 = 64 * 1024;
 struct Reading<I: Io> {
     engine: Rc<Engine<I>>,
     stream: Rc<Stream>,
+    key: Option<StreamKey>,
     pipe: Rc<Pipe>,
     encoder: FeedEncoder,
     budget: Budget,
@@ -86,14 +88,18 @@ impl<I: Io> Engine<I> {
     /// * Errors: before [`Out::Opened`] the refusal of the request, afterwards what went wrong.
     pub(super) async fn read_session(
         self: &Rc<Self>,
-        path: &StreamPath,
+        (path, key): (&StreamPath, Option<SuppliedKey>),
         query: &ReadQuery,
         feed: Feed,
         auto_create: &PartialStreamConfig,
         pipe: &Rc<Pipe>,
     ) -> Result<(), Refusal> {
-        let stream = match self.stream_for_read(path, auto_create) {
-            Ok(stream) => stream,
+        let found = self.stream_for_read(path, auto_create).and_then(|stream| {
+            let key = self.key_to(&stream, key.as_ref())?;
+            Ok((stream, key))
+        });
+        let (stream, key) = match found {
+            Ok(found) => found,
             Err(refused) => return self.refuse(refused).await,
         };
         self.settle(stream.created_ticket).await?;
@@ -103,6 +109,7 @@ impl<I: Io> Engine<I> {
         let mut reading = Reading {
             engine: Rc::clone(self),
             stream,
+            key,
             pipe: Rc::clone(pipe),
             encoder: FeedEncoder::new(feed),
             budget: Budget { count: limits.count, bytes: limits.bytes, until: query.until },
@@ -129,7 +136,13 @@ impl<I: Io> Reading<I> {
     async fn run(mut self, may_start_at_tail: bool) -> Result<(), Refusal> {
         let by_timestamp = matches!(self.from, From::Timestamp(_));
         let (mut step, first);
-        (self, step, first) = self.deliver_where_it_belongs().await?;
+        let pipe = Rc::clone(&self.pipe);
+        (self, step, first) = self.deliver_where_it_belongs().await.inspect_err(|refusal| {
+            // The request was fine; that its key is not the one shows only in the stream.
+            if *refusal == Refusal::DecryptionFailed {
+                pipe.push_out(Out::Opened);
+            }
+        })?;
         // No record that is left has such a timestamp: the read starts at the tail.
         let at_tail = by_timestamp && first.bytes.is_empty() && !matches!(step, Step::Ended);
         if at_tail && !may_start_at_tail {
@@ -182,7 +195,7 @@ impl<I: Io> Reading<I> {
         if self.from == From::SeqNum(tail.seq_num) {
             return Ok(Step::AtTail(tail));
         }
-        let (stream, encoder) = (&self.stream, &mut self.encoder);
+        let (of, encoder) = ((&self.stream, self.key.as_ref()), &mut self.encoder);
         let mut batch = encoder.begin(out);
         let (mut last_seq_num, mut too_large) = (0, false);
         let (limit_bytes, mut spelled_bytes) = (self.pipe.limit_bytes() as u64, 0);
@@ -198,11 +211,14 @@ impl<I: Io> Reading<I> {
             if fits { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         };
         let (from, end, budget) = (self.from, tail.seq_num, &mut self.budget);
-        let delivered = self.engine.deliver(stream, from, end, budget, each).await?;
+        let delivered = self.engine.deliver(of, from, end, budget, each).await?;
         self.from = From::SeqNum(delivered.next_seq_num);
         self.last_bytes = delivered.bytes;
         if delivered.records == 0 {
             batch.abandon();
+            if delivered.is_shut {
+                return Err(Refusal::DecryptionFailed);
+            }
             if too_large {
                 let message = "a record is too large for a message of this protocol";
                 return Err(Refusal::Other(message.to_owned()));

@@ -168,7 +168,8 @@ fn formats_are_checked_where_they_matter() {
         let form = BatchForm::Json(format);
         assert_eq!(append, Ok(append_of(form, false)), "{value}");
         let query = from_tail();
-        let expected = Operation::Read { path: path("s"), query, form, auto_create: None };
+        let expected =
+            Operation::Read { path: path("s"), key: None, query, form, auto_create: None };
         assert_eq!(read, Ok(expected), "{value}");
     }
     for value in ["hex", "", "BASE64"] {
@@ -251,16 +252,23 @@ fn content_type_and_accept_choose_the_mode() {
     let (wants_proto, wants_events) =
         (("accept", "application/protobuf"), ("accept", "text/event-stream"));
     let json = BatchForm::Json(Format::Raw);
-    let read =
-        |form| Operation::Read { path: path("s"), query: from_tail(), form, auto_create: None };
+    let read = |form| Operation::Read {
+        path: path("s"),
+        key: None,
+        query: from_tail(),
+        form,
+        auto_create: None,
+    };
     let fed = |feed| Operation::ReadSession {
         path: path("s"),
+        key: None,
         query: from_tail(),
         feed,
         auto_create: None,
     };
     let (coding, receipt, auto_create) = (None, false, None);
-    let appended = Operation::AppendSession { path: path("s"), coding, receipt, auto_create };
+    let appended =
+        Operation::AppendSession { path: path("s"), key: None, coding, receipt, auto_create };
     let s2s = Feed::S2s { coding: None };
     let sse = Feed::Sse { format: Format::Raw, resumed: None };
     let cases: [(&str, List<'_>, Operation); 10] = [

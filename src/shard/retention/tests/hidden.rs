@@ -32,7 +32,7 @@ fn seq_nums(text: &[u8]) -> Vec<u64> {
 /// Does a read; returns the numbers of its records.
 async fn read_as(shard: &Shard, query: ReadQuery) -> Result<Vec<u64>, Refusal> {
     let (form, auto_create) = (BatchForm::Json(Format::Raw), PartialStreamConfig::default());
-    match shard.handle(Call::Read { path: path("s"), query, form, auto_create }).await? {
+    match shard.handle(Call::Read { path: path("s"), key: None, query, form, auto_create }).await? {
         Answer::Body(body, _) => {
             let text = String::from_utf8(body).expect("JSON is UTF-8");
             let records = text.split("\"tail\"").next().expect("the front");
@@ -211,6 +211,7 @@ fn a_session_under_way_passes_over_what_was_hidden_meanwhile() {
         let pipe = Rc::new(Pipe::default());
         let open = Open::Read {
             path: path("s"),
+            key: None,
             query: query(SeqNum(0), Some(0)),
             feed: Feed::Sse { format: Format::Raw, resumed: None },
             auto_create: PartialStreamConfig::default(),
