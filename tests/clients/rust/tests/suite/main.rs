@@ -5,6 +5,7 @@ mod append_sessions;
 mod basins;
 mod common;
 mod compression;
+mod encryption;
 mod faults;
 mod read_sessions;
 mod records;
