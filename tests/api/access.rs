@@ -119,6 +119,23 @@ fn sessions_are_refused_before_they_open() {
 }
 
 #[test]
+fn nothing_is_received_of_the_body_of_somebody_unknown() {
+    let Some(server) = enforced() else { return };
+    let client = server.client().in_basin("test-basin-1");
+    for protocol in Protocol::BOTH {
+        let request = || Request::new("POST", "/v1/streams/s/records");
+        let json = request().header("content-type", "application/json");
+        // The body never comes.
+        Exchange::start_open(&client, protocol, json).whole().refused(401, "authn");
+        let coded = request().header("content-encoding", "gzip");
+        Exchange::start_open(&client, protocol, coded).whole().refused(401, "authn");
+    }
+    let head = Request::new("PUT", "/v1/basins/test-basin-1").encode_head(client.host());
+    let sent = [&head[..], b"content-length: 16000000\r\n\r\nx"].concat();
+    server.client().answered_and_closed(&sent, &[401]);
+}
+
+#[test]
 fn a_token_permits_what_it_says_and_nothing_else() {
     let Some(server) = enforced() else { return };
     let mut root = root_in_basin(&server);

@@ -18,8 +18,8 @@ use crate::api::request::{Headers, Parts};
 use crate::api::response::{Header, Response};
 use crate::api::{ApiError, Code};
 use crate::http1::{
-    CONTINUE, Conn, Event, Framing, HeadRef, Persistence, Request, Violation, reason_phrase,
-    response_head,
+    BodyLength, CONTINUE, Conn, Event, Framing, HeadRef, Persistence, Request, Violation,
+    reason_phrase, response_head,
 };
 use crate::io::{Io, Socket};
 use crate::shard::connection::held::FREE_BYTES;
@@ -211,11 +211,12 @@ impl<I: Io> Connection<'_, I> {
             headers: &headers,
         };
         let routed = Routed::of(&parts, &self.core, &self.settings, self.peer);
+        let has_body = !matches!(head.body_length(), BodyLength::None | BodyLength::Known(0));
         if routed.is_session() {
             return Box::pin(self.session(routed)).await;
         }
-        if let Some(error) = routed.refused_session() {
-            return self.refuse_session(error, &routed).await;
+        if let Some(error) = routed.refused_at_once(has_body) {
+            return self.refuse_at_once(error, &routed).await;
         }
         self.routed = Some(routed);
         let awaits_continue = self.conn.awaits_continue();

@@ -160,10 +160,12 @@ impl Routed {
         )
     }
 
-    /// Why the append session that it asks for cannot be. Said at once: such a client sends
-    /// nothing before it is answered.
-    fn refused_session(&self) -> Option<ApiError> {
-        if self.wants_append_session { self.operation.as_ref().err().cloned() } else { None }
+    /// Why it is refused, when that is said before its body is received: who wants an append
+    /// session sends nothing before it is answered, and for who is unknown nothing is kept.
+    fn refused_at_once(&self, has_body: bool) -> Option<ApiError> {
+        let error = self.operation.as_ref().err()?;
+        let is_unknown = error.code() == Some(Code::Authn);
+        (self.wants_append_session || (has_body && is_unknown)).then(|| error.clone())
     }
 }
 

@@ -98,8 +98,8 @@ impl<I: Io> Connection<'_, I> {
         }
     }
 
-    /// Refuses a session before its body: the client may send none until it is answered.
-    pub(super) async fn refuse_session(
+    /// Refuses a request before its body.
+    pub(super) async fn refuse_at_once(
         &mut self,
         error: ApiError,
         routed: &Routed,

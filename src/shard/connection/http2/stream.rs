@@ -101,7 +101,7 @@ impl<I: Io> Stream<I> {
         line: &Registered,
     ) -> Result<(), http2::Error> {
         let core = Rc::clone(&self.core);
-        if let Some(error) = routed.refused_session() {
+        if let Some(error) = routed.refused_at_once(!body.is_end_stream()) {
             core.refused(&error, &routed.access, self.peer);
             return self.send(error.into_response(), &routed, false, line).await;
         }
