@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use super::ahead::{Ahead, Seen};
 use super::command_of;
 use super::fault::{Fault, Problems};
-use super::saved::{Newest, SavedStream, check_usage, stream_record};
+use super::saved::{Newest, SavedStream, check_usage, stream_record, token_record};
 use super::start::Place;
 use super::walk::Follower;
-use crate::control::{Gone, TokenRecord};
+use crate::control::Gone;
 use crate::log::entry::{Batch, Entry, Kind, Trimmed};
 use crate::log::format::{FormatError, FrameHeader};
 use crate::log::index::IndexEntry;
@@ -366,7 +366,7 @@ impl<'a> Checker<'a> {
                 }
             }
             Kind::Token => {
-                if serde_json::from_slice::<TokenRecord>(entry.metadata()).is_err() {
+                if token_record(entry).is_err() {
                     self.note(pos, Fault::Metadata);
                 }
             }

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use super::command_of;
 use super::fault::{Fault, Problems};
-use super::saved::{full_name, stream_record};
+use super::saved::{full_name, stream_record, token_record};
 use super::table::time;
 use super::walk::Follower;
 use crate::control::Gone;
@@ -46,6 +46,8 @@ pub(super) struct Counter<'a, W> {
     pub(super) output: std::io::Result<()>,
     pub(super) segments: BTreeMap<u64, SegmentCount>,
     pub(super) streams: BTreeMap<u64, StreamCount>,
+    /// Whether an access token is there, by its id, as the log says last.
+    pub(super) tokens: BTreeMap<String, bool>,
     pub(super) entries: u64,
     pub(super) payload_bytes: u64,
     /// Record bytes of batches, copies not counted.
@@ -67,6 +69,7 @@ impl<'a, W: Write> Counter<'a, W> {
             output: Ok(()),
             segments: BTreeMap::new(),
             streams: BTreeMap::new(),
+            tokens: BTreeMap::new(),
             entries: 0,
             payload_bytes: 0,
             appended_bytes: 0,
@@ -146,6 +149,16 @@ impl<W: Write> Visitor for Counter<'_, W> {
                 self.streams.entry(gone.id).or_default().gone = true;
                 Ok(())
             }
+            Kind::Token => {
+                self.tokens.insert(token_record(entry)?.info.id.to_string(), true);
+                Ok(())
+            }
+            Kind::TokenGone => {
+                let gone = serde_json::from_slice::<Gone>(entry.metadata());
+                let gone = gone.map_err(|_| FormatError::Entry("access token"))?;
+                self.tokens.insert(gone.name, false);
+                Ok(())
+            }
             Kind::Trimmed => {
                 let Trimmed { stream, trim_point, .. } = Trimmed::of(entry)?;
                 let stream = self.streams.entry(stream.0).or_default();
@@ -154,8 +167,6 @@ impl<W: Write> Visitor for Counter<'_, W> {
             }
             Kind::Basin
             | Kind::BasinGone
-            | Kind::Token
-            | Kind::TokenGone
             | Kind::StreamState
             | Kind::Arrivals
             | Kind::Part

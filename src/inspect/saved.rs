@@ -1,8 +1,8 @@
 //! What a shard's checkpoints say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::control::{SavedState, StreamRecord};
+use crate::control::{SavedState, StreamRecord, TokenRecord};
 use crate::io::{Disk, IoError};
 use crate::log::checkpoint::{self, CheckpointError, CheckpointFacts};
 use crate::log::entry::{Entry, Kind};
@@ -22,10 +22,11 @@ pub(super) struct SavedStream {
     pub(super) state: Option<SavedState>,
 }
 
-/// The streams of a checkpoint, by id.
+/// The streams of a checkpoint, by id, and the ids of its access tokens.
 #[derive(Debug, Default)]
 pub(super) struct Saved {
     pub(super) streams: BTreeMap<u64, SavedStream>,
+    pub(super) tokens: BTreeSet<String>,
 }
 
 impl Visitor for Saved {
@@ -44,9 +45,11 @@ impl Visitor for Saved {
                 self.streams.entry(id).or_default().state = Some(state);
             }
             Kind::Usage => check_usage(entry)?,
+            Kind::Token => {
+                self.tokens.insert(token_record(entry)?.info.id.to_string());
+            }
             Kind::Basin
             | Kind::BasinGone
-            | Kind::Token
             | Kind::TokenGone
             | Kind::StreamGone
             | Kind::Batch
@@ -62,6 +65,11 @@ impl Visitor for Saved {
 /// The metadata in a `Kind::Stream` entry.
 pub(super) fn stream_record(entry: &Entry<'_>) -> Result<StreamRecord, FormatError> {
     serde_json::from_slice(entry.metadata()).map_err(|_| FormatError::Entry("stream metadata"))
+}
+
+/// The metadata in a `Kind::Token` entry.
+pub(super) fn token_record(entry: &Entry<'_>) -> Result<TokenRecord, FormatError> {
+    serde_json::from_slice(entry.metadata()).map_err(|_| FormatError::Entry("access token"))
 }
 
 /// Whether the counters in a `Kind::Usage` entry can be understood.

@@ -24,6 +24,8 @@ struct Counts {
     /// Bytes of log that hold readable records, by segment.
     live_bytes: BTreeMap<u64, u64>,
     streams: Vec<StreamRow>,
+    /// Access tokens, those that expired and are not removed yet included.
+    tokens: usize,
     entries: u64,
     payload_bytes: u64,
     /// Record bytes of batches, copies not counted.
@@ -87,16 +89,18 @@ async fn count<D: Disk>(
     let mut problems = Problems::default();
     let Some(start) = oldest(log, found, newest, &mut problems).await? else {
         let streams = stream_rows(newest, BTreeMap::new());
-        return Ok(Counts { streams, problems, ..Counts::default() });
+        let tokens = token_count(newest, BTreeMap::new());
+        return Ok(Counts { streams, tokens, problems, ..Counts::default() });
     };
     let names = file_names::<D>(&found.segments);
     let lines = options.groups.then_some(&mut *out);
     let mut counter = Counter::new(&names, lines, problems);
     let walked = walk::<D, _>(&found.segments, log.salt(), start, &mut counter).await?;
     let appended_bytes = counter.appended_bytes;
-    let Counter { output, segments, streams, entries, payload_bytes, moved, problems, .. } =
-        counter;
+    let Counter { output, segments, streams, tokens, entries, payload_bytes, moved, .. } = counter;
+    let problems = counter.problems;
     output?;
+    let tokens = token_count(newest, tokens);
     if options.groups {
         writeln!(out)?;
     }
@@ -119,6 +123,7 @@ async fn count<D: Disk>(
         segments,
         live_bytes,
         streams,
+        tokens,
         entries,
         payload_bytes,
         appended_bytes,
@@ -126,6 +131,14 @@ async fn count<D: Disk>(
         tail_moving,
         problems,
     })
+}
+
+/// Access tokens that exist: what the log says of each, else what the checkpoint said before.
+fn token_count(newest: Option<&Newest>, mut logged: BTreeMap<String, bool>) -> usize {
+    for id in newest.iter().flat_map(|n| &n.saved.tokens) {
+        logged.entry(id.clone()).or_insert(true);
+    }
+    logged.into_values().filter(|is_there| *is_there).count()
 }
 
 /// Streams that exist: what the log says of each, else what the checkpoint said before.
@@ -245,6 +258,9 @@ fn show_totals(counts: &Counts, out: &mut impl Write) -> std::io::Result<()> {
         sum(|r| r.held.metered_bytes),
         sum(|r| r.held.live_bytes),
     )?;
+    if counts.tokens > 0 {
+        writeln!(out, "  access tokens: {}", counts.tokens)?;
+    }
     let frame_bytes: u64 =
         counts.segments.values().map(|s| s.end_bytes - SEGMENT_HEADER_BYTES as u64).sum();
     writeln!(

@@ -262,6 +262,27 @@ fn usage_counters_are_looked_at_and_are_no_records() {
 }
 
 #[test]
+fn access_tokens_are_counted_and_are_no_records() {
+    let token = |id: &str| {
+        let info = format!(r#"{{"id":"{id}","auto_prefix_streams":false,"scope":{{}}}}"#);
+        format!(r#"{{"info":{info},"hash":"{}","created_us":1,"more":true}}"#, "0a".repeat(32))
+    };
+    let sample = Sample::new(|log, _| async move {
+        write_start(&log).await;
+        for id in ["a", "b", "b", "c"] {
+            log.metadata(Kind::Token, token(id).as_bytes()).await;
+        }
+        log.metadata(Kind::TokenGone, br#"{"name":"a"}"#).await;
+    });
+    let (whole, text) = verify_on(&sample);
+    assert!(whole && text.contains("11 frames, 6 records"), "{text}");
+    let (whole, text) = run_on(sample.path(), Command::Inspect(Options::default()));
+    assert!(whole && text.contains("\n  access tokens: 2\n"), "{text}");
+    let bad = verify_after(|log| async move { log.metadata(Kind::Token, b"{\"info\":{}}").await });
+    assert_refused(bad, "metadata cannot be understood");
+}
+
+#[test]
 fn senseless_batches_are_reported() {
     // Records, how many the batch says it has and their metered bytes.
     let cases: &[(&[u8], u16, u8, &str)] = &[
