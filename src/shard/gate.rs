@@ -29,7 +29,6 @@ impl Gate {
     }
 
     /// Keys the hashes of secrets.
-    #[allow(dead_code, reason = "called by who issues tokens")]
     pub(super) fn key(&self) -> &HashKey {
         &self.settings.key
     }

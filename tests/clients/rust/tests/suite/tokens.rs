@@ -5,15 +5,15 @@ use std::collections::HashSet;
 use futures_util::StreamExt;
 use s2_sdk::S2;
 use s2_sdk::types::{
-    AccessTokenId, AccessTokenMatcher, AccessTokenScopeInput, AppendInput, AppendRecordBatch,
-    BasinConfig, BasinMatcher, CommandRecord, CreateStreamInput, IssueAccessTokenInput,
-    ListAccessTokensInput, ListAllAccessTokensInput, ListBasinsInput, ListStreamsInput, Operation,
+    AccessTokenId, AccessTokenMatcher, AccessTokenScopeInput, BasinConfig, BasinMatcher,
+    CommandRecord, CreateStreamInput, IssueAccessTokenInput, ListAccessTokensInput,
+    ListAllAccessTokensInput, ListBasinsInput, ListStreamsInput, Operation,
     OperationGroupPermissions, ReadWritePermissions, StreamMatcher,
 };
 
 use crate::common::{
     append_code, basin_name, basin_with, bodies, client, code, config, config_of, from_seq_num,
-    is_enforced, is_reference, stream_in, stream_name, texts, url, within,
+    input, is_enforced, is_reference, stream_in, stream_name, texts, url, within,
 };
 
 fn token_id(text: &str) -> AccessTokenId {
@@ -147,16 +147,15 @@ async fn a_token_permits_what_it_says_until_it_is_revoked() {
         let scope = AccessTokenScopeInput::from_ops([Operation::Append, Operation::Read])
             .with_basins(BasinMatcher::Exact(name.clone()))
             .with_streams(StreamMatcher::Exact(stream_name("s")));
-        let input = IssueAccessTokenInput::new(id.clone(), scope);
-        let holder = holder(&s2.issue_access_token(input).await.unwrap());
+        let asked = IssueAccessTokenInput::new(id.clone(), scope);
+        let holder = holder(&s2.issue_access_token(asked).await.unwrap());
         let theirs = holder.basin(name).stream(stream_name("s"));
         theirs.append(bodies(["a"])).await.unwrap();
         let read = theirs.read(from_seq_num(0)).await.unwrap();
         assert_eq!(texts(&read.records), ["a"]);
         assert_eq!(code(&theirs.check_tail().await.unwrap_err()), "permission_denied");
         let fence = CommandRecord::fence("f".parse().unwrap());
-        let fence = AppendRecordBatch::try_from_iter([fence.into()]).unwrap();
-        let refused = theirs.append(AppendInput::new(fence)).await.unwrap_err();
+        let refused = theirs.append(input([fence.into()])).await.unwrap_err();
         assert_eq!(append_code(&refused), "permission_denied");
         let refused = holder.list_basins(ListBasinsInput::new()).await.unwrap_err();
         assert_eq!(code(&refused), "permission_denied");
