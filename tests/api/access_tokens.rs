@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::common::client::{Client, percent_encoded};
 use crate::common::http::{Request, Response};
 use crate::common::server::Server;
-use crate::common::{EVENTUALLY_WAIT, poll, unique_name};
+use crate::common::{EVENTUALLY_WAIT, now_ms, poll, unique_name};
 
 const ROOT: &str = "root-token-of-a-test";
 
@@ -225,6 +225,33 @@ fn with_a_root_token_everybody_must_say_who_they_are() {
     revoked.status(204);
     for _ in 0..8 {
         ask(&mut server.client(), secret, basins()).refused(401, "authn");
+    }
+}
+
+#[test]
+fn operations_on_tokens_are_counted() {
+    let Some(server) = Server::start() else { return };
+    let mut client = server.client();
+    for id in ["a", "b", "a"] {
+        issue(&mut client, id);
+    }
+    listed(&mut client, "");
+    revoke(&mut client, "b").status(204);
+    let now = now_ms() / 1000;
+    let (start, end) = (now - 86_400, now + 60);
+    let target = format!("/v1/metrics?set=account-ops&start={start}&end={end}&interval=day");
+    let metrics = client.get(&target).status(200).at("/values");
+    let metrics = metrics.as_array().expect("a list");
+    for (name, count) in
+        [("issue-access-token", 2), ("list-access-tokens", 1), ("revoke-access-token", 1)]
+    {
+        let mut series = metrics.iter().map(|metric| &metric["accumulation"]);
+        let Some(found) = series.find(|series| series["name"] == name) else {
+            panic!("{name} is not counted: {metrics:?}");
+        };
+        let values = found["values"].as_array().expect("a series");
+        let sum: u64 = values.iter().map(|point| point[1].as_u64().expect("a count")).sum();
+        assert_eq!(sum, count, "{name}");
     }
 }
 
