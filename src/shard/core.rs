@@ -24,9 +24,7 @@ use super::lifeline::Lifelines;
 use super::pace::Pace;
 use super::session::{Pipe, RemoteSessions, Told};
 use super::turns::Turns;
-use crate::api::ApiError;
-use crate::audit::{self, Refusals};
-use crate::auth::Access;
+use crate::audit::Refusals;
 use crate::codec::json::AppendDecoder;
 use crate::http1::Conn;
 use crate::io::Io;
@@ -214,15 +212,6 @@ impl<I: Io> Core<I> {
         self.lifelines.sweep(now_us);
         self.streams.sweep(now_us);
         self.refusals.sweep(now_us);
-    }
-
-    /// Counts a request that is refused before a shard is asked, or by a shard; who is refused for
-    /// who they are is also written to the audit log.
-    pub(super) fn refused(&self, error: &ApiError, access: &Access, peer: Option<SocketAddr>) {
-        self.metrics.refused(error.code_text());
-        if audit::is_about_access(error) {
-            self.refusals.note(self.now_us(), error, access.name(), peer);
-        }
     }
 
     /// Tells everything on this core how far the shutdown is.

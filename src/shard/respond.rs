@@ -18,7 +18,7 @@ use crate::api::access::{check_batch, shown_error};
 use crate::api::receipt::{RECEIPT, header_value};
 use crate::api::response::{JSON, PROMETHEUS, PROTOBUF, Response};
 use crate::api::{ApiError, Code, Operation};
-use crate::audit::Entry;
+use crate::audit::{self, Entry};
 use crate::auth::Access;
 use crate::codec::json::{encode_ack, encode_tail};
 use crate::codec::{BatchForm, DecodeError, proto};
@@ -48,6 +48,17 @@ pub(super) struct Aside {
 const INSECURE: &str = "thalweg-insecure";
 /// More than an acknowledgement takes, in bytes.
 const ACK_BYTES: usize = 192;
+
+impl<I: Io> Core<I> {
+    /// Counts a request that is refused before a shard is asked, or by a shard; who is refused for
+    /// who they are is also written to the audit log.
+    pub(super) fn refused(&self, error: &ApiError, access: &Access, peer: Option<SocketAddr>) {
+        self.metrics.refused(error.code_text());
+        if audit::is_about_access(error) {
+            self.refusals.note(self.now_us(), error, access.name(), peer);
+        }
+    }
+}
 
 /// Does what a request asks in the name of `access`, as far as its head said permitted to that,
 /// and spells the answer.
