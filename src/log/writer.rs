@@ -432,8 +432,9 @@ impl<I: Io, N> Writer<I, N> {
         self.held_groups.set(self.held_groups.get() + 1);
     }
 
-    /// Whether the executor is to look around before the next group. As long as tasks have something
-    /// to do it does not by itself, and who waits for a connection or another core could wait long.
+    /// Whether the executor is to look around before the next group. As long as tasks have
+    /// something to do it does not by itself, and who waits for a connection or another core could
+    /// wait long.
     fn owes_round(&self) -> bool {
         let is_lone = self.lone_groups.get() > LONE_GROUPS_MIN;
         self.held_groups.get() >= if is_lone { LONE_HELD_MAX } else { 1 }
