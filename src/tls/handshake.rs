@@ -33,7 +33,7 @@ impl Handshake {
     /// Takes what was received, of which there must be less than 16 KiB at a time.
     ///
     /// * Errors: it is no handshake; [`output`](Self::output) may have something to say about it.
-    /// * Cost: up to a millisecond or two, for a signature with RSA.
+    /// * Cost: a signature and a key exchange; see [`Acceptor::is_slow`].
     pub fn receive(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         self.received_bytes += bytes.len();
         while !bytes.is_empty() {

@@ -96,7 +96,7 @@ impl Identity {
     }
 
     /// Whether its signatures take so long that an executor should not wait for them: RSA ones
-    /// take about as long as forty with elliptic curves.
+    /// take more than ten times as long as those with elliptic curves.
     pub(super) fn is_slow(&self) -> bool {
         self.certified.key.algorithm() == SignatureAlgorithm::RSA
     }
