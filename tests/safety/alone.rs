@@ -20,7 +20,10 @@ impl Alone {
         let dir = std::env::temp_dir().join(unique_name("thalweg-alone"));
         fs::create_dir(&dir).expect("a directory");
         let binary = dir.join("thalweg");
-        fs::copy(env!("CARGO_BIN_EXE_thalweg"), &binary).expect("the binary is copied");
+        // By another process: a file that a child of another test may have open for writing, since
+        // it was forked meanwhile, cannot be run.
+        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_thalweg")).arg(&binary).status();
+        assert!(copied.is_ok_and(|status| status.success()), "the binary could not be copied");
         let mut command = Command::new(&binary);
         command.args(["serve", "--listen=127.0.0.1:0", "--shards=2", "--segment-bytes=8388608"]);
         command.arg("--data-dir").arg(dir.join("data")).current_dir(&dir).stdin(Stdio::null());
