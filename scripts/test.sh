@@ -179,11 +179,15 @@ if ! $fast; then
   lint tests/power power
   lint fuzz fuzz/replay
   step 1500 "official clients" env THALWEG_BIN="$thalweg" "$root/scripts/clients.sh"
+  step 600 "official clients with tokens, under TLS" env THALWEG_BIN="$thalweg" \
+    "$root/scripts/clients.sh" --root-token --tls
   # Not joined by &&: that would let a failure inside pass.
   begin "latency"
   latency
   end
   export THALWEG_BIN=$thalweg LOADGEN_BIN=$loadgen
+  step 180 "latency by phase, and against the last kept" "$root/scripts/latency.sh"
+  step 180 "cost curves can be measured" "$root/scripts/curves.sh" --quick
   step 300 "kills under load" "$root/scripts/crash.sh" --rounds 5
   check tests/histories histories
   step 300 "histories under kills" "$root/scripts/histories.sh" --histories 9

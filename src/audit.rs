@@ -2,9 +2,9 @@
 //!
 //! * One event of `tracing` each, with the target [`TARGET`]: changes and refusals at `info`,
 //!   looks at the control plane (lists, configurations) at `debug`.
-//! * Fields: `operation`, `basin`, `stream`, `status`, `code` (of a refusal), `by` (who was let
-//!   in, as the access tokens have it), `peer` (address, where one is known). Names are quoted or
-//!   escaped where they are written: no name can pass for another line.
+//! * Fields: `operation`, `basin`, `stream`, `token` (its id), `status`, `code` (of a refusal),
+//!   `by` (who was let in, as the access tokens have it), `peer` (address, where one is known).
+//!   Names are quoted or escaped where they are written: no name can pass for another line.
 //! * Never: tokens, keys, bodies, configurations, texts of errors.
 //! * Refusals cost their sender little, so there is a bound on how many are written: beyond
 //!   [`REFUSALS_PER_SECOND`] on a core they are counted, and the count is written.
@@ -16,8 +16,9 @@ use std::net::SocketAddr;
 
 use crate::api::control::{CreateBasin, CreateStream};
 use crate::api::route::StreamPath;
+use crate::api::token::parse_issue;
 use crate::api::{ApiError, Operation, Response};
-use crate::types::{BasinName, StreamName};
+use crate::types::{BasinName, StreamName, TokenId};
 
 /// What filters and files know the events by.
 pub const TARGET: &str = "thalweg::audit";
@@ -32,6 +33,7 @@ pub struct Entry {
     operation: &'static str,
     basin: Option<BasinName>,
     stream: Option<StreamName>,
+    token: Option<TokenId>,
     /// Whether it changes anything when it is let through.
     changes: bool,
 }
@@ -67,6 +69,15 @@ impl Entry {
             Operation::ListLocations => Self::look("list_locations", None, None),
             Operation::GetDefaultLocation => Self::look("get_default_location", None, None),
             Operation::Usage { .. } => Self::look("usage", None, None),
+            Operation::IssueToken => {
+                let named = parse_issue(body).ok().map(|asked| asked.id);
+                Self { token: named, ..Self::change("issue_access_token", None, None) }
+            }
+            Operation::RevokeToken(id) => {
+                let token = Some(id.clone());
+                Self { token, ..Self::change("revoke_access_token", None, None) }
+            }
+            Operation::ListTokens(_) => Self::look("list_access_tokens", None, None),
             _ => Self::look("other", None, None),
         }
     }
@@ -84,11 +95,11 @@ impl Entry {
         basin: Option<BasinName>,
         stream: Option<StreamName>,
     ) -> Self {
-        Self { operation, basin, stream, changes: true }
+        Self { operation, basin, stream, token: None, changes: true }
     }
 
     fn look(operation: &'static str, basin: Option<BasinName>, stream: Option<StreamName>) -> Self {
-        Self { operation, basin, stream, changes: false }
+        Self { operation, basin, stream, token: None, changes: false }
     }
 
     /// Writes what became of it.
@@ -97,17 +108,20 @@ impl Entry {
             Ok(response) => (response.status, None),
             Err(error) => (error.status(), Some(error.code_text())),
         };
-        let Self { operation, basin, stream, changes } = self;
+        let Self { operation, basin, stream, token, changes } = self;
         let basin = basin.as_ref().map(BasinName::as_str);
         let stream = stream.as_ref().map(StreamName::as_str);
+        let token = token.as_ref().map(TokenId::as_str);
         let peer = peer.map(tracing::field::display);
         if *changes {
             tracing::info!(
-                target: TARGET, operation, basin, stream, status, code, by, peer, "control plane"
+                target: TARGET, operation, basin, stream, token, status, code, by, peer,
+                "control plane"
             );
         } else {
             tracing::debug!(
-                target: TARGET, operation, basin, stream, status, code, by, peer, "control plane"
+                target: TARGET, operation, basin, stream, token, status, code, by, peer,
+                "control plane"
             );
         }
     }

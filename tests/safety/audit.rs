@@ -42,6 +42,10 @@ fn change_things(client: &mut Client) {
     inside.append_bodies("odd\nname \"quoted\"", &["a body"]);
     inside.delete(&stream_path("odd\nname \"quoted\"")).status(202);
     client.delete("/v1/basins/audited-basin").status(202);
+    let scope = json!({ "basins": { "prefix": "" }, "ops": ["list-basins"] });
+    let token = json!({ "id": "audited-token", "scope": scope });
+    client.post("/v1/access-tokens", &token).status(201);
+    client.delete("/v1/access-tokens/audited-token").status(204);
 }
 
 fn without<'a>(line: &'a Value, names: &[&str]) -> Vec<(&'a str, &'a Value)> {
@@ -81,6 +85,8 @@ fn changes_are_lines_of_json_in_a_file_of_their_own() {
         json!({ "operation": "create_stream", "basin": basin, "stream": stream, "status": 201 }),
         json!({ "operation": "delete_stream", "basin": basin, "stream": stream, "status": 202 }),
         json!({ "operation": "delete_basin", "basin": basin, "status": 202 }),
+        json!({ "operation": "issue_access_token", "token": "audited-token", "status": 201 }),
+        json!({ "operation": "revoke_access_token", "token": "audited-token", "status": 204 }),
     ];
     assert_eq!(told, expected, "{text}");
     assert!(!server.said().contains("thalweg::audit"), "it is in the file alone");
@@ -93,7 +99,7 @@ fn without_a_file_they_are_among_the_other_lines_one_each() {
     server.terminate();
     let said = server.said();
     let lines: Vec<_> = said.lines().filter(|line| line.contains("thalweg::audit")).collect();
-    assert_eq!(lines.len(), 6, "{said}");
+    assert_eq!(lines.len(), 8, "{said}");
     // A name that could end a line does not.
     assert!(lines[3].contains(r#"stream="odd\nname \"quoted\"""#), "{}", lines[3]);
     assert!(!said.lines().any(|line| line.starts_with("name ")), "{said}");

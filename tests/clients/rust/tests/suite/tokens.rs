@@ -13,7 +13,7 @@ use s2_sdk::types::{
 
 use crate::common::{
     append_code, basin_name, basin_with, bodies, client, code, config, config_of, from_seq_num,
-    input, is_enforced, is_reference, stream_in, stream_name, texts, url, within,
+    input, is_enforced, is_reference, read_code, stream_in, stream_name, texts, url, within,
 };
 
 fn token_id(text: &str) -> AccessTokenId {
@@ -153,7 +153,7 @@ async fn a_token_permits_what_it_says_until_it_is_revoked() {
         theirs.append(bodies(["a"])).await.unwrap();
         let read = theirs.read(from_seq_num(0)).await.unwrap();
         assert_eq!(texts(&read.records), ["a"]);
-        assert_eq!(code(&theirs.check_tail().await.unwrap_err()), "permission_denied");
+        assert_eq!(read_code(&theirs.check_tail().await.unwrap_err()), "permission_denied");
         let fence = CommandRecord::fence("f".parse().unwrap());
         let refused = theirs.append(input([fence.into()])).await.unwrap_err();
         assert_eq!(append_code(&refused), "permission_denied");
