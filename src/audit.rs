@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 
@@ -24,6 +25,9 @@ use crate::types::{BasinName, StreamName, TokenId};
 pub const TARGET: &str = "thalweg::audit";
 /// Refusals that one core writes in a second.
 pub const REFUSALS_PER_SECOND: u32 = 100;
+
+/// The code of what nobody waited for: it may have been done, or not.
+const ABANDONED: &str = "abandoned";
 
 const SECOND_US: u64 = 1_000_000;
 
@@ -39,9 +43,10 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Takes down `operation`, of which `body` may hold the name.
+    /// Takes down `operation`, of which `body` may hold the name; `stream_prefix` goes before names
+    /// of streams there, as who asks has it.
     #[must_use]
-    pub fn of(operation: &Operation, body: &[u8]) -> Self {
+    pub fn of(operation: &Operation, stream_prefix: &str, body: &[u8]) -> Self {
         match operation {
             Operation::CreateBasin { .. } => {
                 let named = CreateBasin::parse(body).ok().map(|create| create.basin);
@@ -51,7 +56,9 @@ impl Entry {
             Operation::ReconfigureBasin(basin) => Self::of_basin("reconfigure_basin", basin),
             Operation::DeleteBasin(basin) => Self::of_basin("delete_basin", basin),
             Operation::CreateStream { basin, .. } => {
-                let named = CreateStream::parse(body).ok().map(|create| create.stream);
+                let named = CreateStream::parse(body).ok().and_then(|create| {
+                    StreamName::new(&format!("{stream_prefix}{}", create.stream)).ok()
+                });
                 Self::change("create_stream", Some(basin.clone()), named)
             }
             Operation::EnsureStream { path, .. } => Self::of_stream("ensure_stream", path),
@@ -102,12 +109,7 @@ impl Entry {
         Self { operation, basin, stream, token: None, changes: false }
     }
 
-    /// Writes what became of it.
-    pub fn write(&self, answered: &Result<Response, ApiError>, by: &str, peer: Option<SocketAddr>) {
-        let (status, code) = match answered {
-            Ok(response) => (response.status, None),
-            Err(error) => (error.status(), Some(error.code_text())),
-        };
+    fn write(&self, status: Option<u16>, code: Option<&str>, by: &str, peer: Option<SocketAddr>) {
         let Self { operation, basin, stream, token, changes } = self;
         let basin = basin.as_ref().map(BasinName::as_str);
         let stream = stream.as_ref().map(StreamName::as_str);
@@ -123,6 +125,43 @@ impl Entry {
                 target: TARGET, operation, basin, stream, token, status, code, by, peer,
                 "control plane"
             );
+        }
+    }
+}
+
+/// An operation on the control plane while it is done; written when that ends, however it does.
+///
+/// A client that resets its request ends the wait for the answer, not what was begun: without
+/// this, a change would be done that nobody took down.
+#[derive(Debug)]
+pub struct UnderWay<'a> {
+    entry: Option<Entry>,
+    by: Cow<'a, str>,
+    peer: Option<SocketAddr>,
+}
+
+impl<'a> UnderWay<'a> {
+    /// Begins; `by` and `peer` are who asks.
+    #[must_use]
+    pub fn new(entry: Entry, by: Cow<'a, str>, peer: Option<SocketAddr>) -> Self {
+        Self { entry: Some(entry), by, peer }
+    }
+
+    /// Writes what became of it.
+    pub fn ended(mut self, answered: &Result<Response, ApiError>) {
+        let Some(entry) = self.entry.take() else { return };
+        let (status, code) = match answered {
+            Ok(response) => (response.status, None),
+            Err(error) => (error.status(), Some(error.code_text())),
+        };
+        entry.write(Some(status), code, &self.by, self.peer);
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if let Some(entry) = &self.entry {
+            entry.write(None, Some(ABANDONED), &self.by, self.peer);
         }
     }
 }
@@ -218,12 +257,16 @@ mod tests {
     fn names_come_from_the_path_or_the_body() {
         let basin: BasinName = BasinName::new("some-basin").unwrap();
         let named =
-            Entry::of(&Operation::CreateBasin { token: None }, br#"{"basin":"some-basin"}"#);
+            Entry::of(&Operation::CreateBasin { token: None }, "", br#"{"basin":"some-basin"}"#);
         assert_eq!(named, Entry::of_basin("create_basin", &basin));
-        let broken = Entry::of(&Operation::CreateBasin { token: None }, b"not JSON");
+        let broken = Entry::of(&Operation::CreateBasin { token: None }, "", b"not JSON");
         assert_eq!(broken, Entry::change("create_basin", None, None));
-        let deleted = Entry::of(&Operation::DeleteBasin(basin.clone()), b"");
+        let deleted = Entry::of(&Operation::DeleteBasin(basin.clone()), "", b"");
         assert_eq!(deleted, Entry::of_basin("delete_basin", &basin));
-        assert!(!Entry::of(&Operation::GetBasin(basin), b"").changes);
+        let create = Operation::CreateStream { basin: basin.clone(), token: None };
+        let full = StreamName::new("p/s").unwrap();
+        let expected = Entry::change("create_stream", Some(basin.clone()), Some(full));
+        assert_eq!(Entry::of(&create, "p/", br#"{"stream":"s"}"#), expected);
+        assert!(!Entry::of(&Operation::GetBasin(basin), "", b"").changes);
     }
 }

@@ -50,6 +50,12 @@ pub fn unauthenticated(problem: &'static str) -> ApiError {
     ApiError::new(Code::Authn, problem).with_header("www-authenticate", "Bearer")
 }
 
+/// 401 `authn` of what was let in when its token still held.
+#[must_use]
+pub fn ended() -> ApiError {
+    unauthenticated("the access token was revoked or has expired")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

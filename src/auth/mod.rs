@@ -19,6 +19,7 @@ mod issue;
 mod listing;
 pub mod secret;
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -75,13 +76,13 @@ impl Access {
         }
     }
 
-    /// How the audit log names who asks.
+    /// How the audit log names who asks: no id of a token passes for another of these.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub fn name(&self) -> Cow<'_, str> {
         match self {
-            Self::Open => "open",
-            Self::Root => "root",
-            Self::Token(grant) => grant.info.id.as_str(),
+            Self::Open => Cow::Borrowed("open"),
+            Self::Root => Cow::Borrowed("root"),
+            Self::Token(grant) => Cow::Owned(format!("token:{}", grant.info.id)),
         }
     }
 

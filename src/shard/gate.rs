@@ -28,6 +28,11 @@ impl Gate {
         Self { settings, tokens: Tokens::default() }
     }
 
+    /// Whether everybody may do everything.
+    pub(super) fn is_open(&self) -> bool {
+        self.settings.root.is_none()
+    }
+
     /// Keys the hashes of secrets.
     pub(super) fn key(&self) -> &HashKey {
         &self.settings.key

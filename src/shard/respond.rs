@@ -17,8 +17,8 @@ use super::usage::Tally;
 use crate::api::access::{check_batch, shown_error};
 use crate::api::receipt::{RECEIPT, header_value};
 use crate::api::response::{JSON, PROMETHEUS, PROTOBUF, Response};
-use crate::api::{ApiError, Code, Operation};
-use crate::audit::{self, Entry};
+use crate::api::{ApiError, Code, Operation, credential};
+use crate::audit::{self, Entry, UnderWay};
 use crate::auth::Access;
 use crate::codec::json::{encode_ack, encode_tail};
 use crate::codec::{BatchForm, DecodeError, proto};
@@ -55,7 +55,10 @@ impl<I: Io> Core<I> {
     pub(super) fn refused(&self, error: &ApiError, access: &Access, peer: Option<SocketAddr>) {
         self.metrics.refused(error.code_text());
         if audit::is_about_access(error) {
-            self.refusals.note(self.now_us(), error, access.name(), peer);
+            // Who was not let in is nobody, unless nobody is asked.
+            let is_nobody = matches!(access, Access::Open) && !self.gate.is_open();
+            let by = if is_nobody { "nobody".into() } else { access.name() };
+            self.refusals.note(self.now_us(), error, &by, peer);
         }
     }
 }
@@ -72,6 +75,10 @@ pub(super) async fn respond<I: Io>(
     body: Body,
     aside: &mut Aside,
 ) -> Result<Response, ApiError> {
+    // The body may have been long on its way.
+    if access.is_ended() {
+        return Err(credential::ended());
+    }
     let tally = Tally::of(&operation);
     let answered = answer(core, access, operation, body, aside).await;
     if answered.is_ok() {
@@ -146,6 +153,8 @@ async fn answer_other<I: Io>(
             let auto_create = auto_create.unwrap_or_default();
             let call = Call::Read { path: path.clone(), key, query, form, auto_create };
             match core.call_owner(&path, call).await? {
+                // It may have waited for long.
+                Answer::Body(..) if access.is_ended() => Err(credential::ended()),
                 Answer::Body(body, age) => {
                     // A short answer costs little more than any other.
                     aside.is_paced = age == Age::Old && body.len() > UNPACED_BYTES_MAX;
@@ -162,9 +171,10 @@ async fn answer_other<I: Io>(
             Err(ApiError::new(Code::Other, "the request was routed wrongly"))
         }
         other => {
-            let entry = Entry::of(&other, body.as_slice());
+            let entry = Entry::of(&other, access.stream_prefix(), body.as_slice());
+            let under_way = UnderWay::new(entry, access.name(), aside.peer);
             let answered = control::respond(core, access, other, body).await;
-            entry.write(&answered, access.name(), aside.peer);
+            under_way.ended(&answered);
             answered
         }
     }

@@ -13,6 +13,7 @@ use super::core::Core;
 use super::engine::{Engine, Note, json};
 use crate::api::usage::{UsageParams, response};
 use crate::api::{ApiError, Operation, Response};
+use crate::auth::Access;
 use crate::control::Stream;
 use crate::io::Io;
 use crate::log::entry::{Kind, metadata_bytes};
@@ -79,6 +80,7 @@ impl<I: Io> Core<I> {
     /// Answers a request to a metrics endpoint.
     pub(super) async fn usage(
         self: &Rc<Self>,
+        access: &Access,
         scope: UsageScope,
         params: UsageParams,
     ) -> Result<Response, ApiError> {
@@ -88,6 +90,10 @@ impl<I: Io> Core<I> {
             if let Answer::Usage(part) = answer {
                 whole.merge(part);
             }
+        }
+        if let Some(info) = access.token() {
+            // Who may not list a basin does not learn its name here either.
+            whole.labels.retain(|basin| info.scope.basins.has(basin));
         }
         Ok(response(&query, whole))
     }

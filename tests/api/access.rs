@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::common::client::{Client, batch, fresh_basin_on, percent_encoded};
 use crate::common::duplex::{Exchange, Protocol};
-use crate::common::http::Request;
+use crate::common::http::{Conn, Request};
 use crate::common::server::Server;
 use crate::common::session::{append_request, read_request};
 use crate::common::sse::sse_request;
@@ -319,6 +319,34 @@ fn nobody_issues_or_revokes_beyond_their_own_token() {
     assert_eq!(page.at("/access_tokens/0/expires_at"), json!("2100-01-01T00:00:00.000000Z"));
     revoke(&mut lead, "team-1").status(204);
     assert!(list(&mut lead).is_empty());
+}
+
+#[test]
+fn a_request_whose_token_ends_while_its_body_arrives_is_refused() {
+    let Some(server) = enforced() else { return };
+    let mut root = root(&server);
+    let scope = json!({
+        "access_tokens": { "prefix": "" },
+        "ops": ["issue-access-token"],
+    });
+    let body = json!({ "id": "leaked", "scope": scope });
+    let secret = root.post("/v1/access-tokens", &body).status(201).at("/access_token");
+    let secret = secret.as_str().expect("a text");
+    let body = json!({ "id": "survivor", "scope": scope }).to_string();
+    let (first, rest) = body.split_at(5);
+    let mut conn = Conn::open(server.host());
+    let head = format!(
+        "POST /v1/access-tokens HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {secret}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{first}",
+        body.len()
+    );
+    conn.write(head.as_bytes()).expect("it is taken");
+    // So that its head is looked at before.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    root.delete("/v1/access-tokens/leaked").status(204);
+    conn.write(rest.as_bytes()).expect("it is taken");
+    conn.read_response("POST").expect("an answer").status(401);
+    root.delete("/v1/access-tokens/survivor").refused(404, "access_token_not_found");
 }
 
 #[test]

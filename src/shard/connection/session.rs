@@ -16,7 +16,7 @@ use futures_util::future::{self, Either};
 use super::held::{FREE_BYTES, Held, Share, batch_bytes, soon};
 use super::{no_room_error, patience_us};
 use crate::api::access::{check_batch, shown_error};
-use crate::api::credential::unauthenticated;
+use crate::api::credential::ended as ended_token;
 use crate::api::{ApiError, Code};
 use crate::auth::Access;
 use crate::codec::s2s::Deframer;
@@ -223,11 +223,6 @@ async fn take_in<I: Io>(
     }
     // What the shard says about this is said by its answers.
     session.send(In::End).await.map_err(|_| Gone)
-}
-
-/// What a session says whose token was revoked or has expired.
-fn ended_token() -> ApiError {
-    unauthenticated("the access token was revoked or has expired")
 }
 
 /// Why no more batches come.

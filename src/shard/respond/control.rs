@@ -46,7 +46,7 @@ pub(super) async fn respond<I: Io>(
             ensure_stream(core, access, path, counting(body, has_body)).await
         }
         Operation::ReconfigureStream(path) => reconfigure_stream(core, path, body.as_slice()).await,
-        Operation::Usage { scope, params } => core.usage(scope, params).await,
+        Operation::Usage { scope, params } => core.usage(access, scope, params).await,
         Operation::ListLocations => Ok(location::list()),
         Operation::GetDefaultLocation => Ok(location::get_default()),
         Operation::SetDefaultLocation => location::set_default(body.as_slice()),
