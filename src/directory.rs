@@ -204,7 +204,8 @@ impl DataDirectory {
         Ok(directory)
     }
 
-    /// Opens an existing data directory and locks it.
+    /// Opens an existing data directory and locks it. Who writes something new into it has older
+    /// releases refuse it first ([`raise_version`](Self::raise_version)).
     ///
     /// * Errors: [`DirectoryError`]; [`InUse`](DirectoryError::InUse) while a server runs.
     pub fn open_locked(path: &Path) -> Result<Self, DirectoryError> {
@@ -331,8 +332,9 @@ impl DataDirectory {
 
     /// Has an older release refuse the directory from now on.
     ///
+    /// * Errors: the operating system's.
     /// * Durable: yes, when it returns.
-    fn raise_version(&mut self) -> Result<(), DirectoryError> {
+    pub fn raise_version(&mut self) -> Result<(), DirectoryError> {
         let found = self.description.format_version;
         if found == FORMAT_VERSION {
             return Ok(());

@@ -46,7 +46,9 @@ const APPEND_US: u64 = 8;
 const WAKES_US: u64 = 400;
 /// Groups of one client after which the executor looks around before the next, as it does after
 /// each that held the thread when others append: with one client it mostly has.
-const LONE_HELD_MAX: u32 = 64;
+const LONE_HELD_MAX: u64 = 64;
+/// How long they may have held the thread together by then, in microseconds.
+const LONE_HELD_US_MAX: u64 = 5_000;
 /// How often a group holds the thread to see how long that takes now, in microseconds.
 const HELD_PROBE_US: u64 = 1_000_000;
 
@@ -405,7 +407,8 @@ impl<I: Io, N> Writer<I, N> {
     /// woken twice more, and on a quick device that takes longer than what else there is to do
     /// meanwhile: about as much again as the group took.
     fn may_hold(&self, group: &DurableFrame<I::Buf, N>, now_us: u64) -> bool {
-        if planted::has(Bug::AckBeforeSync) || planted::has(Bug::BufferReused) {
+        let bugs = [Bug::AckBeforeSync, Bug::BufferReused, Bug::SyncTriedAgain];
+        if bugs.into_iter().any(planted::has) {
             return false; // planted in the other way to write
         }
         let entries = group.notes.len() as u64;
@@ -437,7 +440,9 @@ impl<I: Io, N> Writer<I, N> {
     /// wait long.
     fn owes_round(&self) -> bool {
         let is_lone = self.lone_groups.get() > LONE_GROUPS_MIN;
-        self.held_groups.get() >= if is_lone { LONE_HELD_MAX } else { 1 }
+        let groups = u64::from(self.held_groups.get());
+        groups >= if is_lone { LONE_HELD_MAX } else { 1 }
+            || groups * self.held_us.get() >= LONE_HELD_US_MAX
     }
 
     /// Gives a frame its place in the segment and the chain, and seals it.

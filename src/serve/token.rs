@@ -61,6 +61,8 @@ pub fn issue(settings: &Settings, request: &TokenRequest) -> Result<String, Stri
     if !directory.is_initialised() {
         return Err(format!("{} was never served: start a server on it first", path.display()));
     }
+    // An older release knows no entries of tokens, and would take this one for damage.
+    directory.raise_version().map_err(|e| chain(&e))?;
     let key = hash_key(&mut directory)?;
     let secret = Secret::generate().map_err(|e| chain(&e))?;
     let hash = key.hash(secret.reveal().as_bytes()).to_bytes();

@@ -89,6 +89,8 @@ impl Door {
         shards: Arc<[Arc<Progress>]>,
         tls: Option<Acceptor>,
     ) -> io::Result<Self> {
+        // A client that offers HTTP/2, too, would take the answer for a broken connection.
+        let tls = tls.map(|acceptor| acceptor.of_http1());
         let listener = listen_shared(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -302,8 +304,12 @@ mod tests {
         let door = Door::open("127.0.0.1:0".parse().unwrap(), Arc::new([]), tls).unwrap();
         for path in ["/health", "/v1/basins"] {
             let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
-            let answer = crate::tls::tests::told(door.address(), &identity, &request);
-            assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+            // As `curl` and browsers do: HTTP/2 comes first.
+            for protocols in [&[&b"h2"[..], b"http/1.1"][..], &[b"http/1.1"], &[]] {
+                let answer =
+                    crate::tls::tests::told(door.address(), &identity, protocols, &request);
+                assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+            }
         }
         let mut said = Vec::new();
         // An alert and an end, or a reset.

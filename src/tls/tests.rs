@@ -95,12 +95,19 @@ fn client(cert: CertificateDer<'static>, protocols: &[&[u8]]) -> ClientConnectio
     ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap()
 }
 
-/// What a server with that certificate answers, up to its orderly end.
-pub(crate) fn told(address: SocketAddr, identity: &Identity, request: &str) -> String {
+/// What a server with that certificate answers in HTTP/1.1 to a client that offers `protocols`, up
+/// to its orderly end.
+pub(crate) fn told(
+    address: SocketAddr,
+    identity: &Identity,
+    protocols: &[&[u8]],
+    request: &str,
+) -> String {
     let socket = TcpStream::connect(address).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let mut stream = StreamOwned::new(client(certificate(identity), &[b"http/1.1"]), socket);
+    let mut stream = StreamOwned::new(client(certificate(identity), protocols), socket);
     stream.write_all(request.as_bytes()).unwrap();
+    assert_ne!(stream.conn.alpn_protocol(), Some(&b"h2"[..]), "it answers in HTTP/1.1");
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     text
