@@ -21,7 +21,7 @@ use crate::log::reader::{ReadMemory, Reader};
 use crate::log::recovery::{Recovered, RecoveryError, recover};
 use crate::log::segment::LogFacts;
 use crate::log::segments::Segments;
-use crate::log::writer::{Chain, Flushed, Writer};
+use crate::log::writer::{Chain, DurableFrame, Flushed, Writer};
 use crate::metrics::{GroupWritten, Metrics};
 use crate::planted::{self, Bug};
 use crate::stream::State;
@@ -313,12 +313,7 @@ impl<I: Io> Engine<I> {
         let frame_count = flushed.frames.len() as u64;
         let mut asked = Vec::new(); // no memory is taken for none
         for mut frame in flushed.frames {
-            // Old records that were moved are not what readers follow.
-            if !frame.notes.is_empty() && frame.notes.iter().all(|n| matches!(n, Note::Moved(..))) {
-                self.reader.pass(frame.pos, frame.buf.as_ref().as_ref().len());
-            } else {
-                self.reader.remember(frame.pos, &frame.buf, frame.memory_bytes);
-            }
+            self.show_readers(&frame);
             for note in frame.notes.drain(..) {
                 match note {
                     Note::Batch { stream, first, after, arrival_ms, bytes, receipt } => {
@@ -381,6 +376,16 @@ impl<I: Io> Engine<I> {
         });
         self.durable.advance(flushed.durable_ticket + u64::from(planted::has(Bug::AckOneAhead)));
         self.note_logged(flushed.written_bytes);
+    }
+
+    /// Keeps a durable frame for readers, unless it holds nothing but old records that were moved:
+    /// these are not what they follow.
+    fn show_readers(&self, frame: &DurableFrame<I::Buf, Note>) {
+        if !frame.notes.is_empty() && frame.notes.iter().all(|n| matches!(n, Note::Moved(..))) {
+            self.reader.pass(frame.pos, frame.buf.as_ref().as_ref().len());
+        } else {
+            self.reader.remember(frame.pos, &frame.buf, frame.memory_bytes);
+        }
     }
 
     /// Logs a stream's metadata; returns the ticket.

@@ -82,8 +82,8 @@ impl Acceptor {
         Ok(Self { config: Arc::new(config), current })
     }
 
-    /// The same for who answers in HTTP/1.1 whatever a client speaks: that alone is offered, so that
-    /// a client which would rather speak HTTP/2 understands the answer.
+    /// The same for who answers in HTTP/1.1 whatever a client speaks: that alone is offered, so
+    /// that a client which would rather speak HTTP/2 understands the answer.
     #[must_use]
     pub fn of_http1(&self) -> Self {
         let mut config = ServerConfig::clone(&self.config);

@@ -322,6 +322,7 @@ fn nobody_issues_or_revokes_beyond_their_own_token() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a test has no executor to stop")]
 fn a_request_whose_token_ends_while_its_body_arrives_is_refused() {
     let Some(server) = enforced() else { return };
     let mut root = root(&server);

@@ -30,7 +30,18 @@ from s2_sdk import (
     TimestampingMode,
 )
 
-from common import IS_REFERENCE, URL, Case, basin_name, batch, bodies, client, read_back, take
+from common import (
+    IS_REFERENCE,
+    TOKEN,
+    URL,
+    Case,
+    basin_name,
+    batch,
+    bodies,
+    client,
+    read_back,
+    take,
+)
 
 # Names with slashes, blanks, percent signs, dots, and more bytes than characters.
 NAMES = ["日本/x y", "a//b", "50%2F", "Grüße / %zz + ?x=1&y#z", " ", "...", "tab\there", "🦀"]
@@ -311,7 +322,7 @@ class Account(Case):
         with mock.patch.dict(os.environ, ends):
             endpoints = Endpoints.from_env()
         timeout = Timeout(request=timedelta(seconds=4), connection=timedelta(seconds=2))
-        async with S2("any", endpoints=endpoints, timeout=timeout) as s2:
+        async with S2(TOKEN, endpoints=endpoints, timeout=timeout) as s2:
             await s2.list_basins(limit=1)
         s2 = client()
         await s2.list_basins(limit=1)

@@ -17,6 +17,7 @@ import {
   refused,
   rule,
   s2,
+  token,
   unlessMissing,
   url,
 } from "./common.mjs";
