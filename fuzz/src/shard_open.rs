@@ -73,7 +73,7 @@ async fn ask(shard: &Shard, path: &StreamPath) {
         let _read = read(shard, path, start).await;
     }
     let (input, auto_create) = (one(), Default::default());
-    let call = Call::Append { path: path.clone(), input, auto_create, receipt: false };
+    let call = Call::Append { path: path.clone(), input, auto_create, receipt: false, key: None };
     if let Ok(Answer::Ack(ack, ..)) = shard.handle(call).await {
         assert_eq!(ack.end.seq_num, ack.start.seq_num + 1);
         let start = ReadStart::SeqNum(ack.start.seq_num);
@@ -97,7 +97,7 @@ async fn read(
     let query =
         ReadQuery { start, clamp: true, count: None, bytes: None, until: None, wait_secs: None };
     let (path, form) = (path.clone(), BatchForm::Proto);
-    shard.handle(Call::Read { path, query, form, auto_create: Default::default() }).await
+    shard.handle(Call::Read { path, query, form, auto_create: Default::default(), key: None }).await
 }
 
 /// A batch of one record.
