@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use thalweg::io::sim::Stream;
-use thalweg::io::{BLOCK_BYTES, Io};
+use thalweg::io::{BLOCK_BYTES, Clock, Io};
 use thalweg::log::format::{FormatError, FrameHeader, SEGMENT_HEADER_BYTES, SegmentHeader};
 use thalweg::log::recovery::RecoveryError;
 use thalweg::log::scan::ScanError;
+use thalweg::log::segments::SPARES;
 use thalweg::types::StreamId;
 
 use crate::device::{Device, on_both_devices};
@@ -40,6 +41,13 @@ fn write_log(device: &impl Device, seed: u64, groups: u64) -> Vec<Appended> {
                 life.append(group, records(&mut dice, &[len]));
             }
             life.flush_all().await;
+        }
+        // Else a segment may be left half made, when the device is quicker than its making.
+        for _ in 0..10_000 {
+            if life.segments.spare_count() >= SPARES {
+                break;
+            }
+            life.io.sleep_us(1_000).await;
         }
         life.appended.take()
     })
