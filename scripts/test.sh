@@ -41,6 +41,8 @@ done
 target=${CARGO_TARGET_DIR:-$root/target}
 mkdir --parents "${TEST_DIR:-$target/tmp}"
 work=$(mktemp --directory --tmpdir="${TEST_DIR:-$target/tmp}" thalweg-test.XXXXXX)
+# Some tests run a server as another user, who must find it there.
+chmod 711 "$work"
 export TMPDIR=$work
 thalweg=$target/release/thalweg
 loadgen=$target/release/loadgen

@@ -81,11 +81,20 @@ fn files_are_their_owners_alone_and_an_open_directory_is_warned_of() {
     }
 }
 
-/// A server of a user without any rights, if we may become one; otherwise of our own.
+/// Whether every user may go through all the directories above `path`.
+fn is_reachable(path: &Path) -> bool {
+    let is_open = |dir: &Path| fs::metadata(dir).is_ok_and(|d| d.permissions().mode() & 1 == 1);
+    path.ancestors().skip(1).filter(|dir| !dir.as_os_str().is_empty()).all(is_open)
+}
+
+/// A server of a user without any rights, if we may become one who finds it; otherwise of our own.
 fn unprivileged(arguments: &[&str]) -> Alone {
     Alone::start(|command, dir| {
         command.args(arguments);
-        if fs::metadata("/proc/self").expect("proc is mounted").uid() == 0 {
+        let is_root = fs::metadata("/proc/self").expect("proc is mounted").uid() == 0;
+        if is_root && !is_reachable(dir) {
+            eprintln!("run by root: other users are kept from {}", dir.display());
+        } else if is_root {
             chown(dir, Some(NOBODY), Some(NOBODY)).expect("root gives files away");
             command.uid(NOBODY).gid(NOBODY);
         }
