@@ -69,13 +69,9 @@ work=$(mktemp --directory --tmpdir thalweg-curves.XXXXXX)
 rm --recursive --force -- "$out"
 mkdir --parents "$out/runs"
 
-cleanup() {
-  local status=$?
-  kill_server
-  rm --recursive --force -- "$work"
-  ((status == 0)) || echo "curves: FAILED (status $status)" >&2
-}
-trap cleanup EXIT
+# What says why it failed stays; see clean_up.
+keep=false
+trap 'clean_up curves' EXIT
 
 # run AXIS VALUE ROUND: one run. Status 3, too slow for its own figures, does not happen in a closed loop.
 run() {

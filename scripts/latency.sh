@@ -52,13 +52,9 @@ work=$(mktemp --directory --tmpdir thalweg-latency.XXXXXX)
 rm --recursive --force -- "$out"
 mkdir --parents "$out"
 
-cleanup() {
-  local status=$?
-  kill_server
-  rm --recursive --force -- "$work"
-  ((status == 0)) || echo "latency: FAILED (status $status)" >&2
-}
-trap cleanup EXIT
+# What says why it failed stays; see clean_up.
+keep=false
+trap 'clean_up latency' EXIT
 
 # fetch PATH: the body of an answer of the server.
 fetch() {

@@ -85,7 +85,16 @@ impl Entry {
                 Self { token, ..Self::change("revoke_access_token", None, None) }
             }
             Operation::ListTokens(_) => Self::look("list_access_tokens", None, None),
-            _ => Self::look("other", None, None),
+            // Of the data plane, and what is public; nobody comes here with them.
+            Operation::Health
+            | Operation::Metrics
+            | Operation::Latency(_)
+            | Operation::Options
+            | Operation::CheckTail(_)
+            | Operation::Append { .. }
+            | Operation::AppendSession { .. }
+            | Operation::Read { .. }
+            | Operation::ReadSession { .. } => Self::look("other", None, None),
         }
     }
 

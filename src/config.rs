@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod root_token;
+mod secret_file;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use serde::Deserialize;
 
 use crate::types::exposure::Waived;
 pub use root_token::{ROOT_TOKEN_BYTES_MAX, ROOT_TOKEN_VARIABLE, RootToken, RootTokenError};
+pub use secret_file::{SecretFileError, read_secret};
 
 /// Settings as given: on the command line, in the environment, or in a file. Unset ones are
 /// `None`; [`Settings::from`] fills in the defaults.

@@ -67,9 +67,8 @@ pub fn serve(settings: &Settings, root: Option<&RootToken>, cpus: &[usize]) -> R
     let mut directory = open_directory(settings)?;
     warn_if_open_to_others(directory.path());
     let auth = auth_settings(&mut directory, root)?;
-    let mut plan = plan(settings, &directory, cpus, acceptor, auth);
-    (plan.connection.scraping, plan.connection.exposed) = (scraping, exposed);
-    let server = Server::start(&plan)?;
+    let entry = Entry { scraping, exposed, tls: acceptor, auth };
+    let server = Server::start(&plan(settings, &directory, cpus, entry))?;
 
     let mut listening = 0;
     let mut stopped = 0;
@@ -211,13 +210,21 @@ fn names(listen: SocketAddr) -> Vec<String> {
     names
 }
 
+/// Who is let in, and how.
+struct Entry {
+    scraping: Scraping,
+    exposed: Exposed,
+    tls: Option<Acceptor>,
+    auth: AuthSettings,
+}
+
 fn plan(
     settings: &Settings,
     directory: &DataDirectory,
     cpus: &[usize],
-    tls: Option<Acceptor>,
-    auth: AuthSettings,
+    entry: Entry,
 ) -> ServerSettings {
+    let Entry { scraping, exposed, tls, auth } = entry;
     let shards = directory.shards();
     let cores = cpus.len().min(usize::from(shards)) as u64;
     ServerSettings {
@@ -237,8 +244,8 @@ fn plan(
                 .max(CORE_MEMORY_BYTES_MIN),
             cors: settings.cors,
             port: Port::Main,
-            scraping: Scraping::default(),
-            exposed: Exposed::default(),
+            scraping,
+            exposed,
             tls,
             auth,
         },

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::plot::{escape, line, number, round_up, text, ticks};
+use crate::plot::{blank, escape, line, number, round_up, text, ticks};
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 480.0;
@@ -104,13 +104,7 @@ impl Axis {
 
 /// The whole sheet.
 pub(crate) fn render(sheet: &Sheet<'_>) -> String {
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{HEIGHT}\" \
-         viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" fill=\"#222222\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
-    );
-    text(&mut svg, 24.0, 32.0, "start", "600 16px", sheet.title);
-    text(&mut svg, 24.0, 52.0, "start", "12px", sheet.subtitle);
+    let mut svg = blank((WIDTH, HEIGHT), sheet.title, sheet.subtitle);
     let points = || sheet.lines.iter().flat_map(|line| line.points.iter().copied());
     let marks = |is_x: bool| {
         sheet.marks.iter().filter_map(move |mark| match mark {

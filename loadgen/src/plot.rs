@@ -118,15 +118,21 @@ impl Panel {
     }
 }
 
-/// The whole sheet.
-pub(crate) fn render(plot: &Plot<'_>) -> String {
+/// An image with nothing but its title and subtitle; it wants a closing tag.
+pub(crate) fn blank((width, height): (f64, f64), title: &str, subtitle: &str) -> String {
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{HEIGHT}\" \
-         viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" fill=\"#222222\">\n\
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height:.0}\" \
+         viewBox=\"0 0 {width} {height:.0}\" font-family=\"sans-serif\" fill=\"#222222\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
     );
-    text(&mut svg, 24.0, 32.0, "start", "600 16px", plot.title);
-    text(&mut svg, 24.0, 52.0, "start", "12px", plot.subtitle);
+    text(&mut svg, 24.0, 32.0, "start", "600 16px", title);
+    text(&mut svg, 24.0, 52.0, "start", "12px", subtitle);
+    svg
+}
+
+/// The whole sheet.
+pub(crate) fn render(plot: &Plot<'_>) -> String {
+    let mut svg = blank((WIDTH, HEIGHT), plot.title, plot.subtitle);
     percentiles(&mut svg, plot);
     over_time(&mut svg, plot);
     svg.push_str("</svg>\n");

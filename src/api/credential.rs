@@ -3,14 +3,15 @@
 //! A credential is a secret: it is never quoted in a message.
 
 use super::error::{ApiError, Code};
+use super::gate::is_metrics;
 use super::request::{Headers, Parts};
 use crate::auth::secret::SECRET_BYTES_MAX;
 
 /// Whether anybody may ask for this, without saying who they are.
 #[must_use]
 pub fn is_public(parts: &Parts<'_>) -> bool {
-    parts.method == "OPTIONS"
-        || matches!(parts.path, "/health" | "/ping" | "/metrics" | "/debug/latency")
+    let is_probe = matches!(parts.path, "/health" | "/ping");
+    parts.method == "OPTIONS" || is_probe || is_metrics(parts.path)
 }
 
 /// The secret in `Authorization: Bearer`.

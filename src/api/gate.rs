@@ -59,10 +59,15 @@ impl std::fmt::Debug for ScrapeToken {
     }
 }
 
+/// Whether what is there is for whoever may scrape.
+pub(super) fn is_metrics(path: &str) -> bool {
+    matches!(path, "/metrics" | "/debug/latency")
+}
+
 /// Why a request is not looked at any further, if it is not.
 #[must_use]
 pub fn refusal(parts: &Parts<'_>, port: Port, scraping: &Scraping) -> Option<ApiError> {
-    let is_metrics = matches!(parts.path, "/metrics" | "/debug/latency");
+    let is_metrics = is_metrics(parts.path);
     let is_here = match port {
         Port::Main => !(is_metrics && scraping.is_elsewhere),
         Port::Metrics => is_metrics || parts.path == "/health",

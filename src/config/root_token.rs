@@ -5,10 +5,9 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
-use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+
+use super::secret_file::{SecretFileError, read_secret};
 
 /// Shortest root token, in bytes: one that people make up is guessed below that for certain.
 const BYTES_MIN: usize = 16;
@@ -29,7 +28,7 @@ pub enum RootTokenError {
     /// The file cannot be read.
     #[error("cannot read the root token in {}", .0.display())]
     Read(PathBuf, #[source] std::io::Error),
-    /// Everybody may read or write the file.
+    /// Others than its owner may read or change the file.
     #[error("{} holds the root token and is open to every user: chmod 600 {}", .0.display(), .0.display())]
     Open(PathBuf),
     /// It cannot be sent in a header, or is too easy to guess.
@@ -89,21 +88,16 @@ impl fmt::Debug for RootToken {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, RootTokenError> {
-    let fail = |error| RootTokenError::Read(path.to_owned(), error);
-    let file = File::open(path).map_err(fail)?;
-    // Of the file that was opened, whatever has its name by now.
-    let mode = file.metadata().map_err(fail)?.permissions().mode();
-    if mode & 0o007 != 0 {
-        return Err(RootTokenError::Open(path.to_owned()));
-    }
-    let mut text = Vec::new();
-    file.take(FILE_BYTES_MAX).read_to_end(&mut text).map_err(fail)?;
-    Ok(text)
+    read_secret(path, FILE_BYTES_MAX).map_err(|error| match error {
+        SecretFileError::Read(error) => RootTokenError::Read(path.to_owned(), error),
+        SecretFileError::Open => RootTokenError::Open(path.to_owned()),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 
@@ -148,7 +142,7 @@ mod tests {
             }
         }
         assert!(matches!(from_file("", 0o600), Err(RootTokenError::Malformed(_))), "empty");
-        for mode in [0o604, 0o644, 0o602, 0o666] {
+        for mode in [0o604, 0o644, 0o602, 0o666, 0o620, 0o660] {
             let error = from_file("sixteen-bytes-ok", mode).expect_err("open to all");
             assert!(error.to_string().contains("chmod 600"), "{error}");
         }

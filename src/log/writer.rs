@@ -74,7 +74,7 @@ pub struct Writer<I: Io, N> {
     /// When it was last held, on the monotonic clock.
     held_at_us: Cell<u64>,
     /// Groups that held it since the executor has looked around for sure.
-    held_groups: Cell<u32>,
+    held_groups: Cell<u64>,
     /// When the last group became durable, on the monotonic clock.
     flushed_us: Cell<u64>,
     /// The timer after which the log may be quiet, while it runs.
@@ -440,7 +440,7 @@ impl<I: Io, N> Writer<I, N> {
     /// wait long.
     fn owes_round(&self) -> bool {
         let is_lone = self.lone_groups.get() > LONE_GROUPS_MIN;
-        let groups = u64::from(self.held_groups.get());
+        let groups = self.held_groups.get();
         groups >= if is_lone { LONE_HELD_MAX } else { 1 }
             || groups * self.held_us.get() >= LONE_HELD_US_MAX
     }

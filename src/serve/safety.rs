@@ -1,13 +1,11 @@
 //! What a server is careful about before it starts: whom it can be reached by, what it gives up,
 //! and who else can read its files.
 
-use std::fs::File;
-use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::api::gate::ScrapeToken;
-use crate::config::Settings;
+use crate::config::{SecretFileError, Settings, read_secret};
 use crate::io::privileges::{
     Dropped, drop_capabilities, refuse_core_dumps, renounce_new_privileges,
 };
@@ -15,8 +13,6 @@ use crate::types::exposure::{Exposed, Exposure, Protection, judge};
 
 /// Bits of a file's mode that let others than its owner do anything.
 const MODE_OTHERS: u32 = 0o077;
-/// The same for writing, and for everything that is not its owner's group.
-const MODE_OTHERS_READ_ANY_WRITE: u32 = 0o027;
 
 /// Decides whether the server may listen where it is to, and warns of what lacks there.
 ///
@@ -73,16 +69,10 @@ pub(super) fn give_up_privileges(settings: &Settings) {
 /// * Errors: the file cannot be read, others may read it, or it holds no token.
 pub(super) fn read_scrape_token(path: &Path) -> Result<ScrapeToken, String> {
     let fail = |problem: &str| format!("metrics token file {}: {problem}", path.display());
-    let io = |error: std::io::Error| fail(&error.to_string());
-    let file = File::open(path).map_err(io)?;
-    // A group is how a service manager hands a secret on.
-    let mode = file.metadata().map_err(io)?.permissions().mode();
-    if mode & MODE_OTHERS_READ_ANY_WRITE != 0 {
-        return Err(fail("others may read or change it; take that away (chmod 600)"));
-    }
-    let mut text = Vec::new();
-    let read = file.take(ScrapeToken::BYTES_MAX as u64 + 2).read_to_end(&mut text);
-    read.map_err(io)?;
+    let text = read_secret(path, ScrapeToken::BYTES_MAX as u64 + 2).map_err(|e| match e {
+        SecretFileError::Read(error) => fail(&error.to_string()),
+        SecretFileError::Open => fail("others may read or change it; take that away (chmod 600)"),
+    })?;
     ScrapeToken::new(text.trim_ascii())
         .ok_or_else(|| fail("it must hold one token of 16 to 512 visible ASCII characters"))
 }

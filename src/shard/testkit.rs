@@ -4,9 +4,12 @@ use std::rc::Rc;
 
 use super::call::{Answer, Call, StreamPath};
 use super::checkpoint::CheckpointPace;
+use super::connection::ConnectionSettings;
 use super::engine::{Engine, EngineConfig};
+use super::gate::AuthSettings;
 use super::scrub::ScrubPolicy;
 use crate::api::response::Provision;
+use crate::auth::secret::HashKey;
 use crate::io::sim::{SimIo, SimRuntime};
 use crate::log::group::Policy;
 use crate::log::reader::ReadMemory;
@@ -15,6 +18,23 @@ use crate::types::config::Change;
 use crate::types::{
     BasinConfig, BasinName, PartialStreamConfig, Refusal, Retention, StreamConfigPatch, StreamName,
 };
+
+/// Settings of connections in the clear to a server that asks nobody who they are.
+pub(super) fn connection_settings() -> ConnectionSettings {
+    ConnectionSettings {
+        limits: crate::http1::Limits::default(),
+        http2_limits: crate::http2::Limits::default(),
+        idle_us: 1_000_000,
+        peer_us: 1_000_000,
+        request_memory_bytes: 4 << 20,
+        cors: false,
+        port: crate::api::gate::Port::Main,
+        scraping: crate::api::gate::Scraping::default(),
+        exposed: crate::types::exposure::Exposed::default(),
+        tls: None,
+        auth: AuthSettings { key: HashKey::from_bytes([1; 32]), root: None },
+    }
+}
 
 pub(super) const LOG: LogFacts = LogFacts { directory_id: 7, shard: 0, segment_bytes: 4 << 20 };
 

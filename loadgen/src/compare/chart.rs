@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::figures::{Comparison, Figure, Spread};
 use super::markdown::number as shown;
-use crate::plot::{escape, line, number, text, ticks};
+use crate::plot::{blank, escape, line, number, text, ticks};
 
 const WIDTH: f64 = 1_000.0;
 const LEFT: f64 = 330.0;
@@ -33,15 +33,9 @@ pub(crate) fn render(comparison: &Comparison, title: &str, figure: Figure) -> St
     let bars: usize = groups.iter().map(|(_, bars)| bars.len()).sum();
     let bottom = TOP + bars as f64 * BAR + groups.len() as f64 * GAP;
     let height = bottom + 40.0;
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height:.0}\" \
-         viewBox=\"0 0 {WIDTH} {height:.0}\" font-family=\"sans-serif\" fill=\"#222222\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
-    );
-    text(&mut svg, 24.0, 32.0, "start", "600 16px", title);
     let about =
         format!("{}; medians, extremes of the rounds; logarithmic", comparison.about.machine);
-    text(&mut svg, 24.0, 52.0, "start", "12px", &about);
+    let mut svg = blank((WIDTH, height), title, &about);
     legend(&mut svg, comparison);
     let axis =
         Axis::around(groups.iter().flat_map(|(_, bars)| bars.iter().map(|(_, spread)| spread)));

@@ -122,14 +122,11 @@ pub(super) async fn reconfigure_stream<I: Io>(
 }
 
 async fn list_basins<I: Io>(core: &Rc<Core<I>>, query: ListQuery) -> Result<Response, ApiError> {
-    let limit = query.limit;
-    let page = Page { limit: limit + 1, ..page(&query) };
-    let Answer::Basins(mut records) = core.call(0, Call::ListBasins(page)).await? else {
+    let Answer::Basins(mut records) = core.call(0, Call::ListBasins(one_more(&query))).await?
+    else {
         return Err(unexpected(&Answer::Done));
     };
-    let has_more = records.len() > limit;
-    records.truncate(limit);
-    let has_more = query.within.keep(&query.prefix, &mut records, has_more, |r| &r.name);
+    let has_more = cut(&query, &mut records, |r| &r.name);
     let names = records.iter().map(basin_name).collect::<Result<Vec<_>, _>>()?;
     let infos: Vec<_> = names.iter().zip(&records).map(|(n, r)| basin_info(n, r)).collect();
     Ok(BasinInfo::page(&infos, has_more))
@@ -198,6 +195,19 @@ async fn get_stream<I: Io>(core: &Rc<Core<I>>, path: &StreamPath) -> Result<Resp
         Answer::StreamConfig(config) => Ok(Response::json(200, &config)),
         other => Err(unexpected(&other)),
     }
+}
+
+/// The page that a query asks for and one entry more, which says whether there is another page.
+pub(super) fn one_more(query: &ListQuery) -> Page {
+    Page { limit: query.limit + 1, ..page(query) }
+}
+
+/// Cuts the answer to [`one_more`] to the page, and to what who asks may see of it; whether there
+/// is more.
+pub(super) fn cut<T>(query: &ListQuery, entries: &mut Vec<T>, name: impl Fn(&T) -> &str) -> bool {
+    let has_more = entries.len() > query.limit;
+    entries.truncate(query.limit);
+    query.within.keep(&query.prefix, entries, has_more, name)
 }
 
 fn page(query: &ListQuery) -> Page {

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::control::{cut, one_more};
 use super::unexpected;
 use crate::api::query::ListQuery;
 use crate::api::response::Response;
@@ -11,7 +12,7 @@ use crate::auth::secret::Secret;
 use crate::auth::{Access, may_issue};
 use crate::control::TokenRecord;
 use crate::io::Io;
-use crate::shard::call::{Answer, Call, Page};
+use crate::shard::call::{Answer, Call};
 use crate::shard::core::Core;
 use crate::types::TokenId;
 
@@ -57,13 +58,9 @@ pub(super) async fn list<I: Io>(
     core: &Rc<Core<I>>,
     query: ListQuery,
 ) -> Result<Response, ApiError> {
-    let ListQuery { prefix, start_after, limit, within } = query;
-    let wanted = Page { prefix: prefix.clone(), start_after, limit: limit + 1 };
-    let Answer::Tokens(mut infos) = core.call(0, Call::ListTokens(wanted)).await? else {
+    let Answer::Tokens(mut infos) = core.call(0, Call::ListTokens(one_more(&query))).await? else {
         return Err(unexpected(&Answer::Done));
     };
-    let has_more = infos.len() > limit;
-    infos.truncate(limit);
-    let has_more = within.keep(&prefix, &mut infos, has_more, |info| info.id.as_str());
+    let has_more = cut(&query, &mut infos, |info| info.id.as_str());
     Ok(page(&infos, has_more))
 }

@@ -9,13 +9,10 @@ use futures_util::future::{self, Either};
 use proptest::prelude::*;
 
 use super::*;
-use crate::auth::secret::HashKey;
 use crate::io::sim::SimIo;
 use crate::io::{Clock, Disk as _, Tasks as _};
 use crate::log::checkpoint;
-use crate::shard::connection::ConnectionSettings;
-use crate::shard::gate::AuthSettings;
-use crate::shard::testkit::{LOG, Shard, assert_whole, live_with};
+use crate::shard::testkit::{LOG, Shard, assert_whole, connection_settings, live_with};
 use crate::types::{PermissionSet, Scope};
 
 /// Far from any time that a simulation reaches.
@@ -302,19 +299,7 @@ proptest! {
 
 /// The core of a server with one shard, on whose disk there may be tokens.
 async fn core(shard: &Shard) -> Rc<Core<SimIo>> {
-    let settings = ConnectionSettings {
-        limits: crate::http1::Limits::default(),
-        http2_limits: crate::http2::Limits::default(),
-        idle_us: 1_000_000,
-        peer_us: 1_000_000,
-        request_memory_bytes: 4 << 20,
-        cors: false,
-        port: crate::api::gate::Port::Main,
-        scraping: crate::api::gate::Scraping::default(),
-        exposed: crate::types::exposure::Exposed::default(),
-        tls: None,
-        auth: AuthSettings { key: HashKey::from_bytes([1; 32]), root: None },
-    };
+    let settings = connection_settings();
     let engines = BTreeMap::from([(0, Rc::clone(shard))]);
     let load = (0, Arc::from([AtomicUsize::new(0)]));
     let core = Rc::new(Core::new(1, engines, vec![None], ((), ()), settings, load));

@@ -12,16 +12,16 @@ use futures_util::future::{self, Either};
 use super::line::{Line, Pace, request};
 use super::visit::{Manner, Scene, Visit};
 use super::{Run, STREAMS, one_in, words};
-use crate::auth::secret::HashKey;
 use crate::io::Clock;
 use crate::io::sim::{Faults, SILENCE_US, SimIo, SimRuntime, Stream as Dice, Wire};
 use crate::shard::connection::{ConnectionSettings, serve};
 use crate::shard::core::Core;
 use crate::shard::drain::Stage;
 use crate::shard::engine::EngineConfig;
-use crate::shard::gate::AuthSettings;
 use crate::shard::model::life::open;
-use crate::shard::testkit::{CONFIG, Shard, assert_whole, create, create_basin, provision};
+use crate::shard::testkit::{
+    CONFIG, Shard, assert_whole, connection_settings, create, create_basin, provision,
+};
 
 /// How often the server looks for those whose time is up, in microseconds.
 const SWEEP_US: u64 = 50_000;
@@ -53,19 +53,7 @@ enum End {
 }
 
 fn settings() -> ConnectionSettings {
-    ConnectionSettings {
-        limits: crate::http1::Limits::default(),
-        http2_limits: crate::http2::Limits::default(),
-        idle_us: IDLE_US,
-        peer_us: PEER_US,
-        request_memory_bytes: 4 << 20,
-        cors: false,
-        port: crate::api::gate::Port::Main,
-        scraping: crate::api::gate::Scraping::default(),
-        exposed: crate::types::exposure::Exposed::default(),
-        tls: None,
-        auth: AuthSettings { key: HashKey::from_bytes([0; 32]), root: None },
-    }
+    ConnectionSettings { idle_us: IDLE_US, peer_us: PEER_US, ..connection_settings() }
 }
 
 fn config(dice: &mut Dice) -> EngineConfig {
