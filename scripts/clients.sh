@@ -135,11 +135,11 @@ install_typescript() {
 
 build_rust() {
   cargo test --locked --no-run --manifest-path tests/clients/rust/Cargo.toml \
-    --target-dir "$clients/rust"
+    --target-dir "$target/sdk"
 }
 
 run_rust() {
-  cargo test --locked --manifest-path tests/clients/rust/Cargo.toml --target-dir "$clients/rust"
+  cargo test --locked --manifest-path tests/clients/rust/Cargo.toml --target-dir "$target/sdk"
 }
 
 run_python() {
@@ -240,7 +240,7 @@ if [[ -z $url ]]; then
   start_server 60 "$work/data" "${arguments[@]}"
 fi
 export THALWEG_URL=$url THALWEG_PEER=$peer FAULT_SEED=$seed THALWEG_TOKEN=${THALWEG_TOKEN:-}
-export FAULT_PROXY=$clients/rust/debug/fault-proxy
+export FAULT_PROXY=$target/sdk/debug/fault-proxy
 
 failed=0
 table=()

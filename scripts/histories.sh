@@ -62,7 +62,7 @@ seed=$((10#$seed))
 target=${CARGO_TARGET_DIR:-$root/target}
 [[ $target == /* ]] || target=$root/$target
 thalweg=${THALWEG_BIN:-$target/release/thalweg}
-tool=$target/histories/debug/histories
+tool=$target/sdk/debug/histories
 artifacts=$root/artifacts/histories
 collect_pid=
 work=
@@ -83,7 +83,7 @@ if [[ ! -x $thalweg ]]; then
   exit 2
 fi
 timeout --kill-after=10 900 cargo build --quiet --locked \
-  --manifest-path tests/histories/Cargo.toml --target-dir "$target/histories"
+  --manifest-path tests/histories/Cargo.toml --target-dir "$target/sdk"
 
 sleep_ms() { sleep "$(printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)))"; }
 

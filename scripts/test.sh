@@ -176,8 +176,8 @@ RUSTDOCFLAGS="-D warnings" step 300 "documentation" cargo doc --workspace --no-d
 
 if ! $fast; then
   step 1200 "release build" cargo build --release --workspace --bins --locked
-  lint tests/clients/rust clients/rust
-  lint tests/histories histories
+  lint tests/clients/rust sdk
+  lint tests/histories sdk
   lint tests/power power
   lint fuzz fuzz/replay
   step 1500 "official clients" env THALWEG_BIN="$thalweg" "$root/scripts/clients.sh"
@@ -191,7 +191,7 @@ if ! $fast; then
   step 180 "latency by phase, and against the last kept" "$root/scripts/latency.sh"
   step 180 "cost curves can be measured" "$root/scripts/curves.sh" --quick
   step 300 "kills under load" "$root/scripts/crash.sh" --rounds 5
-  check tests/histories histories
+  check tests/histories sdk
   step 300 "histories under kills" "$root/scripts/histories.sh" --histories 9
   check fuzz fuzz/replay --test replay
   check tests/power power
