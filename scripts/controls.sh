@@ -76,10 +76,20 @@ binary() {
     "$work/built" | grep --extended-regexp "/($1|thalweg)-[0-9a-f]*\$"
 }
 
-# run BUG BINARY FILTER: runs a suite with a bug planted; its output goes to $work/out.
+# run BUG BINARY FILTER: runs a suite with a bug planted; what it prints goes to standard output.
 run() {
-  THALWEG_PLANTED=$1 timeout --kill-after=10 "$limit" "$(binary "$2")" "$3" \
-    >"$work/out" 2>&1 </dev/null
+  THALWEG_PLANTED=$1 timeout --kill-after=10 "$limit" "$(binary "$2")" "$3" 2>&1 </dev/null
+}
+
+# at_once COMMAND: runs it for each line of standard input, as many at a time as there are cores.
+at_once() {
+  local line
+  while read -r line; do
+    while (($(jobs -pr | wc --lines) >= $(nproc))); do wait -n || true; done
+    # shellcheck disable=SC2086 # a line is several arguments
+    "$1" $line &
+  done
+  wait
 }
 
 known=$("$(binary lib)" --nocapture planted:: | sed --quiet 's/^.*planted: //p' | sort)
@@ -98,37 +108,45 @@ if [[ -n $only ]]; then
   fi
 fi
 
-while read -r binary filter; do
-  if ! run '' "$binary" "$filter"; then
-    tail --lines=30 "$work/out" >&2
-    echo "controls: without a bug, $binary $filter does not pass" >&2
-    exit 1
-  fi
-done < <(awk 'NF { print $2, $3 }' <<<"$table" | sort --unique)
+# passes BINARY FILTER: has a suite pass without a bug, or says that it does not.
+passes() {
+  local out
+  out=$(mktemp --tmpdir="$work" passes.XXXXXX)
+  run '' "$1" "$2" >"$out" && return
+  tail --lines=30 "$out" >&2
+  echo "controls: without a bug, $1 $2 does not pass" >&2
+  touch "$work/failing"
+}
 
-# Whether a test failed for what it saw, not for what it missed.
+# saw FILE: whether a test failed for what it saw, not for what it missed.
 saw() {
-  grep --after-context=1 'panicked at' "$work/out" |
+  grep --after-context=1 'panicked at' "$1" |
     grep --invert-match 'panicked at\|^--$\|too tame\|never happened' | grep --quiet .
 }
 
-found=0
-missed=0
-while read -r bug binary filter; do
-  status=0
-  start=$SECONDS
-  run "$bug" "$binary" "$filter" || status=$?
+# finds BUG BINARY FILTER: whether a suite fails for a bug; leaves a file found.BUG if so.
+finds() {
+  local bug=$1 binary=$2 filter=$3 out=$work/$1.out status=0 start=$SECONDS took test
+  run "$bug" "$binary" "$filter" >"$out" || status=$?
   took=$((SECONDS - start))
-  if ((status == 101)) && saw; then
-    test=$(sed --quiet 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$work/out" | head --lines=1)
+  if ((status == 101)) && saw "$out"; then
+    test=$(sed --quiet 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$out" | head --lines=1)
     printf '%-22s found in %3d s by %s %s\n' "$bug" "$took" "$binary" "$test"
-    found=$((found + 1))
+    touch "$work/found.$bug"
   else
     printf '%-22s NOT FOUND in %3d s by %s %s (status %d)\n' "$bug" "$took" "$binary" "$filter" \
       "$status"
-    missed=$((missed + 1))
   fi
-done < <(awk 'NF' <<<"$table")
-planted=$(awk 'NF' <<<"$table" | wc --lines)
-printf 'controls: planted=%d found=%d missed=%d\n' "$planted" "$found" "$missed"
+  rm --force -- "$out"
+}
+
+awk 'NF { print $2, $3 }' <<<"$table" | sort --unique >"$work/suites"
+at_once passes <"$work/suites"
+[[ ! -e $work/failing ]] || exit 1
+
+awk 'NF' <<<"$table" >"$work/bugs"
+at_once finds <"$work/bugs"
+planted=$(wc --lines <"$work/bugs")
+found=$(find "$work" -name 'found.*' | wc --lines)
+printf 'controls: planted=%d found=%d missed=%d\n' "$planted" "$found" "$((planted - found))"
 ((found == planted))
