@@ -179,7 +179,7 @@ if ! $fast; then
   lint tests/clients/rust sdk
   lint tests/histories sdk
   lint tests/power power
-  lint fuzz fuzz/replay
+  lint fuzz .
   step 1500 "official clients" env THALWEG_BIN="$thalweg" "$root/scripts/clients.sh"
   step 600 "official clients with tokens, under TLS" env THALWEG_BIN="$thalweg" \
     "$root/scripts/clients.sh" --root-token --tls
@@ -193,7 +193,7 @@ if ! $fast; then
   step 300 "kills under load" "$root/scripts/crash.sh" --rounds 5
   check tests/histories sdk
   step 300 "histories under kills" "$root/scripts/histories.sh" --histories 9
-  check fuzz fuzz/replay --test replay
+  check fuzz . --test replay
   check tests/power power
   step_where_possible 300 "power cuts" "$root/scripts/power.sh" --cuts 20
   step_where_possible 120 "a disk that lies is found out" "$root/scripts/power.sh" --cuts 40 \
