@@ -85,7 +85,8 @@ impl Lifeline {
         .await
     }
 
-    fn say(&self, goodbye: Goodbye) {
+    /// Ends what is guarded.
+    pub(super) fn say(&self, goodbye: Goodbye) {
         self.goodbye.set(Some(goodbye));
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();

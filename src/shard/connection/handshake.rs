@@ -1,10 +1,12 @@
 //! The handshake of a connection on the port that speaks TLS.
 //!
 //! Whoever connects costs a task and some KiB until the handshake is done, and that only so often
-//! at a time and for so long. Signatures that would hold up the executor are made on its thread for
+//! at a time and for so long: when there are too many, who has kept us waiting longest makes room,
+//! so that silence keeps nobody else out. Signatures that would hold up the executor are made on its thread for
 //! such work, one at a time, so that they do not hold up what else is done there.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::net::Shutdown;
 use std::pin::pin;
 use std::rc::Rc;
@@ -17,7 +19,7 @@ use crate::http1::{Framing, Persistence, reason_phrase, response_head};
 use crate::io::permits::Permits;
 use crate::io::{Io, Socket};
 use crate::shard::core::Core;
-use crate::shard::lifeline::{Goodbye, Registered, Waiting};
+use crate::shard::lifeline::{Goodbye, Lifeline, Registered, Waiting};
 use crate::tls::{Acceptor, Application, Handshake, RECORD_HANDSHAKE, Stream};
 
 /// How long a handshake may take, in microseconds.
@@ -36,33 +38,64 @@ const REFUSED_BYTES_MAX: usize = 64 * 1024;
 /// The handshakes of one core.
 #[derive(Debug)]
 pub(in crate::shard) struct Handshakes {
-    open: Cell<usize>,
+    /// In the order in which they began.
+    open: RefCell<BTreeMap<u64, Open>>,
+    next_number: Cell<u64>,
     aside: Rc<Permits>,
+}
+
+/// A handshake under way.
+#[derive(Debug)]
+struct Open {
+    line: Rc<Lifeline>,
+    /// It waits for us, not for its peer.
+    is_ours: bool,
 }
 
 impl Default for Handshakes {
     fn default() -> Self {
-        Self { open: Cell::default(), aside: Permits::new(1) }
+        Self { open: RefCell::default(), next_number: Cell::default(), aside: Permits::new(1) }
     }
 }
 
 /// Counts a handshake for as long as it is under way.
-struct Counted<'a>(&'a Handshakes);
+struct Counted<'a> {
+    handshakes: &'a Handshakes,
+    number: u64,
+}
 
 impl Handshakes {
-    /// `None` when there are too many already.
-    fn begin(&self) -> Option<Counted<'_>> {
-        let open = self.open.get();
-        (open < HANDSHAKES_MAX).then(|| {
-            self.open.set(open + 1);
-            Counted(self)
-        })
+    /// Adds a handshake. When there are too many already, the oldest that waits for its peer is
+    /// sent away; `None` when there is none.
+    fn begin(&self, line: &Registered) -> Option<Counted<'_>> {
+        let mut open = self.open.borrow_mut();
+        if open.len() >= HANDSHAKES_MAX {
+            let oldest = open.iter().find(|(_, open)| !open.is_ours).map(|(number, _)| *number)?;
+            open.remove(&oldest)?.line.say(Goodbye::TimedOut);
+        }
+        let number = self.next_number.replace(self.next_number.get() + 1);
+        open.insert(number, Open { line: line.share(), is_ours: false });
+        Some(Counted { handshakes: self, number })
+    }
+}
+
+impl Counted<'_> {
+    /// Says whether it waits for us, not for its peer.
+    fn is_ours(&self, is_ours: bool) {
+        if let Some(open) = self.handshakes.open.borrow_mut().get_mut(&self.number) {
+            open.is_ours = is_ours;
+        }
+    }
+
+    /// Whether it had to make room for another.
+    fn was_sent_away(&self) -> bool {
+        !self.handshakes.open.borrow().contains_key(&self.number)
     }
 }
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.0.open.set(self.0.open.get() - 1);
+        self.handshakes.open.borrow_mut().remove(&self.number);
     }
 }
 
@@ -100,13 +133,14 @@ pub(super) async fn secure<I: Io>(
     mut socket: I::Socket,
     line: &Registered,
 ) -> Option<(Stream<I::Socket>, Application)> {
-    let shaken = match core.handshakes.begin() {
+    let shaken = match core.handshakes.begin(line) {
         None => Err(Failure::Crowded),
-        Some(_counted) => {
+        Some(counted) => {
             // A shutdown does not wait for those that have not asked for anything yet.
             line.wait_for(Waiting::Idle, core.now_us() + HANDSHAKE_US);
-            match line.guard(pin!(shake(core, acceptor, &mut socket))).await {
+            match line.guard(pin!(shake(core, acceptor, &mut socket, &counted))).await {
                 Ok(shaken) => shaken,
+                Err(_) if counted.was_sent_away() => Err(Failure::Crowded),
                 Err(Goodbye::TimedOut) => Err(Failure::TimedOut),
                 Err(_) => Err(Failure::Gone),
             }
@@ -140,6 +174,7 @@ async fn shake<I: Io>(
     core: &Rc<Core<I>>,
     acceptor: &Acceptor,
     socket: &mut I::Socket,
+    counted: &Counted<'_>,
 ) -> Result<Handshake, Failure> {
     let mut piece = vec![0; PIECE_BYTES];
     let mut received = receive(socket, &mut piece).await?;
@@ -151,6 +186,7 @@ async fn shake<I: Io>(
     loop {
         let understood = if acceptor.is_slow() {
             let bytes = received.to_vec();
+            counted.is_ours(true);
             let _permit = core.handshakes.aside.acquire().await;
             let step = move || {
                 let understood = handshake.receive(&bytes);
@@ -158,6 +194,7 @@ async fn shake<I: Io>(
             };
             let (stepped, understood) = core.clock().blocking(step).await;
             handshake = stepped;
+            counted.is_ours(false);
             understood
         } else {
             handshake.receive(received)
