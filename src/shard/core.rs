@@ -20,7 +20,7 @@ use super::connection::{self, ConnectionSettings, Handshakes, Held, MovingOf};
 use super::drain::{Drain, Stage};
 use super::engine::Engine;
 use super::gate::Gate;
-use super::lifeline::Lifelines;
+use super::lifeline::{Lifelines, Looks};
 use super::pace::Pace;
 use super::session::{Pipe, RemoteSessions, Told};
 use super::turns::Turns;
@@ -81,6 +81,8 @@ pub(super) struct Core<I: Io> {
     pub lifelines: Rc<Lifelines>,
     /// Requests of its HTTP/2 connections.
     pub(super) streams: Rc<Lifelines>,
+    /// When it looked for those whose time is up.
+    looks: Looks,
     /// Who its clients are.
     pub(super) gate: Gate,
     /// Settings of its connections.
@@ -148,6 +150,7 @@ impl<I: Io> Core<I> {
             engines,
             lifelines: Rc::default(),
             streams: Rc::default(),
+            looks: Looks::default(),
             drain: Drain::default(),
             metrics: ExecutorMetrics::default(),
             refusals: Refusals::default(),
@@ -209,8 +212,10 @@ impl<I: Io> Core<I> {
     pub(super) fn sweep(&self) {
         let now_us = self.now_us();
         self.gate.tokens.expire(self.clock().wall_us());
-        self.lifelines.sweep(now_us);
-        self.streams.sweep(now_us);
+        if self.looks.is_fair(now_us) {
+            self.lifelines.sweep(now_us);
+            self.streams.sweep(now_us);
+        }
         self.refusals.sweep(now_us);
     }
 

@@ -94,6 +94,31 @@ impl Lifeline {
     }
 }
 
+/// A core that did not look for so long was held up, in microseconds: many times as long as it
+/// takes between two looks, and less than any peer is given.
+const HELD_UP_US: u64 = 500_000;
+
+/// When a core looked for connections whose time is up.
+///
+/// One that was held up (a machine that sleeps, is moved, or has no time for it) finds that all
+/// are late, though it has not looked at what came from them meanwhile. So its first look ends
+/// none; the next does, whatever happened in between, so that this is no way to stay.
+#[derive(Debug, Default)]
+pub(super) struct Looks {
+    last_us: Cell<u64>,
+    forgave: Cell<bool>,
+}
+
+impl Looks {
+    /// Whether who is late at `now_us`, on the monotonic clock, is late by themselves.
+    pub(super) fn is_fair(&self, now_us: u64) -> bool {
+        let since_us = now_us.saturating_sub(self.last_us.replace(now_us));
+        let forgives = since_us > HELD_UP_US && !self.forgave.get();
+        self.forgave.set(forgives);
+        !forgives
+    }
+}
+
 /// The connections of one core.
 #[derive(Debug, Default)]
 pub(super) struct Lifelines {
@@ -204,6 +229,18 @@ mod tests {
         lines.abort();
         assert_eq!(guard(&line), Some(Err(Goodbye::Aborted)));
         assert_eq!(guard(&line), Some(Err(Goodbye::Aborted)), "nothing goes on after that");
+    }
+
+    #[test]
+    fn who_was_held_up_forgives_once() {
+        let looks = Looks::default();
+        assert!(!looks.is_fair(7_000_000), "nobody looked before");
+        assert!(looks.is_fair(7_050_000) && looks.is_fair(7_050_000 + HELD_UP_US));
+        assert!(!looks.is_fair(20_000_000));
+        assert!(looks.is_fair(20_050_000));
+        assert!(!looks.is_fair(30_000_000));
+        assert!(looks.is_fair(40_000_000), "held up again, but not for ever");
+        assert!(!looks.is_fair(50_000_000));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::common::http::{Conn, Request};
 use crate::common::s2s::AppendInput;
 use crate::common::server::Server;
 use crate::common::session::{Session, append_request, read_request};
+use crate::common::{EVENTUALLY_WAIT, poll};
 
 /// Short enough to wait for in a test.
 const PEER_SECS: (&str, &str) = ("THALWEG_PEER_SECS", "1");
@@ -77,4 +78,28 @@ fn refusals_of_sessions_do_not_wait_for_a_body() {
             assert!(elapsed < Duration::from_secs(4), "refused only after {elapsed:?}");
         }
     }
+}
+
+/// A server that was held up, as by a machine that sleeps, has not looked at what came meanwhile:
+/// nobody is late for that. On a slow machine a try may be lost before it begins.
+#[test]
+fn who_sent_in_time_is_answered_by_a_server_that_was_held_up() {
+    let Some(server) = Server::start_with(2, &[("THALWEG_PEER_SECS", "3")]) else { return };
+    let all_are_answered = || {
+        let mut conns: Vec<_> = (0..10).map(|_| Conn::open(server.host())).collect();
+        for conn in &mut conns {
+            conn.write(b"GET /health HTTP/1.1\r\n").expect("the server reads");
+        }
+        // So that it has begun to wait for the rest.
+        std::thread::sleep(Duration::from_millis(300));
+        server.signal("STOP");
+        for conn in &mut conns {
+            conn.write(b"host: h\r\n\r\n").expect("the system takes it");
+        }
+        std::thread::sleep(Duration::from_millis(4500));
+        server.signal("CONT");
+        let answered = |conn: &mut Conn| conn.read_response("GET").is_ok_and(|r| r.status == 200);
+        conns.iter_mut().all(answered).then_some(())
+    };
+    poll(EVENTUALLY_WAIT, all_are_answered).expect("who is held up blames nobody else");
 }
