@@ -108,6 +108,11 @@ impl Acceptor {
         self.current.0.load().is_slow()
     }
 
+    /// What new connections are given.
+    pub(super) fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config)
+    }
+
     /// The state of a new connection.
     ///
     /// * Errors: [`Error::Unusable`], for settings that do not go together.

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //!  reader <- plaintext <- rustls <- inbox <- socket
-//!  writer -> rustls -> records (64 KiB) -> socket
+//!  writer -> rustls -> a record (16 KiB) -> socket
 //! ```
 //!
 //! * Nothing is received while there is plaintext that nobody took: the inbox and one record are
 //!   all that waits here.
+//! * No more than a record of what is sent waits here for a peer that reads slowly: that memory is
+//!   counted nowhere, as what a connection may send us without asking is not.
 //! * What a write took is on its way, and may need a flush to arrive: a write only goes on when
 //!   everything before it was sent.
 //! * The end of the bytes is an end only behind the peer's word for it (`close_notify`); without,
@@ -21,6 +23,8 @@ use rustls::ServerConnection;
 
 /// Most bytes received at a time: a full record and its head.
 const INBOX_BYTES: usize = 16 * 1024 + 256;
+/// Most bytes taken from a writer before they are sent: what one record holds.
+const OUTBOX_BYTES: usize = 16 * 1024;
 
 /// What a connection needs beside its socket; it may move to another thread.
 #[derive(Debug)]
@@ -43,7 +47,8 @@ pub struct Stream<S> {
 }
 
 impl<S> Stream<S> {
-    pub(super) fn new(socket: S, session: Box<ServerConnection>) -> Self {
+    pub(super) fn new(socket: S, mut session: Box<ServerConnection>) -> Self {
+        session.set_buffer_limit(Some(OUTBOX_BYTES));
         let secret = Secret { session, inbox: Vec::new(), taken: 0, is_closed: false };
         Self::from_parts(socket, secret)
     }

@@ -2,11 +2,12 @@
 //!
 //! Whoever connects costs a task and some KiB until the handshake is done, and that only so often
 //! at a time and for so long: when there are too many, who has kept us waiting longest makes room,
-//! so that silence keeps nobody else out. Signatures that would hold up the executor are made on its thread for
-//! such work, one at a time, so that they do not hold up what else is done there.
+//! so that silence keeps nobody else out. Signatures that would hold up the executor are made on
+//! its thread for such work, one at a time, so that they do not hold up what else is done there.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::io;
 use std::net::Shutdown;
 use std::pin::pin;
 use std::rc::Rc;
@@ -150,7 +151,7 @@ pub(super) async fn secure<I: Io>(
     match shaken {
         Ok(shaken) => {
             let application = shaken.application();
-            return Some((shaken.into_stream(socket), application));
+            return Some((shaken.into_stream(socket)?, application));
         }
         Err(Failure::Plaintext) => {
             let answer = clear_answer(&core.date.borrow());
@@ -181,24 +182,13 @@ async fn shake<I: Io>(
     if received[0] != RECORD_HANDSHAKE {
         return Err(in_the_clear(socket, received.to_vec()).await);
     }
-    let mut handshake = Handshake::begin(acceptor).map_err(|_| Failure::Invalid)?;
+    let mut handshake = Handshake::begin(acceptor);
     let mut out = Vec::new();
     loop {
-        let understood = if acceptor.is_slow() {
-            let bytes = received.to_vec();
-            counted.is_ours(true);
-            let _permit = core.handshakes.aside.acquire().await;
-            let step = move || {
-                let understood = handshake.receive(&bytes);
-                (handshake, understood)
-            };
-            let (stepped, understood) = core.clock().blocking(step).await;
-            handshake = stepped;
-            counted.is_ours(false);
-            understood
-        } else {
-            handshake.receive(received)
-        };
+        let mut understood = handshake.receive(received);
+        if understood.is_ok() && handshake.is_work_due() {
+            (handshake, understood) = work(core, acceptor, handshake, counted).await;
+        }
         handshake.output(&mut out);
         let sent = socket.write_all(&out).await;
         out.clear();
@@ -212,6 +202,28 @@ async fn shake<I: Io>(
         }
         received = receive(socket, &mut piece).await?;
     }
+}
+
+/// Does what of a handshake takes long; aside, if it takes very long.
+async fn work<I: Io>(
+    core: &Core<I>,
+    acceptor: &Acceptor,
+    mut handshake: Handshake,
+    counted: &Counted<'_>,
+) -> (Handshake, io::Result<()>) {
+    if !acceptor.is_slow() {
+        let done = handshake.work();
+        return (handshake, done);
+    }
+    counted.is_ours(true);
+    let _permit = core.handshakes.aside.acquire().await;
+    let work = move || {
+        let done = handshake.work();
+        (handshake, done)
+    };
+    let worked = core.clock().blocking(work).await;
+    counted.is_ours(false);
+    worked
 }
 
 /// Receives something.
