@@ -83,6 +83,18 @@ impl StreamKey {
         supplied: Option<&SuppliedKey>,
         identity: StreamIdentity<'_>,
     ) -> Result<Self, BadKey> {
+        let key = Self::decoded(supplied)?;
+        Ok(Self { cipher, key, identity: identity.digest() })
+    }
+
+    /// Whether `supplied` can be the key of any encrypted stream.
+    ///
+    /// * Errors: as for [`StreamKey::new`].
+    pub fn check(supplied: Option<&SuppliedKey>) -> Result<(), BadKey> {
+        Self::decoded(supplied).map(|_wiped| ())
+    }
+
+    fn decoded(supplied: Option<&SuppliedKey>) -> Result<Zeroizing<Box<[u8]>>, BadKey> {
         let supplied = supplied.ok_or(BadKey("missing, and the stream is encrypted"))?;
         let mut decoded = Zeroizing::new([0; DECODED_BYTES_MAX]);
         let bad = |_| BadKey("must be base64 with padding");
@@ -95,8 +107,7 @@ impl StreamKey {
         if key.len() != KEY_BYTES {
             return Err(BadKey("must be 32 bytes as base64"));
         }
-        let key = Zeroizing::new(Box::from(&*key));
-        Ok(Self { cipher, key, identity: identity.digest() })
+        Ok(Zeroizing::new(Box::from(&*key)))
     }
 
     /// With which cipher it encrypts.

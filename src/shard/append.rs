@@ -45,10 +45,9 @@ impl<I: Io> Engine<I> {
         let sequenced = self
             .check_room_for(&input)
             .map_err(Refused::from)
-            .and_then(|()| self.stream_for_append(path, auto_create))
-            .and_then(|stream| {
+            .and_then(|()| self.stream_for_append((path, key.as_ref()), auto_create))
+            .and_then(|(stream, key)| {
                 let slot = wants_receipt.then(|| ReceiptSlot::new(start_us, stream.class()));
-                let key = self.key_to(&stream, key.as_ref())?;
                 let (ack, ticket) = self.sequence(&stream, &input, key.as_ref(), slot.clone())?;
                 Ok((stream, ack, ticket, slot))
             });

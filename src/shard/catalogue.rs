@@ -3,13 +3,15 @@
 use std::rc::Rc;
 
 use super::call::{Answer, CallResult, Page, StreamPath};
+use super::encryption::check_key;
 use super::engine::{Engine, Refused};
 use crate::api::response::Provision;
 use crate::control::{Creation, Stream, StreamRecord};
+use crate::crypto::StreamKey;
 use crate::io::Io;
 use crate::types::{
-    BasinConfig, BasinName, PartialStreamConfig, Refusal, StorageClass, StreamConfig,
-    StreamConfigPatch,
+    BasinConfig, BasinName, Cipher, PartialStreamConfig, Refusal, StorageClass, StreamConfig,
+    StreamConfigPatch, SuppliedKey,
 };
 
 /// Streams of a deleted basin that are deleted at once; then others have a turn.
@@ -18,22 +20,38 @@ const DELETIONS_AT_ONCE: usize = 256;
 const ROOM_RETRY_US: u64 = 250_000;
 
 impl<I: Io> Engine<I> {
-    /// The stream to append to, created if its basin says so.
+    /// The stream to append to, created if its basin says so, and the request's key to it.
+    ///
+    /// * Errors: who has no key to it creates nothing.
     pub(super) fn stream_for_append(
         &self,
-        path: &StreamPath,
+        (path, key): (&StreamPath, Option<&SuppliedKey>),
         auto_create: &PartialStreamConfig,
-    ) -> Result<Rc<Stream>, Refused> {
-        self.stream_or_create(path, auto_create, |config| config.create_stream_on_append)
+    ) -> Result<(Rc<Stream>, Option<StreamKey>), Refused> {
+        let check = |cipher| check_key(cipher, key);
+        let stream =
+            self.stream_or_create(path, auto_create, |c| c.create_stream_on_append, check)?;
+        let key = self.key_to(&stream, key)?;
+        Ok((stream, key))
     }
 
-    /// The stream to read from, created if its basin says so. Its creation may not be durable.
+    /// The same to read from. Its creation may not be durable.
     pub(super) fn stream_for_read(
         &self,
-        path: &StreamPath,
+        (path, key): (&StreamPath, Option<&SuppliedKey>),
         auto_create: &PartialStreamConfig,
-    ) -> Result<Rc<Stream>, Refused> {
-        self.stream_or_create(path, auto_create, |config| config.create_stream_on_read)
+    ) -> Result<(Rc<Stream>, Option<StreamKey>), Refused> {
+        let check = |cipher| check_key(cipher, key);
+        let stream =
+            self.stream_or_create(path, auto_create, |c| c.create_stream_on_read, check)?;
+        let key = self.key_to(&stream, key)?;
+        Ok((stream, key))
+    }
+
+    /// The stream whose tail is asked for, for which nobody needs a key.
+    pub(super) fn stream_for_tail(&self, path: &StreamPath) -> Result<Rc<Stream>, Refused> {
+        let auto_create = PartialStreamConfig::default();
+        self.stream_or_create(path, &auto_create, |c| c.create_stream_on_read, |_| Ok(()))
     }
 
     fn stream_or_create(
@@ -41,6 +59,7 @@ impl<I: Io> Engine<I> {
         path: &StreamPath,
         auto_create: &PartialStreamConfig,
         may_create: impl FnOnce(&BasinConfig) -> bool,
+        check_cipher: impl FnOnce(Option<Cipher>) -> Result<(), Refusal>,
     ) -> Result<Rc<Stream>, Refused> {
         match self.find_stream(path) {
             Err(Refused { refusal: Refusal::StreamNotFound(name), ticket }) => {
@@ -49,6 +68,7 @@ impl<I: Io> Engine<I> {
                     return Err(Refused { refusal: Refusal::StreamNotFound(name), ticket });
                 }
                 self.check_basin_is_staying(&path.basin)?;
+                check_cipher(config.stream_cipher)?;
                 self.check_open()?;
                 self.check_room_to_create()?;
                 Ok(self.add_stream(path, auto_create, &config, None))

@@ -4,7 +4,7 @@ use crate::control::{Stream, StreamRecord};
 use crate::crypto::{BadKey, Opener, StreamIdentity, StreamKey};
 use crate::io::Io;
 use crate::log::entry::Record;
-use crate::types::{AppendInput, Refusal, SuppliedKey};
+use crate::types::{AppendInput, Cipher, Refusal, SuppliedKey};
 
 use super::engine::{Engine, Refused};
 
@@ -28,6 +28,16 @@ impl<I: Io> Engine<I> {
             })?;
         Ok(Some(key))
     }
+}
+
+/// Refuses a key that cannot be one to a stream with that cipher: before such a stream is created
+/// for who would then be refused.
+pub(super) fn check_key(
+    cipher: Option<Cipher>,
+    supplied: Option<&SuppliedKey>,
+) -> Result<(), Refusal> {
+    let Some(_any_cipher) = cipher else { return Ok(()) };
+    StreamKey::check(supplied).map_err(|BadKey(problem)| Refusal::EncryptionKey(problem))
 }
 
 /// Refuses data records with numbers that are beyond what the cipher may encrypt.

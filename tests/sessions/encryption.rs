@@ -4,13 +4,14 @@
 use serde_json::{Value, json};
 
 use crate::STREAMS;
-use crate::common::client::{Client, batch, fresh_basin_with, records_path};
+use crate::common::client::{Client, batch, fresh_basin_with, records_path, stream_path};
 use crate::common::duplex::{Exchange, Protocol};
 use crate::common::http::{Request, Response};
 use crate::common::keys::{CIPHERS, KEY, NO_KEYS, OTHER_KEY, with_key};
 use crate::common::s2s::{AppendInput, AppendRecord, ReadBatch};
 use crate::common::session::{Session, append_request, read_request};
 use crate::common::sse::{Events, sse_request};
+use crate::common::{EVENTUALLY_WAIT, poll};
 
 /// Runs a case with both ciphers over both protocols, on streams of both shards.
 #[track_caller]
@@ -316,6 +317,43 @@ fn a_stream_that_is_created_on_the_way_is_encrypted() {
             send(&client, protocol, with_key(append("b", &["x"]), KEY)).status(200);
             let read = send(&client, protocol, with_key(read("b", "seq_num=0"), KEY));
             assert_eq!(bodies(read.status(200)), ["x"]);
+        }
+    }
+}
+
+/// Section 3.9 of the specification lets a stream remain here; it had rather not be: whoever comes
+/// next would find one that nobody was let in to.
+#[test]
+fn who_has_no_key_creates_no_stream() {
+    for cipher in CIPHERS {
+        for protocol in Protocol::BOTH {
+            let mut client = fresh_basin_with(&json!({
+                "stream_cipher": cipher,
+                "create_stream_on_append": true,
+                "create_stream_on_read": true,
+            }));
+            for stream in STREAMS {
+                let with = |request: &Request, key: Option<&str>| {
+                    let request = request.clone();
+                    key.map_or_else(|| request.clone(), |key| with_key(request.clone(), key))
+                };
+                let mut requests = reads(stream, "seq_num=0").to_vec();
+                requests.extend([append(stream, &["a"]), append_request(stream)]);
+                for (request, key) in requests.iter().flat_map(|r| NO_KEYS.map(|key| (r, key))) {
+                    send(&client, protocol, with(request, key)).refused(400, "bad_header");
+                    let listed = client.get("/v1/streams").json()["streams"].clone();
+                    assert_eq!(listed, json!([]), "{cipher} {protocol} {key:?} {}", request.target);
+                }
+                send(&client, protocol, with(&append(stream, &["a"]), Some(KEY))).status(200);
+                let read = with(&read(stream, "seq_num=0"), Some(KEY));
+                assert_eq!(bodies(&send(&client, protocol, read)), [json!("a")]);
+                client.delete(&stream_path(stream)).status(202);
+                let gone = || {
+                    let listed = client.get("/v1/streams").json()["streams"].clone();
+                    (listed == json!([])).then_some(())
+                };
+                poll(EVENTUALLY_WAIT, gone).expect("a deleted stream goes");
+            }
         }
     }
 }

@@ -71,9 +71,7 @@ fn what_belongs_to_another_stream_or_to_nobody_does_not_open() {
             with_streams(cipher, async |shard| {
                 append(&shard, "b").await.unwrap();
                 assert!(matches!(read(&shard, "b").await, Ok(Answer::Body(..))));
-                let stream = |name: &str| {
-                    shard.stream_for_read(&path(name), &PartialStreamConfig::default()).unwrap()
-                };
+                let stream = |name: &str| shard.stream_for_tail(&path(name)).unwrap();
                 let key = shard.key_to(&stream("a"), Some(&key())).unwrap();
                 let key = key.filter(|_| forged == "of a");
                 let (_, ticket) =
@@ -91,8 +89,7 @@ fn what_belongs_to_another_stream_or_to_nobody_does_not_open() {
 fn aes_streams_end_at_2_to_the_32_and_others_do_not() {
     for cipher in CIPHERS {
         with_streams(cipher, async |shard| {
-            let stream =
-                shard.stream_for_read(&path("a"), &PartialStreamConfig::default()).unwrap();
+            let stream = shard.stream_for_tail(&path("a")).unwrap();
             let key = shard.key_to(&stream, Some(&key())).unwrap();
             let last = u64::from(u32::MAX);
             let is_limited = cipher == Cipher::Aes256Gcm;

@@ -96,7 +96,7 @@ impl<I: Io> Engine<I> {
         self: &Rc<Self>,
         path: &StreamPath,
     ) -> Result<StreamPosition, Refusal> {
-        let stream = match self.stream_for_read(path, &PartialStreamConfig::default()) {
+        let stream = match self.stream_for_tail(path) {
             Ok(stream) => stream,
             Err(refused) => return self.refuse(refused).await,
         };
@@ -115,12 +115,8 @@ impl<I: Io> Engine<I> {
         form: BatchForm,
         auto_create: &PartialStreamConfig,
     ) -> Result<(Vec<u8>, Age), Refusal> {
-        let found = self.stream_for_read(path, auto_create).and_then(|stream| {
-            let key = self.key_to(&stream, key.as_ref())?;
-            Ok((stream, key.map(Rc::new)))
-        });
-        let (stream, key) = match found {
-            Ok(found) => found,
+        let (stream, key) = match self.stream_for_read((path, key.as_ref()), auto_create) {
+            Ok((stream, key)) => (stream, key.map(Rc::new)),
             Err(refused) => return self.refuse(refused).await,
         };
         self.settle(stream.created_ticket).await?;

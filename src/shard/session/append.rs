@@ -80,11 +80,7 @@ impl<I: Io> Engine<I> {
         pipe: &Pipe,
     ) -> Result<(), Refusal> {
         self.check_open()?;
-        let found = self.stream_for_append(path, auto_create).and_then(|stream| {
-            let key = self.key_to(&stream, key.as_ref())?;
-            Ok((stream, key))
-        });
-        let (stream, key) = match found {
+        let (stream, key) = match self.stream_for_append((path, key.as_ref()), auto_create) {
             Ok(found) => found,
             Err(refused) => return self.refuse(refused).await,
         };

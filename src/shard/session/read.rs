@@ -94,11 +94,7 @@ impl<I: Io> Engine<I> {
         auto_create: &PartialStreamConfig,
         pipe: &Rc<Pipe>,
     ) -> Result<(), Refusal> {
-        let found = self.stream_for_read(path, auto_create).and_then(|stream| {
-            let key = self.key_to(&stream, key.as_ref())?;
-            Ok((stream, key))
-        });
-        let (stream, key) = match found {
+        let (stream, key) = match self.stream_for_read((path, key.as_ref()), auto_create) {
             Ok(found) => found,
             Err(refused) => return self.refuse(refused).await,
         };
