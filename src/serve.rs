@@ -97,6 +97,7 @@ pub fn serve(settings: &Settings, root: Option<&RootToken>, cpus: &[usize]) -> R
             }
             Ok(Report::Stopped) => stopped += 1,
             Ok(Report::Failed(message)) => return Err(message),
+            Ok(Report::Gone(index)) => return Err(server.why_gone(index)),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Err("a core ended early".to_owned()),
         }

@@ -27,7 +27,10 @@ use glommio::channels::shared_channel::{
     self, ConnectedReceiver, ConnectedSender, SharedReceiver, SharedSender,
 };
 use glommio::net::TcpListener;
-use glommio::{Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
+use glommio::{
+    ExecutorJoinHandle, GlommioError, Latency, LocalExecutorBuilder, Placement, Shares,
+    TaskQueueHandle,
+};
 
 use super::aside::in_queue;
 pub use super::connection::ConnectionSettings;
@@ -102,6 +105,8 @@ pub enum Report {
     Failed(String),
     /// It has shut down in order.
     Stopped,
+    /// Its thread ended without another word: [`Server::why_gone`] knows why.
+    Gone(usize),
 }
 
 /// A running server.
@@ -112,6 +117,7 @@ pub struct Server {
     pub metrics_address: Option<SocketAddr>,
     drain: Arc<AtomicBool>,
     pulses: Vec<Arc<OnceLock<Waker>>>,
+    threads: Vec<ExecutorJoinHandle<()>>,
 }
 
 impl Server {
@@ -132,11 +138,13 @@ impl Server {
         let loads: Arc<[_]> = (0..settings.cpus.len()).map(|_| AtomicUsize::new(0)).collect();
         let pulses: Vec<_> = (0..settings.cpus.len()).map(|_| Arc::default()).collect();
         let mut links = link_all(settings.cpus.len());
+        let mut threads = Vec::new();
         for (index, pulse) in pulses.iter().enumerate() {
             let plan = Plan {
                 index,
                 settings: settings.clone(),
                 reporter: reporter.clone(),
+                farewell: Farewell { index, reporter: Some(reporter.clone()) },
                 drain: Arc::clone(&drain),
                 deaf: Arc::clone(&deaf),
                 drained: Arc::clone(&drained),
@@ -147,16 +155,24 @@ impl Server {
                 scrapes: scrapes.take(),
             };
             let ends = links.remove(0);
-            LocalExecutorBuilder::new(Placement::Fixed(settings.cpus[index]))
+            let thread = LocalExecutorBuilder::new(Placement::Fixed(settings.cpus[index]))
                 .name(&format!("core-{index}"))
                 .io_memory(IO_MEMORY_BYTES)
                 .spin_before_park(settings.spin)
                 .spawn(move || run_core(plan, ends))
-                .map_err(|e| {
-                    format!("an executor could not be started (is io_uring allowed here?): {e}")
-                })?;
+                .map_err(|error| unstarted(&error))?;
+            threads.push(thread);
         }
-        Ok(Self { reports, metrics_address, drain, pulses })
+        Ok(Self { reports, metrics_address, drain, pulses, threads })
+    }
+
+    /// Why the core that said [`Report::Gone`] ended, in words for an operator.
+    #[must_use]
+    pub fn why_gone(mut self, index: usize) -> String {
+        match self.threads.swap_remove(index).join() {
+            Ok(()) => format!("core {index} ended early"),
+            Err(error) => unstarted(&error),
+        }
     }
 
     /// Wakes all cores; to be called every few milliseconds for as long as they run.
@@ -181,6 +197,14 @@ impl Server {
     }
 }
 
+/// What a failure to make an executor, most often of the kernel's rings, says to an operator.
+fn unstarted(error: &GlommioError<()>) -> String {
+    format!(
+        "an executor could not be started (is io_uring allowed here, and enough locked memory, \
+         `ulimit -l`?): {error}"
+    )
+}
+
 /// The ends of the links that one core holds.
 type Ends = Vec<Option<(SharedSender<Message>, SharedReceiver<Message>)>>;
 
@@ -200,6 +224,7 @@ struct Plan {
     index: usize,
     settings: ServerSettings,
     reporter: mpsc::Sender<Report>,
+    farewell: Farewell,
     drain: Arc<AtomicBool>,
     /// How many cores accept no connections any more.
     deaf: Arc<AtomicUsize>,
@@ -223,6 +248,21 @@ impl Plan {
     }
 }
 
+/// Reports [`Report::Gone`] when a core ends in any way but by [`run_core`]'s own: its executor could
+/// not be made, or it panicked. Whoever started it would wait for ever otherwise.
+struct Farewell {
+    index: usize,
+    reporter: Option<mpsc::Sender<Report>>,
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        if let Some(reporter) = self.reporter.take() {
+            let _gone = reporter.send(Report::Gone(self.index));
+        }
+    }
+}
+
 async fn run_core(mut plan: Plan, ends: Ends) {
     let report = match start_core(&plan, ends).await {
         Ok(core) => {
@@ -237,6 +277,7 @@ async fn run_core(mut plan: Plan, ends: Ends) {
         }
         Err(message) => Report::Failed(message),
     };
+    plan.farewell.reporter = None;
     plan.report(report);
 }
 

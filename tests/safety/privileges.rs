@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use rustix::process::{Resource, Rlimit, setrlimit};
 use serde_json::json;
 
 use crate::alone::Alone;
@@ -89,8 +91,14 @@ fn is_reachable(path: &Path) -> bool {
 
 /// A server of a user without any rights, if we may become one who finds it; otherwise of our own.
 fn unprivileged(arguments: &[&str]) -> Alone {
+    unprivileged_and(arguments, |_| ())
+}
+
+/// The same, after `prepare` had a look at its command.
+fn unprivileged_and(arguments: &[&str], prepare: impl FnOnce(&mut Command)) -> Alone {
     Alone::start(|command, dir| {
         command.args(arguments);
+        prepare(command);
         let is_root = fs::metadata("/proc/self").expect("proc is mounted").uid() == 0;
         if is_root && !is_reachable(dir) {
             eprintln!("run by root: other users are kept from {}", dir.display());
@@ -120,4 +128,24 @@ fn memory_is_kept_from_core_files_unless_allowed() {
         assert_eq!(owner, if allowed { own } else { 0 }, "{arguments:?}");
         assert_eq!(server.read("stderr").contains("core dumps are allowed"), allowed);
     }
+}
+
+/// The kernel counts an executor's rings as locked memory of whoever has no right to more.
+#[test]
+fn an_executor_that_cannot_be_made_ends_the_server_and_says_why() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let mut server = unprivileged_and(&[], |command| {
+        let lower = move || setrlimit(Resource::Memlock, none).map_err(Into::into);
+        // SAFETY: between fork and exec it makes one system call and allocates nothing.
+        unsafe { command.pre_exec(lower) };
+    });
+    if fs::metadata(&server.dir).expect("its directory").uid() == 0 {
+        eprintln!("run by root, whose server lifts the limit: nothing to see");
+        return;
+    }
+    let status = server.host().expect_err("it must not start");
+    let said = server.read("stderr");
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("an executor could not be started"), "{said}");
+    assert!(said.contains("enough locked memory, `ulimit -l`?): "), "{said}");
 }
