@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # How scripts/guide.sh, which sources this, reads a page and runs its blocks. It sets $root, $clients,
-# $thalweg, $loadgen, $port, $limit and $work, and has $ran, $left, $servers and $followers counted here.
+# $thalweg, $loadgen, $port, $limit and $work, and has $ran, $left, $servers, $followers and $besides counted here.
 
 # read_page FILE: its blocks, in $kinds (language and mark), $lines, $texts, and in $shown what the page
 # says that each prints ("-" where it says nothing).
@@ -56,9 +56,19 @@ begin_page() {
   ) >"$exports"
 }
 
-# Ends what the page left running.
+# Ends what the page left running; what ran beside it must not have failed by itself.
 end_page() {
-  local pid
+  local pid at
+  for at in "${!besides[@]}"; do
+    pid=${besides[at]}
+    unset "besides[$at]"
+    if kill -TERM "$pid" 2>/dev/null; then
+      await_end "$pid"
+    elif ! wait "$pid"; then
+      cat "$work/beside.$at" >&2
+      fail "$at" "what the block started did not succeed"
+    fi
+  done
   for pid in "${followers[@]}" "${servers[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
   for pid in "${followers[@]}" "${servers[@]}"; do await_end "$pid"; done
   followers=() servers=()
@@ -86,6 +96,7 @@ do_block() {
     "sh run" | "sh run or="* | "sh fails") run_shell "${kind#sh }" ;;
     "sh server") start_page_server ;;
     "sh follow") follow ;;
+    "sh beside") run_beside ;;
     "sh shown: "?*) left+=("$page:$line: ${kind#sh shown: }") ;;
     "python file="* | "typescript file="* | "toml file="* | "json file="*)
       localised >"$place/${kind#*file=}"
@@ -176,8 +187,13 @@ in_background() {
   { printf 'exec ' && localised; } >"$work/block.$line"
   (cd "$place" && exec bash -c "$in_shell" bash "$exports" "$work/block.$line") \
     >"$out" 2>&1 </dev/null &
-  # Its end is looked for; the shell need not report it.
-  disown "$!"
+}
+
+run_beside() {
+  local out=$work/beside.$line
+  ran=$((ran + 1))
+  in_background
+  besides[line]=$!
 }
 
 start_page_server() {
@@ -185,6 +201,8 @@ start_page_server() {
   : >"$out"
   in_background
   servers+=($!)
+  # Its end is looked for; the shell need not report it.
+  disown "$!"
   while ! grep --quiet '^listening on ' "$out"; do
     if ! kill -0 "${servers[-1]}" 2>/dev/null || ((SECONDS >= deadline)); then
       cat "$out" >&2
@@ -200,6 +218,7 @@ follow() {
   : >"$out"
   in_background
   followers+=($!)
+  disown "$!"
   while as_shown "$out" >"$work/printed" && ! prints_as_shown; do
     if ! kill -0 "${followers[-1]}" 2>/dev/null || ((SECONDS >= deadline)); then break; fi
     sleep 0.05

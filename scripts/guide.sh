@@ -17,6 +17,7 @@
 #   sh run            its commands succeed           sh run needs=X   likewise, if X is installed
 #   sh fails          one of its commands fails      sh run or=N      likewise, or it ends with status N
 #   sh server         starts a server, in the background
+#   sh beside         goes on beside what follows, and is ended with the page; it must not fail by itself
 #   sh follow         runs until it printed what the page shows, then it is interrupted
 #   sh shown: WHY     is not run, for that reason
 #   python file=NAME  is written to that file; also for typescript, toml and json
@@ -83,6 +84,7 @@ ran=0
 left=()
 servers=()
 followers=()
+besides=()
 
 cleanup() {
   local status=$?
@@ -126,10 +128,19 @@ check_versions() {
   done
 }
 
+# What the page points to within the tree must be there.
+check_links() {
+  local line link
+  while IFS=: read -r line link; do
+    [[ $link == *:* || -e $(dirname -- "$page")/$link ]] || fail "$line" "the link to $link leads nowhere"
+  done < <(grep --line-number --only-matching '\](\([^)#]\+\)' "$page" | sed 's/](//')
+}
+
 # Runs the page $1.
 run_page() {
   local block
   read_page "$1"
+  check_links
   begin_page
   for ((block = 0; block < ${#kinds[@]}; block++)); do do_block "$block"; done
   end_page
@@ -142,6 +153,7 @@ check_itself() {
     'sh fails\ntrue\n```' 'sh run or=3\nexit 4\n```' 'sh shown: \ntrue\n```' 'sh run\ntrue' \
     'sh run\necho a\n```\n```text\nb\n```' 'sh run\necho a; echo b\n```\n```text\na\n```' \
     'sh run\necho a\n```\n```text\na\n…\nb\n```' 'sh run\necho "*a"\n```\n```text\n*\n```' \
+    'sh beside\nsh -c ">ended; false"\n```\n```sh run\nuntil [[ -e ended ]]; do sleep 0.1; done; sleep 1\n```' \
     'sh server\nfalse\n```' 'text source\nwords that no source … has\n```' \
     'rust run=quick-start\nfn main() {}\n```'; do
     printf '```%b\n' "$fault" >"$work/fault.md"
