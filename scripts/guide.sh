@@ -64,8 +64,7 @@ done
 loadgen=${loadgen:-$(dirname -- "$thalweg")/loadgen}
 if ((${#pages[@]} == 0)); then
   ! grep --quiet '^```sh run' README.md || pages+=(README.md)
-  pages+=(docs/guide/quick-start.md docs/guide/what-an-ack-means.md docs/guide/your-disk.md
-    docs/guide/sizing.md docs/guide/moving-from-s2-lite.md docs/guide/troubleshooting.md)
+  pages+=(docs/guide/*.md)
 fi
 for file in "$thalweg" "$loadgen" "$clients/python/bin/python" \
   "$clients/typescript/node_modules/@s2-dev/streamstore/package.json" \
@@ -89,12 +88,12 @@ besides=()
 cleanup() {
   local status=$?
   end_page
-  if ((status == 0)); then
+  if ((status == 0 || status == 2)); then
     rm --recursive --force -- "$work"
   else
     echo "guide: kept $work" >&2
-    exit 1
   fi
+  exit "$status"
 }
 trap cleanup EXIT
 
