@@ -89,6 +89,7 @@ impl Entry {
             Operation::Health
             | Operation::Metrics
             | Operation::Latency(_)
+            | Operation::Dashboard { .. }
             | Operation::Options
             | Operation::CheckTail(_)
             | Operation::Append { .. }

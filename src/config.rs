@@ -165,6 +165,10 @@ pub struct Given {
     /// Do not send cross-origin (CORS) headers [default: send them]
     #[arg(long, env = "THALWEG_NO_CORS", num_args = 0..=1, default_missing_value = "true")]
     pub no_cors: Option<bool>,
+
+    /// Do not serve the web dashboard at /dashboard [default: serve it]
+    #[arg(long, env = "THALWEG_NO_DASHBOARD", num_args = 0..=1, default_missing_value = "true")]
+    pub no_dashboard: Option<bool>,
 }
 
 /// Settings in force.
@@ -210,6 +214,8 @@ pub struct Settings {
     pub root_token_file: Option<PathBuf>,
     /// Whether CORS headers are sent.
     pub cors: bool,
+    /// Whether the web dashboard is served.
+    pub dashboard: bool,
     /// Where metrics are served, if not with everything else.
     pub metrics_listen: Option<SocketAddr>,
     /// File with the token for metrics.
@@ -302,6 +308,7 @@ impl Given {
             tls_self_signed: self.tls_self_signed.or(other.tls_self_signed),
             root_token_file: self.root_token_file.or(other.root_token_file),
             no_cors: self.no_cors.or(other.no_cors),
+            no_dashboard: self.no_dashboard.or(other.no_dashboard),
         }
     }
 }
@@ -340,6 +347,7 @@ impl Settings {
             usage_flush_ms: given.usage_flush_ms.unwrap_or(10_000),
             root_token_file: given.root_token_file,
             cors: !given.no_cors.unwrap_or(false),
+            dashboard: !given.no_dashboard.unwrap_or(false),
             metrics_listen: given.metrics_listen,
             metrics_token_file: given.metrics_token_file,
             waived: Waived {

@@ -18,6 +18,7 @@ pub mod tls;
 
 pub mod codec;
 pub mod control;
+pub mod dashboard;
 
 pub mod crypto;
 pub mod log;

@@ -7,6 +7,7 @@ pub mod token;
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use signal_hook::iterator::Signals;
 use crate::api::gate::{Port, Scraping};
 use crate::auth::secret::{HashKey, SECRET_BYTES_MAX};
 use crate::config::{ROOT_TOKEN_BYTES_MAX, RootToken, Settings, Tls};
+use crate::dashboard::{Facts, Privacy, Store};
 use crate::directory::DataDirectory;
 use crate::http1::Limits;
 use crate::http2;
@@ -92,7 +94,8 @@ pub fn serve(settings: &Settings, root: Option<&RootToken>, cpus: &[usize]) -> R
                 listening += 1;
                 if listening == server.cores() {
                     directory.mark_initialised().map_err(|e| chain(&e))?;
-                    announce(scheme, address, server.metrics_address).map_err(|e| chain(&e))?;
+                    let addresses = (address, server.metrics_address);
+                    announce(scheme, addresses, settings.dashboard).map_err(|e| chain(&e))?;
                 }
             }
             Ok(Report::Stopped) => stopped += 1,
@@ -132,13 +135,16 @@ fn cpu_list(text: &str) -> Option<Vec<usize>> {
 
 fn announce(
     scheme: &str,
-    address: SocketAddr,
-    metrics_address: Option<SocketAddr>,
+    (address, metrics_address): (SocketAddr, Option<SocketAddr>),
+    has_dashboard: bool,
 ) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    // First: who waits for the other line may go on at once.
+    // First: who waits for the last line may go on at once.
     if let Some(address) = metrics_address {
         writeln!(out, "metrics on http://{address}/metrics")?;
+    }
+    if has_dashboard {
+        writeln!(out, "dashboard on {scheme}://{address}/dashboard")?;
     }
     writeln!(out, "listening on {scheme}://{address}")?;
     out.flush()
@@ -247,11 +253,37 @@ fn plan(
             port: Port::Main,
             scraping,
             exposed,
+            dashboard: settings.dashboard.then(|| Arc::new(facts(settings, shards, &auth))),
             tls,
             auth,
         },
         connections_max: settings.connections_max,
         spin: Duration::from_micros(settings.spin_us),
+    }
+}
+
+/// What the dashboard says of the server; which port it got is said later.
+fn facts(settings: &Settings, shards: u16, auth: &AuthSettings) -> Facts {
+    let directory = std::path::absolute(&settings.data_dir);
+    let root = directory.unwrap_or_else(|_| settings.data_dir.clone());
+    Facts {
+        version: env!("CARGO_PKG_VERSION"),
+        started_us: wall_us(),
+        store: Store::Local { root: root.to_string_lossy().into_owned() },
+        wal: None,
+        path: "",
+        flush_interval_ms: None,
+        tls: match settings.tls {
+            None => Privacy::None,
+            Some(Tls::SelfSigned) => Privacy::SelfSigned,
+            Some(Tls::Files { .. }) => Privacy::Certificate,
+        },
+        port: settings.listen.port(),
+        cors: settings.cors,
+        init_file: None,
+        append_inflight_bytes: settings.append_inflight_bytes,
+        shards,
+        access_tokens: auth.root.is_some(),
     }
 }
 

@@ -73,9 +73,11 @@ fn check(access: &Access, operation: &Operation) -> Result<(), Denied> {
         permit(access, PermissionSet::of(needed), stream(path))
     };
     match operation {
-        Operation::Options | Operation::Health | Operation::Metrics | Operation::Latency(_) => {
-            Ok(())
-        }
+        Operation::Options
+        | Operation::Health
+        | Operation::Metrics
+        | Operation::Latency(_)
+        | Operation::Dashboard { .. } => Ok(()),
         Operation::ListBasins(_) => on_account(P::ListBasins),
         // Which basin, the body says: `check_new_basin`.
         Operation::CreateBasin { .. } => on_account(P::CreateBasin),
@@ -190,6 +192,7 @@ fn stream_of(operation: &mut Operation) -> Option<&mut StreamPath> {
         | Operation::Health
         | Operation::Metrics
         | Operation::Latency(_)
+        | Operation::Dashboard { .. }
         | Operation::ListBasins(_)
         | Operation::CreateBasin { .. }
         | Operation::GetBasin(_)

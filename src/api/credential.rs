@@ -6,12 +6,14 @@ use super::error::{ApiError, Code};
 use super::gate::is_metrics;
 use super::request::{Headers, Parts};
 use crate::auth::secret::SECRET_BYTES_MAX;
+use crate::dashboard;
 
 /// Whether anybody may ask for this, without saying who they are.
 #[must_use]
 pub fn is_public(parts: &Parts<'_>) -> bool {
     let is_probe = matches!(parts.path, "/health" | "/ping");
-    parts.method == "OPTIONS" || is_probe || is_metrics(parts.path)
+    let is_named = is_probe || is_metrics(parts.path) || dashboard::is_public(parts.path);
+    parts.method == "OPTIONS" || is_named
 }
 
 /// The secret in `Authorization: Bearer`.

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use super::error::{ApiError, Code};
 use super::request::{Parts, trim};
+use super::route::no_such_route;
+use crate::dashboard;
 
 /// Which of the server's addresses a connection came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -73,7 +75,7 @@ pub fn refusal(parts: &Parts<'_>, port: Port, scraping: &Scraping) -> Option<Api
         Port::Metrics => is_metrics || parts.path == "/health",
     };
     if !is_here {
-        return Some(ApiError::new(Code::NotFound, "no such route"));
+        return Some(no_such_route());
     }
     if port == Port::Metrics && !["GET", "HEAD"].contains(&parts.method) {
         return Some(ApiError::new(Code::MethodNotAllowed, "only GET is answered here"));
@@ -84,6 +86,13 @@ pub fn refusal(parts: &Parts<'_>, port: Port, scraping: &Scraping) -> Option<Api
         Some(shown) if token.is(shown) => None,
         _ => Some(ApiError::new(Code::Authn, "the token for metrics is missing or wrong")),
     }
+}
+
+/// The refusal of a request to a dashboard that is not there; OPTIONS is answered at any route.
+#[must_use]
+pub fn no_dashboard(parts: &Parts<'_>) -> Option<ApiError> {
+    let is_asked = parts.method != "OPTIONS" && dashboard::is_below(parts.path);
+    is_asked.then(no_such_route)
 }
 
 /// The credentials of an `authorization` header of the scheme `Bearer`.
@@ -126,6 +135,7 @@ mod tests {
             (Port::Metrics, &elsewhere, ("GET", "/v1/basins"), Some(404)),
             (Port::Metrics, &elsewhere, ("POST", "/v1/streams/s/records"), Some(404)),
             (Port::Metrics, &elsewhere, ("GET", "/"), Some(404)),
+            (Port::Metrics, &elsewhere, ("GET", "/dashboard"), Some(404)),
         ];
         for (port, scraping, (method, path), expected) in cases {
             let told = refused(port, scraping, (method, path, ""));
@@ -155,6 +165,22 @@ mod tests {
                 assert_eq!(shown(wrong), Some(401), "{wrong:?}");
             }
             assert_eq!(refused(port, &scraping, ("GET", "/health", "")), None);
+        }
+    }
+
+    #[test]
+    fn without_a_dashboard_its_paths_are_unknown() {
+        let none = Pairs::<&str>(&[]);
+        for (method, path, expected) in [
+            ("GET", "/dashboard", Some(404)),
+            ("HEAD", "/dashboard/config.json", Some(404)),
+            ("POST", "/dashboard/assets/app.js", Some(404)),
+            ("OPTIONS", "/dashboard", None),
+            ("GET", "/dashboards", None),
+            ("GET", "/v1/basins", None),
+        ] {
+            let told = no_dashboard(&parts(method, path, &none)).map(|error| error.status());
+            assert_eq!(told, expected, "{method} {path}");
         }
     }
 

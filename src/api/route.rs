@@ -15,6 +15,7 @@ use super::query::{ListQuery, ReadParams, ReadQuery};
 use super::request::Parts;
 use super::usage::{UsageParams, UsageScope};
 use crate::codec::{BatchForm, Coding, Feed};
+use crate::dashboard::Place as Shown;
 use crate::types::name::NameError;
 use crate::types::{
     BasinName, PartialStreamConfig, RequestToken, StreamName, SuppliedKey, TokenId,
@@ -32,6 +33,13 @@ pub enum Operation {
     Metrics,
     /// Where the time until the acks went.
     Latency(LatencyQuery),
+    /// Something of the dashboard.
+    Dashboard {
+        /// What.
+        place: Shown,
+        /// Whether the browser has it already.
+        is_known: bool,
+    },
     /// Any OPTIONS request: an empty 200.
     Options,
     /// A page of basins.
@@ -184,14 +192,18 @@ pub fn route(parts: &Parts<'_>) -> Result<Operation, ApiError> {
     if parts.method == "OPTIONS" {
         return Ok(Operation::Options);
     }
-    let resource =
-        Resource::find(parts.path).ok_or_else(|| ApiError::new(Code::NotFound, "no such route"))?;
+    let resource = Resource::find(parts.path).ok_or_else(no_such_route)?;
     let method = Method::of(parts.method).filter(|method| resource.methods().contains(method));
     let method = method.ok_or_else(|| method_not_allowed(resource))?;
     match resource {
         Resource::Health => Ok(Operation::Health),
         Resource::Metrics => Ok(Operation::Metrics),
         Resource::Latency => Ok(Operation::Latency(LatencyQuery::parse(parts.query)?)),
+        Resource::Dashboard(place) => {
+            let known = parts.headers.first("if-none-match");
+            let is_known = known.is_some_and(|tags| place.is_known(tags));
+            Ok(Operation::Dashboard { place, is_known })
+        }
         Resource::Basins => basins(method, parts),
         Resource::Basin(raw) => basin(method, raw, parts),
         Resource::Streams => streams(method, parts),
@@ -217,6 +229,7 @@ enum Resource<'a> {
     Health,
     Metrics,
     Latency,
+    Dashboard(Shown),
     Basins,
     Basin(&'a str),
     Streams,
@@ -233,6 +246,10 @@ enum Resource<'a> {
 
 impl<'a> Resource<'a> {
     fn find(path: &'a str) -> Option<Self> {
+        Self::of_api(path).or_else(|| Shown::find(path).map(Self::Dashboard))
+    }
+
+    fn of_api(path: &'a str) -> Option<Self> {
         const SEGMENTS_MAX: usize = 5;
         let rest = path.strip_prefix('/')?;
         if rest.ends_with('/') {
@@ -274,6 +291,7 @@ impl<'a> Resource<'a> {
             Self::Health
             | Self::Metrics
             | Self::Latency
+            | Self::Dashboard(_)
             | Self::Tail(_)
             | Self::Usage(_)
             | Self::Locations => &[Get],
@@ -281,6 +299,11 @@ impl<'a> Resource<'a> {
             Self::DefaultLocation => &[Get, Put],
         }
     }
+}
+
+/// 404 `not_found`: nothing is there.
+pub(super) fn no_such_route() -> ApiError {
+    ApiError::new(Code::NotFound, "no such route")
 }
 
 fn method_not_allowed(resource: Resource<'_>) -> ApiError {

@@ -1,6 +1,7 @@
 //! From an operation to its answer: the one place that knows both the API and the cores.
 
 mod control;
+mod dashboard;
 mod latency;
 mod token;
 
@@ -139,6 +140,10 @@ async fn answer_other<I: Io>(
         }
         Operation::Metrics => metrics(core).await,
         Operation::Latency(query) => latency::latency(core, query).await,
+        Operation::Dashboard { place, is_known } => {
+            let facts = core.connection.dashboard.as_deref();
+            dashboard::show(facts, place, is_known)
+        }
         Operation::CheckTail(path) => {
             match core.call_owner(&path, Call::CheckTail(path.clone())).await? {
                 Answer::Tail(tail) => {

@@ -131,6 +131,10 @@ impl Server {
         let (mut scrapes, metrics_address) =
             settings.metrics_listen.map(scrape::bind).transpose()?.unzip();
         let mut door = Some(bind(settings.listen, &progress, settings.connection.tls.clone())?);
+        let mut settings = settings.clone();
+        if let (Some(facts), Some(door)) = (&mut settings.connection.dashboard, &door) {
+            Arc::make_mut(facts).port = door.address().port();
+        }
         let (reporter, reports) = mpsc::channel();
         let drain = Arc::new(AtomicBool::new(false));
         let deaf = Arc::new(AtomicUsize::new(0));

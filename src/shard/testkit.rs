@@ -31,6 +31,7 @@ pub(super) fn connection_settings() -> ConnectionSettings {
         port: crate::api::gate::Port::Main,
         scraping: crate::api::gate::Scraping::default(),
         exposed: crate::types::exposure::Exposed::default(),
+        dashboard: None,
         tls: None,
         auth: AuthSettings { key: HashKey::from_bytes([1; 32]), root: None },
     }

@@ -35,6 +35,7 @@ impl Tally {
             | Operation::Health
             | Operation::Metrics
             | Operation::Latency(_)
+            | Operation::Dashboard { .. }
             | Operation::Append { .. }
             | Operation::AppendSession { .. }
             | Operation::Read { .. }

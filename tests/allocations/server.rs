@@ -83,6 +83,7 @@ fn settings(directory: &DataDirectory) -> ServerSettings {
             port: thalweg::api::gate::Port::Main,
             scraping: thalweg::api::gate::Scraping::default(),
             exposed: thalweg::types::exposure::Exposed::default(),
+            dashboard: None,
             tls: None,
             auth: AuthSettings { key: HashKey::from_bytes([0; 32]), root: None },
         },

@@ -343,7 +343,7 @@ impl<I: Io> Connection<'_, I> {
         let more = response.headers.iter().chain(extra).map(|(n, v)| (*n, v.as_bytes()));
         let headers = content_type.into_iter().chain([("date", date.as_bytes())]).chain(more);
         let framing = match response.status {
-            204 => Framing::None,
+            204 | 304 => Framing::None,
             _ => Framing::Length(response.body.len() as u64),
         };
         let reason = reason_phrase(response.status);

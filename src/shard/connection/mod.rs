@@ -17,6 +17,7 @@ use std::future::{Future, poll_fn};
 use std::net::{Shutdown, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 
 use futures_util::future::{self, Either};
@@ -35,6 +36,7 @@ use crate::api::{ApiError, Code, Operation, cors, gate, negotiate};
 use crate::auth::Access;
 use crate::codec::coding::{compress, decompress};
 use crate::codec::{BatchForm, Coding, Feed};
+use crate::dashboard::Facts;
 use crate::http1::{Conn, Limits};
 use crate::http2::PREFACE;
 use crate::io::permits::Permit;
@@ -71,6 +73,8 @@ pub struct ConnectionSettings {
     pub scraping: Scraping,
     /// What the server's addresses lack.
     pub exposed: Exposed,
+    /// What the dashboard says of the server; `None` when there is no dashboard.
+    pub dashboard: Option<Arc<Facts>>,
     /// Who makes connections private; `None` when they are in the clear.
     pub tls: Option<Acceptor>,
     /// How clients are told apart.
@@ -128,7 +132,12 @@ impl Routed {
         settings: &ConnectionSettings,
         peer: Option<SocketAddr>,
     ) -> Self {
-        let (access, operation) = match gate::refusal(parts, settings.port, &settings.scraping) {
+        let refusal = gate::refusal(parts, settings.port, &settings.scraping);
+        let refusal = refusal.or_else(|| match settings.dashboard {
+            Some(_) => None,
+            None => gate::no_dashboard(parts),
+        });
+        let (access, operation) = match refusal {
             Some(error) => (Access::Open, Err(error)),
             None => core.gate.admit(parts, || core.clock().wall_us()),
         };

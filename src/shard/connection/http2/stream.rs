@@ -197,7 +197,7 @@ impl<I: Io> Stream<I> {
         let Response { status, content_type, headers, body } = response;
         let headers = texts(headers).chain(texts(&routed.extra));
         let mut head = self.head(*status, *content_type, headers);
-        if *status != 204 {
+        if !matches!(status, 204 | 304) {
             head = head.with_length(body.len());
         }
         let empty = body.is_empty() || routed.is_head;

@@ -1,0 +1,22 @@
+// Numbers, times and bytes for people.
+
+// A time in UTC, to the millisecond, from RFC 3339 or milliseconds since the epoch.
+export function time(value) {
+  const date = new Date(typeof value === "bigint" ? Number(value) : value);
+  if (Number.isNaN(date.getTime())) return String(value);
+  return date.toISOString().replace("T", " ").replace(/\.000Z$/, "Z").replace("Z", " UTC");
+}
+
+export function count(value) {
+  return typeof value === "bigint" ? String(value) : value.toLocaleString("en-GB");
+}
+
+export function bytes(value) {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let unit = 0;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  return `${unit === 0 ? value : value.toFixed(value < 10 ? 1 : 0)} ${units[unit]}`;
+}
