@@ -1,6 +1,8 @@
 //! The files of the dashboard, which are part of the binary.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hasher as _};
+use std::sync::LazyLock;
 
 /// A file.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,33 +30,76 @@ macro_rules! asset {
     };
 }
 
-/// The page that loads all the others.
-pub(super) static PAGE: Asset = asset!("index.html", HTML);
+/// The page that loads all the others, as it is written: it names them without the edition.
+static PAGE: Asset = asset!("index.html", HTML);
+
+/// Names what all the files together are, like `v-0123456789abcdef`. The page loads files below
+/// this name, so that after an upgrade no browser runs some old ones with some new ones.
+static EDITION: LazyLock<String> = LazyLock::new(|| {
+    let mut hasher = DefaultHasher::new();
+    for asset in ASSETS {
+        hasher.write(asset.name.as_bytes());
+        hasher.write(asset.bytes);
+    }
+    format!("v-{:016x}", hasher.finish())
+});
+
+/// The page as it is sent.
+static EDITED_PAGE: LazyLock<Asset> = LazyLock::new(|| {
+    let text = String::from_utf8_lossy(PAGE.bytes);
+    let text = text.replace("/dashboard/assets/", &format!("/dashboard/assets/{}/", *EDITION));
+    Asset { bytes: text.into_bytes().leak(), ..PAGE }
+});
 
 /// What the page loads.
 static ASSETS: &[Asset] = &[
     asset!("style.css", CSS),
     asset!("icon.svg", SVG),
-    asset!("app.js", JAVASCRIPT),
     asset!("api.js", JAVASCRIPT),
+    asset!("app.js", JAVASCRIPT),
     asset!("dom.js", JAVASCRIPT),
+    asset!("theme-first.js", JAVASCRIPT),
+    asset!("components/appender.js", JAVASCRIPT),
+    asset!("components/batch.js", JAVASCRIPT),
+    asset!("components/commands.js", JAVASCRIPT),
+    asset!("components/config.js", JAVASCRIPT),
+    asset!("components/confirm.js", JAVASCRIPT),
+    asset!("components/copy.js", JAVASCRIPT),
     asset!("components/dialog.js", JAVASCRIPT),
     asset!("components/fields.js", JAVASCRIPT),
+    asset!("components/follow.js", JAVASCRIPT),
     asset!("components/format.js", JAVASCRIPT),
+    asset!("components/forms.js", JAVASCRIPT),
     asset!("components/header.js", JAVASCRIPT),
+    asset!("components/key.js", JAVASCRIPT),
+    asset!("components/listing.js", JAVASCRIPT),
+    asset!("components/reader.js", JAVASCRIPT),
+    asset!("components/record.js", JAVASCRIPT),
+    asset!("components/records.js", JAVASCRIPT),
+    asset!("components/sse.js", JAVASCRIPT),
     asset!("components/states.js", JAVASCRIPT),
+    asset!("components/text.js", JAVASCRIPT),
     asset!("components/theme.js", JAVASCRIPT),
     asset!("components/token.js", JAVASCRIPT),
     asset!("pages/basins.js", JAVASCRIPT),
-    asset!("pages/streams.js", JAVASCRIPT),
-    asset!("pages/stream.js", JAVASCRIPT),
-    asset!("pages/server.js", JAVASCRIPT),
     asset!("pages/facts.js", JAVASCRIPT),
+    asset!("pages/server.js", JAVASCRIPT),
+    asset!("pages/stream.js", JAVASCRIPT),
+    asset!("pages/streams.js", JAVASCRIPT),
 ];
 
 impl Asset {
-    /// The file of that name.
+    /// The page.
+    pub(super) fn page() -> &'static Self {
+        &EDITED_PAGE
+    }
+
+    /// The file of that name, with or without the edition before it.
     pub(super) fn find(name: &str) -> Option<&'static Self> {
+        let name = match name.split_once('/') {
+            Some((edition, rest)) if edition == *EDITION => rest,
+            _ => name,
+        };
         ASSETS.iter().find(|asset| asset.name == name)
     }
 }
@@ -96,6 +141,20 @@ mod tests {
             for imported in imports(asset) {
                 assert!(Asset::find(&imported).is_some(), "{}: no {imported}", asset.name);
             }
+        }
+    }
+
+    #[test]
+    fn the_page_loads_files_of_this_edition_and_of_no_other() {
+        let page = std::str::from_utf8(Asset::page().bytes).unwrap();
+        let names: Vec<_> =
+            page.split('"').filter_map(|part| part.strip_prefix("/dashboard/assets/")).collect();
+        assert_eq!(names.len(), 4, "{page}");
+        for name in names {
+            assert!(name.starts_with("v-") && Asset::find(name).is_some(), "{name}");
+            let plain = name.split_once('/').unwrap().1;
+            assert!(Asset::find(plain).is_some(), "{plain}");
+            assert!(Asset::find(&format!("v-0000000000000000/{plain}")).is_none(), "{plain}");
         }
     }
 

@@ -84,7 +84,7 @@ impl Place {
     #[must_use]
     pub fn file(self) -> Option<&'static Asset> {
         match self {
-            Self::Page => Some(&assets::PAGE),
+            Self::Page => Some(Asset::page()),
             Self::Asset(asset) => Some(asset),
             Self::Config => None,
         }
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn a_file_that_a_browser_has_is_known_by_its_tag() {
         let page = Place::Page;
-        let tag = assets::PAGE.tag();
+        let tag = Asset::page().tag();
         assert!(page.is_known(tag.as_bytes()));
         assert!(page.is_known(format!("\"x\" , {tag}").as_bytes()));
         for other in ["", "*", "\"x\"", "W/\"0\""] {

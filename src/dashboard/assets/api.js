@@ -1,6 +1,6 @@
 // The server's API as the pages use it: on the page's own origin, with the token that was entered.
 //
-// Sequence numbers fit 64 bits and JavaScript's numbers 53: what is above is kept as text (see
+// Sequence numbers have 64 bits and JavaScript's integers 53: what is above becomes BigInt (see
 // `parse`).
 
 const TOKEN = "thalweg-token";
@@ -15,12 +15,21 @@ export class ApiError extends Error {
   }
 }
 
-// Reads JSON; integers that a number cannot hold become BigInt.
+// Reads JSON; integers that a number cannot hold become BigInt, where browsers say what
+// was written.
 export function parse(text) {
   return JSON.parse(text, (_key, value, context) => {
     const isLong = typeof value === "number" && Number.isInteger(value)
       && !Number.isSafeInteger(value) && /^-?\d+$/.test(context?.source ?? "");
     return isLong ? BigInt(context.source) : value;
+  });
+}
+
+// Writes JSON; the reverse of `parse`.
+export function stringify(value) {
+  return JSON.stringify(value, (_key, part) => {
+    if (typeof part !== "bigint") return part;
+    return typeof JSON.rawJSON === "function" ? JSON.rawJSON(String(part)) : Number(part);
   });
 }
 
@@ -60,7 +69,7 @@ export function createApi() {
     if (isJson) sent.set("content-type", "application/json");
     const init = {
       method, headers: sent, signal, cache: "no-store", credentials: "omit", redirect: "error",
-      referrerPolicy: "no-referrer", body: isJson ? JSON.stringify(body) : body,
+      referrerPolicy: "no-referrer", body: isJson ? stringify(body) : body,
     };
     let response;
     try {

@@ -43,7 +43,9 @@ function decode(text) {
   }
 }
 
-async function show() {
+// Shows the page of the address; `isMoved`: the reader came here from another page of ours, and
+// takes the focus along.
+async function show({ isMoved = false } = {}) {
   leave.abort();
   leave = new AbortController();
   const { signal } = leave;
@@ -51,12 +53,13 @@ async function show() {
   top.mark(name);
   const root = put(h("div", { class: "page" }), loading("Loading the page"));
   put(main, root);
-  const context = { api, navigate, signal, params, reload: show };
+  if (isMoved) main.focus({ preventScroll: true });
+  const context = { api, navigate, signal, params, reload: () => show() };
   try {
     await page.show(root, context);
   } catch (error) {
     if (signal.aborted) return;
-    put(root, alertBox(error, show));
+    put(root, h("h1", {}, "This page cannot be shown"), alertBox(error, () => show()));
     if (!(error instanceof ApiError)) throw error;
   }
 }
@@ -67,7 +70,7 @@ function navigate(path, { replace = false } = {}) {
   if (replace) history.replaceState(null, "", target);
   else history.pushState(null, "", target);
   window.scrollTo(0, 0);
-  return show();
+  return show({ isMoved: true });
 }
 
 document.addEventListener("click", (event) => {
@@ -82,7 +85,7 @@ document.addEventListener("click", (event) => {
   event.preventDefault();
   navigate(there.pathname.slice(BASE.length) + there.search);
 });
-window.addEventListener("popstate", show);
+window.addEventListener("popstate", () => show({ isMoved: true }));
 
 // Shows what the header says of the server; without a token that it takes, it says nothing.
 async function tellFacts() {

@@ -1,7 +1,7 @@
 // The line at the top: where one is, what server this is, theme and token.
 
 import { h, put, svg } from "../dom.js";
-import { current, restore, toggle } from "./theme.js";
+import { current, toggle } from "./theme.js";
 
 // The cross-section of a river: banks, water, and the thalweg, its deepest point.
 export function mark() {
@@ -12,7 +12,6 @@ export function mark() {
 }
 
 export function header(place, api, askForToken) {
-  restore();
   const link = (name, href, text) => h("a", { href, "data-name": name }, text);
   const links = [link("basins", "/dashboard/", "Basins"), link("server", "/dashboard/server", "Server")];
   const theme = h("button", { class: "button quiet", type: "button", on: { click: flip } });
@@ -24,6 +23,7 @@ export function header(place, api, askForToken) {
       mark(), h("span", { class: "brand-name" }, "Thalweg")),
     h("nav", { class: "nav", "aria-label": "Pages" }, links),
     h("div", { class: "top-end" }, store, token, theme));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", name);
   name();
 
   function flip() {

@@ -1,0 +1,45 @@
+// Asks before something is deleted.
+
+import { h } from "../dom.js";
+import { openDialog } from "./dialog.js";
+import { describe, toast } from "./states.js";
+import { visible } from "./text.js";
+
+const NAMES_SHOWN = 10;
+
+// Asks, then deletes each; true when at least one is deleted. What could not be deleted is said.
+export async function confirmDeletion({ names, what: [one, many], remove, warning }) {
+  if (names.length === 0) return false;
+  const shown = names.slice(0, NAMES_SHOWN).map((name) => h("li", {}, h("bdi", {}, visible(name))));
+  const rest = names.length - shown.length;
+  let deleted = 0;
+  const title = names.length === 1 ? `Delete this ${one}?` : `Delete ${names.length} ${many}?`;
+  await openDialog({
+    title,
+    fields: [
+      h("ul", { class: "names" }, shown, rest > 0 && h("li", {}, `and ${rest} more`)),
+      h("p", {}, warning ?? "Their records are deleted with them. This cannot be undone."),
+    ],
+    action: names.length === 1 ? `Delete ${one}` : `Delete ${names.length} ${many}`,
+    danger: true,
+    submit: async () => {
+      const failed = [];
+      while (names.length > 0) {
+        try {
+          await remove(names[0]);
+          deleted += 1;
+        } catch (error) {
+          if (error.status !== 404) failed.push([names[0], error]);
+        }
+        names.shift();
+      }
+      if (failed.length > 0) {
+        names.push(...failed.map(([name]) => name));
+        const [name, error] = failed[0];
+        throw new Error(`${failed.length} not deleted; “${visible(name)}”: ${describe(error)}`);
+      }
+      toast(deleted === 1 ? `The ${one} is being deleted` : `${deleted} ${many} are being deleted`);
+    },
+  });
+  return deleted > 0;
+}

@@ -1,0 +1,236 @@
+// Reading a stream: from where, how much, once or following its tail.
+
+import { url } from "../api.js";
+import { h, put } from "../dom.js";
+import { copy, curl } from "./copy.js";
+import { check, choice, field } from "./fields.js";
+import { follow } from "./follow.js";
+import { count as spelledCount } from "./format.js";
+import { ROWS_MAX, recordsTable } from "./records.js";
+import { describe, empty } from "./states.js";
+import { unsigned } from "./text.js";
+
+const FORMAT = { "s2-format": "base64" };
+
+// Builds the part of the page; `key` gives the encryption key, `onTail` is told of tails.
+export function reader({ api, basin, stream, key, onTail, signal }) {
+  const from = choice([
+    ["tail_offset", "Before the tail"], ["seq_num", "Sequence number"], ["timestamp", "Time (UTC)"],
+  ], "tail_offset");
+  const number = h("input", { type: "text", inputmode: "numeric", value: "10", autocomplete: "off" });
+  const moment = h("input", { type: "datetime-local", step: "0.001" });
+  const limit = h("input", { type: "text", inputmode: "numeric", value: "100", autocomplete: "off" });
+  const wait = h("input", { type: "text", inputmode: "numeric", value: "0", autocomplete: "off" });
+  const clamp = check("Clamp to the tail", true);
+  const hide = check("Hide command records", false);
+  const button = (text, click, kind = "") =>
+    h("button", { class: `button ${kind}`, type: "button", on: { click } }, text);
+  const once = h("button", { class: "button", type: "submit" }, "Read once");
+  const live = button("Follow live", toggleLive, "primary");
+  const older = button("Older", () => page(-1));
+  const newer = button("Newer", () => page(1));
+  const status = h("p", { class: "hint", role: "status" });
+  const alert = h("div", { class: "alert", role: "alert", hidden: true });
+  const records = recordsTable();
+  const none = h("div", { hidden: true });
+  const light = h("span", { class: "light", "aria-hidden": "true" });
+  const numberField = field("Records before the tail", number);
+  const momentField = field("Time (UTC)", moment);
+  let following = null; // what stops it
+  let reading = null;
+  let shown = { first: null, last: null, gone: 0, total: 0 };
+
+  from.addEventListener("change", () => {
+    const kind = from.value;
+    momentField.hidden = kind !== "timestamp";
+    numberField.hidden = kind === "timestamp";
+    put(numberField.firstChild, kind === "seq_num" ? "From sequence number" : "Records before the tail");
+    if (kind === "seq_num" && number.value === "10") number.value = "0";
+    if (kind === "tail_offset" && number.value === "0") number.value = "10";
+  });
+  momentField.hidden = true;
+  hide.box.addEventListener("change", () => records.hideCommands(hide.box.checked));
+  signal.addEventListener("abort", stop);
+
+  function start() {
+    if (from.value !== "timestamp") {
+      const name = numberField.firstChild.textContent;
+      return { [from.value]: unsigned(number.value, name) ?? 0 };
+    }
+    const ms = Date.parse(`${moment.value}Z`);
+    if (Number.isNaN(ms) || ms < 0) throw new Error("Enter a time from 1970 on.");
+    return { timestamp: ms };
+  }
+
+  function query() {
+    const wanted = unsigned(limit.value, "Limit") ?? 1000;
+    const secs = unsigned(wait.value, "Wait");
+    if (secs > 60) throw new Error("Wait is at most 60 seconds.");
+    const clamped = clamp.box.checked ? { clamp: true } : {};
+    return { ...start(), ...clamped, count: wanted, ...(secs ? { wait: secs } : {}) };
+  }
+
+  const headers = () => ({ ...FORMAT, ...(key() ? { "s2-encryption-key": key() } : {}) });
+
+  function fresh() {
+    stop();
+    records.clear();
+    shown = { first: null, last: null, gone: 0, total: 0 };
+    alert.hidden = none.hidden = true;
+    put(status);
+  }
+
+  function take(batch) {
+    if (batch.length === 0) return;
+    shown.first ??= BigInt(batch[0].seq_num);
+    shown.last = BigInt(batch.at(-1).seq_num);
+    shown.total += batch.length;
+    shown.gone += records.add(batch);
+    none.hidden = true;
+  }
+
+  function fail(error) {
+    put(alert, describe(error));
+    alert.hidden = false;
+    put(status);
+  }
+
+  // Reads one batch; 416 says that there is nothing beyond the tail.
+  async function readOnce(asked) {
+    fresh();
+    reading = new AbortController();
+    const { signal: mine } = reading;
+    put(status, "Reading…");
+    const path = url(["v1", "streams", stream, "records"], asked);
+    try {
+      const batch = await api.get(path, { basin, headers: headers(), signal: mine });
+      if (batch.tail) onTail(batch.tail);
+      take(batch.records);
+      if (batch.records.length === 0) nothing("There are no records there.");
+      else put(status, range());
+    } catch (error) {
+      if (mine.aborted) return;
+      if (error.status !== 416) return fail(error);
+      onTail(error.body.tail);
+      nothing(`Nothing there yet: the next record gets number ${error.body.tail.seq_num}.`);
+    }
+  }
+
+  function nothing(text) {
+    put(none, empty(text));
+    none.hidden = false;
+    put(status);
+  }
+
+  function range() {
+    const { first, last, total, gone } = shown;
+    if (last === null) return "no records yet";
+    const dropped = gone > 0 ? `; the newest ${records.count()} are shown` : "";
+    return `${spelledCount(total)} ${total === 1 ? "record" : "records"}, ${first} to ${last}${dropped}`;
+  }
+
+  function page(direction) {
+    try {
+      const wanted = unsigned(limit.value, "Limit") ?? 1000;
+      const step = BigInt(wanted === 0 ? 1 : wanted);
+      const { first, last } = shown;
+      if (direction > 0) return readOnce({ seq_num: last === null ? 0 : last + 1n, count: wanted });
+      if (first === null || first === 0n) return readOnce({ seq_num: 0, count: wanted });
+      const to = first > step ? first - step : 0n;
+      return readOnce({ seq_num: to, count: first - to });
+    } catch (error) {
+      return fail(error);
+    }
+  }
+
+  function stop() {
+    reading?.abort();
+    following?.abort();
+    reading = following = null;
+    put(live, "Follow live");
+    light.className = "light";
+  }
+
+  async function toggleLive() {
+    if (following) {
+      stop();
+      put(status, `Stopped: ${range()}`);
+      return;
+    }
+    let asked;
+    try {
+      asked = { ...start(), ...(clamp.box.checked ? { clamp: true } : {}) };
+    } catch (error) {
+      fail(error);
+      return;
+    }
+    fresh();
+    following = new AbortController();
+    const { signal: mine } = following;
+    put(live, "Stop following");
+    try {
+      await follow({
+        api, basin, stream, start: asked, headers: headers(), signal: mine,
+        onBatch: (batch) => !mine.aborted && take(batch),
+        onState: (state) => !mine.aborted && tell(state),
+      });
+    } catch (error) {
+      if (!mine.aborted) fail(error);
+    }
+    if (following?.signal === mine) stop();
+  }
+
+  let said = "";
+  function tell({ state, tail, next, error, seconds }) {
+    light.className = `light ${state}`;
+    if (tail) onTail(tail);
+    const place = next === null ? "" : ` from ${next}`;
+    const words = {
+      connecting: `Connecting${place}…`,
+      live: `Live: ${range()}`,
+      waiting: `Connection lost (${describe(error)}); reconnecting${place} in ${seconds} s`,
+      done: `Ended: ${range()}`,
+    };
+    if (words[state] !== said) put(status, words[state]);
+    said = words[state];
+  }
+
+  function copyCurl() {
+    try {
+      const path = url(["v1", "streams", stream, "records"], query());
+      const sent = { "s2-basin": basin, ...FORMAT };
+      copy(curl("GET", path, sent, { hasToken: api.hasToken(), hasKey: Boolean(key()) }), "curl command");
+    } catch (error) {
+      fail(error);
+    }
+  }
+
+  const form = h("form", {
+    class: "reader", novalidate: true,
+    on: {
+      submit: (event) => {
+        event.preventDefault();
+        try {
+          readOnce(query());
+        } catch (error) {
+          fail(error);
+        }
+      },
+    },
+  },
+    h("div", { class: "row" }, field("Start", from), numberField, momentField,
+      narrow(field("Limit", limit)), narrow(field("Wait (s)", wait))),
+    h("div", { class: "row checks" }, clamp.node, hide.node),
+    h("div", { class: "actions" }, live, once, older, newer, button("Copy curl", copyCurl)));
+  const node = h("section", { class: "panel flush", "aria-label": "Read" },
+    h("div", { class: "padded" }, h("h2", {}, "Read"), form, alert,
+      h("div", { class: "live-line" }, light, status)),
+    none, records.node,
+    h("p", { class: "hint padded" }, `At most ${spelledCount(ROWS_MAX)} records are kept here.`));
+  return { node, readTail: () => readOnce({ tail_offset: 10, count: 100 }) };
+}
+
+function narrow(node) {
+  node.classList.add("narrow");
+  return node;
+}
