@@ -23,6 +23,8 @@ mod commands;
 mod concurrent;
 #[path = "api/conditions.rs"]
 mod conditions;
+#[path = "api/dashboard.rs"]
+mod dashboard;
 #[path = "api/encryption.rs"]
 mod encryption;
 #[path = "api/ensure.rs"]

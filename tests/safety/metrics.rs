@@ -42,7 +42,9 @@ fn metrics_and_nothing_else_are_at_their_own_address() {
     assert_eq!(metrics.get("/health").status(200).body, b"OK");
     assert!(metrics.send(Request::new("HEAD", "/metrics")).status(200).body.is_empty());
     metrics.post("/metrics", &json!({})).refused(405, "method_not_allowed");
-    for target in ["/v1/basins", "/v1/basins/the-only-basin", "/v1/metrics", "/", "/ping"] {
+    for target in
+        ["/v1/basins", "/v1/basins/the-only-basin", "/v1/metrics", "/", "/ping", "/dashboard"]
+    {
         metrics.get(target).refused(404, "not_found");
     }
     metrics.post("/v1/basins", &json!({ "basin": "another-basin" })).refused(404, "not_found");

@@ -41,6 +41,21 @@ fn the_client_chooses_among_the_protocols_that_are_offered() {
 }
 
 #[test]
+fn the_dashboard_is_there_and_says_that_it_is_private() {
+    let Some(server) = secure_server(&[]) else { return };
+    let ask = |target: &str| {
+        let mut client = Secure::open(server.secure_host(), &[b"http/1.1"]).expect("a handshake");
+        client.send(&format!("GET {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"));
+        client.rest().expect("an orderly end")
+    };
+    let page = ask("/dashboard/basins/x/studio?stream=s");
+    assert!(page.starts_with("HTTP/1.1 200 ") && page.ends_with("</html>\n"), "{page}");
+    let config = ask("/dashboard/config.json");
+    assert!(config.contains("\"tls\":\"self_signed\""), "{config}");
+    assert!(server.said().contains("dashboard on https://"), "{}", server.said());
+}
+
+#[test]
 fn who_agreed_on_http2_speaks_it_or_nothing() {
     let Some(server) = secure_server(&[]) else { return };
     let mut client = Secure::open(server.secure_host(), &[b"h2"]).expect("a handshake");

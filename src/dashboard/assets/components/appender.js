@@ -30,6 +30,7 @@ export function appender({ api, basin, stream, key, onAck }) {
   const status = h("p", { class: "hint", role: "status" });
   const alert = h("div", { class: "alert", role: "alert", hidden: true });
   const submit = h("button", { class: "button primary", type: "submit" }, "Append");
+  const isBase64 = () => mode.value === "single" && base64.box.checked;
   const bodyField = field("Records to append", body, HINTS.single);
   const ofOne = h("div", { class: "fields" },
     base64.node, field("Headers, one on each line", headers),
@@ -48,8 +49,6 @@ export function appender({ api, basin, stream, key, onAck }) {
     put(bodyField.lastChild, HINTS[mode.value]);
     measure();
   }
-
-  const isBase64 = () => mode.value === "single" && base64.box.checked;
 
   function records() {
     if (mode.value === "lines") return lines(body.value);

@@ -38,7 +38,7 @@ export async function follow({ api, basin, stream, start, headers, signal, onBat
       onState({ state: "live", next });
       for await (const { event, data } of events(response.body)) {
         heard();
-        pause = PAUSE_MS_MIN;
+        if (event !== "error") pause = PAUSE_MS_MIN;
         if (data === "[DONE]") {
           onState({ state: "done", next });
           return;
@@ -48,7 +48,7 @@ export async function follow({ api, basin, stream, start, headers, signal, onBat
         if (event === "batch") {
           next = BigInt(message.records.at(-1).seq_num) + 1n;
           await onBatch(message.records);
-        } else if (event === "ping" && message.tail) next = BigInt(message.tail.seq_num);
+        } else if (event === "ping" && message.tail) next ??= BigInt(message.tail.seq_num);
         if (message.tail) onState({ state: "live", tail: message.tail, next });
       }
       problem = new ApiError(0, "ended", "the connection ended");
@@ -68,10 +68,15 @@ export async function follow({ api, basin, stream, start, headers, signal, onBat
   }
 }
 
-// The error of an `error` event. Its status is not sent; its code says whether it is for good.
+// What is for good when a read ends with it; after anything else the next attempt tells.
+const FINAL = [
+  "authn", "basin_deletion_pending", "decryption_failed", "permission_denied",
+  "stream_deletion_pending", "stream_not_found",
+];
+
+// The error of an `error` event, whose status is not sent.
 function broken({ code, message }) {
-  const PASSING = ["unavailable", "storage", "timeout", "rate_limited", "other", "draining"];
-  return new ApiError(PASSING.includes(code) ? 503 : 400, code ?? "", message ?? "the read failed");
+  return new ApiError(FINAL.includes(code) ? 400 : 503, code ?? "", message ?? "the read failed");
 }
 
 // Whether asking again would be answered alike.

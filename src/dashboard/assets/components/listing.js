@@ -114,7 +114,7 @@ export function listing(options) {
     if (items.length === 0) put(place, none());
     else {
       const heads = columns.map((column) => h("th", { scope: "col", class: column.class }, column.title));
-      put(place, h("div", { class: "scroll" }, h("table", {},
+      put(place, h("div", { class: "scroll" }, h("table", { class: "items" },
         h("thead", {}, h("tr", {}, h("th", { scope: "col", class: "tick" }, all), heads,
           h("th", { scope: "col" }, h("span", { class: "sr" }, "Actions")))),
         h("tbody", {}, rows))));

@@ -12,8 +12,9 @@ import { unsigned } from "./text.js";
 
 const FORMAT = { "s2-format": "base64" };
 
-// Builds the part of the page; `key` gives the encryption key, `onTail` is told of tails.
-export function reader({ api, basin, stream, key, onTail, signal }) {
+// Builds the part of the page; `key` gives the encryption key, `onTail` is told of tails and
+// `checkTail` asks for it.
+export function reader({ api, basin, stream, key, onTail, checkTail, signal }) {
   const from = choice([
     ["tail_offset", "Before the tail"], ["seq_num", "Sequence number"], ["timestamp", "Time (UTC)"],
   ], "tail_offset");
@@ -112,8 +113,12 @@ export function reader({ api, basin, stream, key, onTail, signal }) {
       if (mine.aborted) return;
       if (error.status !== 416) return fail(error);
       onTail(error.body.tail);
-      nothing(`Nothing there yet: the next record gets number ${error.body.tail.seq_num}.`);
+      beyond(error.body.tail);
     }
+  }
+
+  function beyond({ seq_num }) {
+    nothing(`Nothing there yet: the next record gets number ${seq_num}.`);
   }
 
   function nothing(text) {
@@ -129,17 +134,39 @@ export function reader({ api, basin, stream, key, onTail, signal }) {
     return `${spelledCount(total)} ${total === 1 ? "record" : "records"}, ${first} to ${last}${dropped}`;
   }
 
-  function page(direction) {
+  async function page(direction) {
     try {
       const wanted = unsigned(limit.value, "Limit") ?? 1000;
       const step = BigInt(wanted === 0 ? 1 : wanted);
       const { first, last } = shown;
-      if (direction > 0) return readOnce({ seq_num: last === null ? 0 : last + 1n, count: wanted });
+      if (direction > 0) return await readFrom(last === null ? 0n : last + 1n, wanted);
       if (first === null || first === 0n) return readOnce({ seq_num: 0, count: wanted });
       const to = first > step ? first - step : 0n;
       return readOnce({ seq_num: to, count: first - to });
     } catch (error) {
       return fail(error);
+    }
+  }
+
+  // Reads from a number on; at the tail there is nothing to ask for.
+  async function readFrom(seq_num, count) {
+    const { tail } = await checkTail();
+    onTail(tail);
+    if (seq_num < BigInt(tail.seq_num)) return readOnce({ seq_num, count });
+    stop();
+    put(status, `Nothing newer: the next record gets number ${tail.seq_num}.`);
+    return undefined;
+  }
+
+  // The newest records, when the page opens; of an empty stream nothing is asked.
+  async function readTail() {
+    try {
+      const { tail } = await checkTail();
+      onTail(tail);
+      if (BigInt(tail.seq_num) === 0n) return beyond(tail);
+      return await readOnce({ tail_offset: 10, count: 100 });
+    } catch (error) {
+      return signal.aborted ? undefined : fail(error);
     }
   }
 
@@ -227,7 +254,7 @@ export function reader({ api, basin, stream, key, onTail, signal }) {
       h("div", { class: "live-line" }, light, status)),
     none, records.node,
     h("p", { class: "hint padded" }, `At most ${spelledCount(ROWS_MAX)} records are kept here.`));
-  return { node, readTail: () => readOnce({ tail_offset: 10, count: 100 }) };
+  return { node, readTail };
 }
 
 function narrow(node) {

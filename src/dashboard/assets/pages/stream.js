@@ -17,6 +17,7 @@ import { basinPath } from "./basins.js";
 export async function show(root, { api, navigate, signal, params }) {
   const { basin, stream } = params;
   document.title = `${visible(stream)} · Thalweg`;
+  if (stream === "") return gone(root, basin, stream, null);
   const tail = h("span", { class: "tail" });
   let tailError = null;
   try {
@@ -31,7 +32,7 @@ export async function show(root, { api, navigate, signal, params }) {
     h("button", { class: "button", type: "button", on: { click } }, text);
   const keyButton = button("Encryption key", changeKey);
   const key = () => keyOf(basin, stream);
-  const shared = { api, basin, stream, key, onTail, signal, onAck: (ack) => onTail(ack.tail) };
+  const shared = { api, basin, stream, key, onTail, checkTail, signal, onAck: (ack) => onTail(ack.tail) };
   const read = reader(shared);
 
   function checkTail() {
@@ -119,10 +120,11 @@ function crumbs(basin, stream) {
 }
 
 function gone(root, basin, stream, error) {
-  const isDeleting = error.status === 409;
+  const text = error === null ? "The address names no stream."
+    : error.status === 409 ? "It is being deleted." : "There is no such stream.";
   put(root,
     h("h1", {}, h("bdi", {}, visible(stream) || "No stream chosen")),
-    empty(isDeleting ? "It is being deleted." : "There is no such stream.",
-      h("p", {}, describe(error)),
+    empty(text,
+      error && h("p", {}, describe(error)),
       h("p", {}, h("a", { href: basinPath(basin) }, "Back to the streams of this basin"))));
 }
