@@ -90,6 +90,7 @@ impl Entry {
             | Operation::Metrics
             | Operation::Latency(_)
             | Operation::Dashboard { .. }
+            | Operation::Stats
             | Operation::Options
             | Operation::CheckTail(_)
             | Operation::Append { .. }

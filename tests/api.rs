@@ -63,6 +63,8 @@ mod repair;
 mod restart;
 #[path = "api/scrub.rs"]
 mod scrub;
+#[path = "api/stats.rs"]
+mod stats;
 #[path = "api/streams.rs"]
 mod streams;
 #[path = "api/timestamps.rs"]

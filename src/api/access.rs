@@ -77,7 +77,8 @@ fn check(access: &Access, operation: &Operation) -> Result<(), Denied> {
         | Operation::Health
         | Operation::Metrics
         | Operation::Latency(_)
-        | Operation::Dashboard { .. } => Ok(()),
+        | Operation::Dashboard { .. }
+        | Operation::Stats => Ok(()),
         Operation::ListBasins(_) => on_account(P::ListBasins),
         // Which basin, the body says: `check_new_basin`.
         Operation::CreateBasin { .. } => on_account(P::CreateBasin),
@@ -193,6 +194,7 @@ fn stream_of(operation: &mut Operation) -> Option<&mut StreamPath> {
         | Operation::Metrics
         | Operation::Latency(_)
         | Operation::Dashboard { .. }
+        | Operation::Stats
         | Operation::ListBasins(_)
         | Operation::CreateBasin { .. }
         | Operation::GetBasin(_)

@@ -1,4 +1,4 @@
-//! Who may scrape `/metrics` and `/debug/latency`, and at which of the server's addresses.
+//! Who may scrape `/metrics`, `/debug/latency` and `/debug/stats`, and at which of the server's addresses.
 //!
 //! * With an address of their own, metrics are there and nowhere else, and nothing else is there
 //!   but `/health`.
@@ -63,7 +63,7 @@ impl std::fmt::Debug for ScrapeToken {
 
 /// Whether what is there is for whoever may scrape.
 pub(super) fn is_metrics(path: &str) -> bool {
-    matches!(path, "/metrics" | "/debug/latency")
+    matches!(path, "/metrics" | "/debug/latency" | "/debug/stats")
 }
 
 /// Why a request is not looked at any further, if it is not.
@@ -123,6 +123,9 @@ mod tests {
             (Port::Main, &here, ("GET", "/metrics"), None),
             (Port::Main, &here, ("POST", "/v1/basins"), None),
             (Port::Main, &elsewhere, ("GET", "/metrics"), Some(404)),
+            (Port::Main, &elsewhere, ("GET", "/debug/stats"), Some(404)),
+            (Port::Main, &here, ("GET", "/debug/stats"), None),
+            (Port::Metrics, &elsewhere, ("GET", "/debug/stats"), None),
             (Port::Main, &elsewhere, ("GET", "/metrics?x=1"), Some(404)),
             (Port::Main, &elsewhere, ("OPTIONS", "/metrics"), Some(404)),
             (Port::Main, &elsewhere, ("GET", "/health"), None),
@@ -163,6 +166,9 @@ mod tests {
                 "0123456789abcdef",
             ] {
                 assert_eq!(shown(wrong), Some(401), "{wrong:?}");
+            }
+            for path in ["/debug/latency", "/debug/stats"] {
+                assert_eq!(refused(port, &scraping, ("GET", path, "")), Some(401), "{path}");
             }
             assert_eq!(refused(port, &scraping, ("GET", "/health", "")), None);
         }

@@ -40,6 +40,8 @@ pub enum Operation {
         /// Whether the browser has it already.
         is_known: bool,
     },
+    /// Everything that is counted, for a page that asks often.
+    Stats,
     /// Any OPTIONS request: an empty 200.
     Options,
     /// A page of basins.
@@ -204,6 +206,7 @@ pub fn route(parts: &Parts<'_>) -> Result<Operation, ApiError> {
             let is_known = known.is_some_and(|tags| place.is_known(tags));
             Ok(Operation::Dashboard { place, is_known })
         }
+        Resource::Stats => Ok(Operation::Stats),
         Resource::Basins => basins(method, parts),
         Resource::Basin(raw) => basin(method, raw, parts),
         Resource::Streams => streams(method, parts),
@@ -230,6 +233,7 @@ enum Resource<'a> {
     Metrics,
     Latency,
     Dashboard(Shown),
+    Stats,
     Basins,
     Basin(&'a str),
     Streams,
@@ -265,6 +269,7 @@ impl<'a> Resource<'a> {
             ["health" | "ping"] => Some(Self::Health),
             ["metrics"] => Some(Self::Metrics),
             ["debug", "latency"] => Some(Self::Latency),
+            ["debug", "stats"] => Some(Self::Stats),
             ["v1", "basins"] => Some(Self::Basins),
             ["v1", "basins", basin] => Some(Self::Basin(basin)),
             ["v1", "streams"] => Some(Self::Streams),
@@ -292,6 +297,7 @@ impl<'a> Resource<'a> {
             | Self::Metrics
             | Self::Latency
             | Self::Dashboard(_)
+            | Self::Stats
             | Self::Tail(_)
             | Self::Usage(_)
             | Self::Locations => &[Get],

@@ -17,7 +17,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::socket::VectoredSocket;
 use super::{
-    BLOCK_BYTES, Buffer, Clock, Disk, Extent, IoError, IoResult, LogFile, Network, Rng, Tasks,
+    BLOCK_BYTES, Buffer, Clock, Disk, Extent, IoError, IoResult, Load, LogFile, Network, Rng, Tasks,
 };
 
 /// No time to speak of; but an executor looks at its rings before it notices that it is over.
@@ -334,6 +334,13 @@ impl Tasks for GlommioIo {
 
     async fn look_around(&self) {
         glommio::timer::sleep(ROUND).await;
+    }
+
+    fn take_load(&self) -> Load {
+        // Glommio starts anew each time it is asked.
+        let stats = glommio::executor().executor_stats();
+        let busy_us = u64::try_from(stats.total_runtime().as_micros()).unwrap_or(u64::MAX);
+        Load { busy_us, tasks: stats.tasks_executed() }
     }
 
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {

@@ -186,6 +186,16 @@ pub trait Rng: 'static {
     fn secret_bytes<const N: usize>(&self) -> [u8; N];
 }
 
+/// How busy an executor was.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Microseconds in which it ran tasks and looked at what the kernel had for it; its sleep and
+    /// its spinning do not count.
+    pub busy_us: u64,
+    /// Times that it ran a task.
+    pub tasks: u64,
+}
+
 /// Tasks of the executor that the shard runs on. They stay on its thread.
 pub trait Tasks: 'static {
     /// Which kind of work a task is; an executor may share its time among them.
@@ -207,6 +217,11 @@ pub trait Tasks: 'static {
     /// it does not do so as long as its tasks have something to do.
     fn look_around(&self) -> impl Future<Output = ()> {
         std::future::ready(())
+    }
+
+    /// How busy the executor was since this was asked last.
+    fn take_load(&self) -> Load {
+        Load::default()
     }
 
     /// Does what would hold up everything else on the executor, on a thread of its own.

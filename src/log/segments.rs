@@ -34,6 +34,19 @@ const CROWDED_PAUSE_US: u64 = 20_000;
 /// Pause before looking again for room on a full disk, in microseconds.
 const SPACE_RETRY_US: u64 = 1_000_000;
 
+/// The files of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Files {
+    /// Of segments that are not given up.
+    pub in_use: u64,
+    /// Of segments to roll into.
+    pub spare: u64,
+    /// Of segments given up, to be used again.
+    pub free: u64,
+    /// How long all of them are together.
+    pub bytes: u64,
+}
+
 /// Segments by epoch. All methods take `&self`: borrows end before any await.
 #[derive(Debug)]
 pub struct Segments<D: Disk> {
@@ -150,6 +163,21 @@ impl<D: Disk + Clock> Segments<D> {
         let sealed = self.sealed.borrow();
         let sealed_bytes: u64 = sealed.range(epoch..).map(|(_, segment)| segment.bytes).sum();
         sealed_bytes + self.active.borrow().end_bytes()
+    }
+
+    /// The log's files and how long they are, for the metrics. Those of segments given up are taken
+    /// to be as long as new ones are.
+    #[must_use]
+    pub fn files(&self) -> Files {
+        let (sealed, spares) = (self.sealed.borrow(), self.spares.borrow());
+        let free = self.dead.borrow().len() as u64;
+        let open = sealed.values().chain(spares.iter()).map(|segment| segment.bytes);
+        Files {
+            in_use: 1 + sealed.len() as u64,
+            spare: spares.len() as u64,
+            free,
+            bytes: self.active.borrow().bytes + open.sum::<u64>() + free * self.facts.segment_bytes,
+        }
     }
 
     /// How many files the log holds, for the metrics.

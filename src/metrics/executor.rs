@@ -2,11 +2,13 @@
 
 use std::cell::RefCell;
 
+use serde::Serialize;
+
 use super::snapshot::add;
 use super::tally::Tally;
 
 /// What one executor has counted since it started, or several together. Plain data, `Send`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ExecutorSnapshot {
     /// Connections open, now.
     pub connections: u64,
@@ -20,6 +22,10 @@ pub struct ExecutorSnapshot {
     pub requests: u64,
     /// Requests that crossed to another core.
     pub forwarded: u64,
+    /// Microseconds in which it had something to do.
+    pub busy_us: u64,
+    /// Times that it ran a task.
+    pub tasks: u64,
     /// Broken HTTP, by the status it was answered with.
     pub http_violations: Tally<u16>,
     /// Handshakes of TLS that have ended, by how.
@@ -37,6 +43,8 @@ impl ExecutorSnapshot {
         add(&mut self.connections_refused, other.connections_refused);
         add(&mut self.requests, other.requests);
         add(&mut self.forwarded, other.forwarded);
+        add(&mut self.busy_us, other.busy_us);
+        add(&mut self.tasks, other.tasks);
         self.http_violations.merge(&other.http_violations);
         self.tls_handshakes.merge(&other.tls_handshakes);
         self.refusals.merge(&other.refusals);
@@ -54,6 +62,13 @@ impl ExecutorMetrics {
     #[must_use]
     pub fn snapshot(&self) -> ExecutorSnapshot {
         self.state.borrow().clone()
+    }
+
+    /// It ran tasks, so many times and for so long.
+    pub fn ran(&self, busy_us: u64, tasks: u64) {
+        let mut state = self.state.borrow_mut();
+        add(&mut state.busy_us, busy_us);
+        add(&mut state.tasks, tasks);
     }
 
     /// A connection was accepted here; it is open now.

@@ -41,9 +41,29 @@ impl Families {
         help: &str,
         samples: impl IntoIterator<Item = (Labels, u64)>,
     ) {
+        self.count(name, help, Unit::Plain, samples);
+    }
+
+    /// Microseconds that only grow while the process lives.
+    pub(super) fn counter_of_seconds(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (Labels, u64)>,
+    ) {
+        self.count(name, help, Unit::MicrosecondsAsSeconds, samples);
+    }
+
+    fn count(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Unit,
+        samples: impl IntoIterator<Item = (Labels, u64)>,
+    ) {
         let metrics = samples.into_iter().map(|(labels, value)| {
             let mut counter = Counter::default();
-            counter.set_value(value as f64);
+            counter.set_value(unit.of(value));
             let mut metric = labelled(labels);
             metric.set_counter(counter);
             metric

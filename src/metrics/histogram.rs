@@ -3,6 +3,8 @@
 //! A bucket holds what is at most its bound and above the bound before; the last one is open.
 //! Counts are kept per bucket and accumulated only when rendered.
 
+use hdrhistogram::Histogram as HdrHistogram;
+
 /// Latencies as the peer buckets them, in microseconds (S2 specification, section 1.2).
 pub(super) const PEER_LATENCY_US: &[u64] =
     &[5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000];
@@ -66,11 +68,25 @@ impl Histogram {
         Self { bounds, counts: vec![0; bounds.len() + 1], sum: 0 }
     }
 
+    /// The values of an HdrHistogram, each taken for the largest that it counts as the same.
+    pub(super) fn of_hdr(bounds: &'static [u64], values: &HdrHistogram<u64>) -> Self {
+        let mut histogram = Self::new(bounds);
+        for bucket in values.iter_recorded() {
+            let value = bucket.value_iterated_to().min(values.max());
+            histogram.observe_n(value, bucket.count_at_value());
+        }
+        histogram
+    }
+
+    fn observe_n(&mut self, value: u64, count: u64) {
+        let bucket = self.bounds.partition_point(|bound| *bound < value);
+        self.counts[bucket] = self.counts[bucket].saturating_add(count);
+        self.sum = self.sum.saturating_add(value.saturating_mul(count));
+    }
+
     /// Counts one observation. Does not allocate.
     pub(super) fn observe(&mut self, value: u64) {
-        let bucket = self.bounds.partition_point(|bound| *bound < value);
-        self.counts[bucket] = self.counts[bucket].saturating_add(1);
-        self.sum = self.sum.saturating_add(value);
+        self.observe_n(value, 1);
     }
 
     /// Adds the observations of `other`, which has the same bounds.

@@ -15,6 +15,27 @@ use crate::types::StorageClass;
 const QUANTILES: [(f64, &str); 5] =
     [(0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p99.9"), (1.0, "max")];
 
+/// Latencies where they are counted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LatencyRef<'a> {
+    pub(super) parts: &'a [Parts; 2],
+    pub(super) whole: [&'a HdrHistogram<u64>; 2],
+}
+
+impl<'a> LatencyRef<'a> {
+    /// How long acks of `class` spent in `phase`, in microseconds.
+    pub(super) fn of(self, class: StorageClass, phase: Phase) -> &'a HdrHistogram<u64> {
+        let [queue, write, sync, respond] = &self.parts[index_of(class)];
+        match phase {
+            Phase::Queue => queue,
+            Phase::Write => write,
+            Phase::Sync => sync,
+            Phase::Respond => respond,
+            Phase::Whole => self.whole[index_of(class)],
+        }
+    }
+}
+
 /// The latency of all acks of a shard since it was opened, or of several shards together.
 ///
 /// * Shape: plain data, `Send`. Microseconds; the whole at three significant digits, its parts at
@@ -46,14 +67,7 @@ impl LatencySnapshot {
     /// How long acks of `class` spent in `phase`, in microseconds.
     #[must_use]
     pub fn of(&self, class: StorageClass, phase: Phase) -> &HdrHistogram<u64> {
-        let [queue, write, sync, respond] = &self.parts[index_of(class)];
-        match phase {
-            Phase::Queue => queue,
-            Phase::Write => write,
-            Phase::Sync => sync,
-            Phase::Respond => respond,
-            Phase::Whole => &self.whole[index_of(class)],
-        }
+        LatencyRef { parts: &self.parts, whole: self.whole.each_ref() }.of(class, phase)
     }
 
     /// Each class and phase, with their names and what was counted.

@@ -6,6 +6,7 @@
 //!  executor: ExecutorMetrics ----> ExecutorSnapshot --'
 //!
 //!  shard n: Metrics --latency()--> LatencySnapshot --table, interval_log--> text
+//!  shard n: Metrics --stats()----> ShardStats --------> JSON, for the dashboard
 //! ```
 //!
 //! * [`Metrics`] belongs to one shard and [`ExecutorMetrics`] to one executor; neither is shared,
@@ -19,24 +20,29 @@
 
 #![forbid(unsafe_code)]
 
+mod buckets;
 mod executor;
 mod family;
 mod histogram;
+mod holdings;
 mod latency;
 mod phase;
 mod render;
 mod series;
 mod shard;
 mod snapshot;
+mod stats;
 mod tally;
 #[cfg(test)]
 mod tests;
 
 pub use executor::{ExecutorMetrics, ExecutorSnapshot};
 pub use histogram::Histogram;
+pub use holdings::Holdings;
 pub use latency::LatencySnapshot;
 pub use phase::Phase;
 pub use render::Exporter;
 pub use shard::{GroupWritten, Metrics};
 pub use snapshot::{AckSnapshot, Snapshot};
+pub use stats::{ByClass, ShardStats, targets_us};
 pub use tally::Tally;

@@ -15,6 +15,7 @@
 
 use hdrhistogram::Histogram as HdrHistogram;
 
+use super::histogram::{FINE_LATENCY_US, Histogram};
 use super::snapshot::{CLASSES, QUANTILE_US_MAX, index_of};
 use crate::types::StorageClass;
 
@@ -44,6 +45,8 @@ pub enum Phase {
 impl Phase {
     /// Every phase, in the order in which they pass.
     pub const ALL: [Self; 5] = [Self::Queue, Self::Write, Self::Sync, Self::Respond, Self::Whole];
+    /// Those that add up to the whole.
+    pub(super) const PARTS: [Self; 4] = [Self::Queue, Self::Write, Self::Sync, Self::Respond];
 
     /// Its name in tables and logs.
     #[must_use]
@@ -128,8 +131,16 @@ impl Phases {
         newest_first.take_while(|group| group.ticket >= ticket).last()
     }
 
-    pub(super) fn parts(&self) -> [Parts; 2] {
-        self.parts.clone()
+    /// The parts of each class in buckets with fixed bounds.
+    pub(super) fn histograms(&self) -> [[Histogram; 4]; 2] {
+        self.parts
+            .each_ref()
+            .map(|parts| parts.each_ref().map(|part| Histogram::of_hdr(FINE_LATENCY_US, part)))
+    }
+
+    /// The parts of each class.
+    pub(super) fn parts(&self) -> &[Parts; 2] {
+        &self.parts
     }
 }
 

@@ -53,6 +53,7 @@ impl Exporter {
         series::put_appends(&mut families, &total);
         series::put_groups(&mut families, &total, shards);
         series::put_storage(&mut families, &total, shards);
+        series::put_log(&mut families, shards);
         series::put_index(&mut families, shards);
         series::put_scrub(&mut families, shards);
         series::put_connections(&mut families, &everywhere, executors);

@@ -10,7 +10,8 @@
 
 use super::executor::ExecutorSnapshot;
 use super::family::{Families, Labels, Unit};
-use super::snapshot::{AckSnapshot, CLASSES, Snapshot, name_of};
+use super::phase::Phase;
+use super::snapshot::{AckSnapshot, CLASSES, Snapshot, index_of, name_of};
 use super::tally::Tally;
 use crate::types::StorageClass;
 use crate::types::exposure::Exposed;
@@ -91,6 +92,18 @@ pub(super) fn put_appends(families: &mut Families, total: &Snapshot) {
         Unit::MicrosecondsAsSeconds,
         CLASSES.map(|class| (vec![class_label(class)], &total.acks(class).latency)),
     );
+    let phases = CLASSES.into_iter().flat_map(|class| {
+        let each = Phase::PARTS.into_iter().zip(&total.phase_latency[index_of(class)]);
+        each.map(move |(phase, times)| {
+            (vec![class_label(class), ("phase", phase.name().to_owned())], times)
+        })
+    });
+    families.histogram(
+        "thalweg_append_phase_seconds",
+        "Where the time between a batch's arrival and its ack went, by storage class.",
+        Unit::MicrosecondsAsSeconds,
+        phases,
+    );
     families.gauge(
         "thalweg_append_ack_latency_quantile_seconds",
         "Quantiles of the ack latency since the process started; quantile 1 is the maximum, and \
@@ -135,6 +148,11 @@ pub(super) fn put_groups(families: &mut Families, total: &Snapshot, shards: &[(u
         "thalweg_written_bytes_total",
         "Bytes written by groups: headers, entries and padding.",
         counts(|shard| shard.written_bytes),
+    );
+    families.counter(
+        "thalweg_group_record_bytes_total",
+        "Metered bytes of the records in groups: what write amplification divides by.",
+        counts(|shard| shard.group_record_bytes),
     );
     families.gauge(
         "thalweg_write_amplification",
@@ -205,6 +223,7 @@ pub(super) fn put_storage(families: &mut Families, total: &Snapshot, shards: &[(
         counts(|shard| shard.read_cache_hits),
     );
     for (name, help, value) in [
+        ("thalweg_reads_total", "Times that records were handed to a reader.", total.reads),
         ("thalweg_read_records_total", "Records handed to readers.", total.records_read),
         ("thalweg_read_bytes_total", "Metered bytes handed to readers.", total.read_bytes),
         (
@@ -216,6 +235,60 @@ pub(super) fn put_storage(families: &mut Families, total: &Snapshot, shards: &[(
         families.counter(name, help, [(vec![], value)]);
     }
 }
+
+/// What the log takes on the disk, and how it is.
+pub(super) fn put_log(families: &mut Families, shards: &[(u16, Snapshot)]) {
+    for (name, help, of) in LOG {
+        let now = each("shard", shards, of);
+        families.gauge(name, help, now.map(|(labels, value)| (labels, value as f64)));
+    }
+    families.counter(
+        "thalweg_checkpoints_total",
+        "Checkpoints written.",
+        each("shard", shards, |shard| shard.checkpoints),
+    );
+    families.counter(
+        "thalweg_checkpoint_failures_total",
+        "Checkpoints that could not be written.",
+        each("shard", shards, |shard| shard.checkpoint_failures),
+    );
+    families.counter_of_seconds(
+        "thalweg_checkpoint_seconds_total",
+        "Time that the checkpoints written took.",
+        each("shard", shards, |shard| shard.checkpoint_us),
+    );
+}
+
+/// Name, meaning and value of what a log holds, now.
+type LogSeries = (&'static str, &'static str, fn(&Snapshot) -> u64);
+const LOG: [LogSeries; 6] = [
+    ("thalweg_segment_file_bytes", "Length of all segment files.", |shard| {
+        shard.holdings.file_bytes
+    }),
+    ("thalweg_log_bytes", "Bytes of log in segments that are not given up.", |shard| {
+        shard.holdings.log_bytes
+    }),
+    (
+        "thalweg_log_live_bytes",
+        "What of them streams still need, most likely; the cleaner goes by it.",
+        |shard| shard.holdings.live_bytes,
+    ),
+    (
+        "thalweg_log_unsaved_bytes",
+        "Bytes of log since the last checkpoint, which a start would replay.",
+        |shard| shard.holdings.unsaved_bytes,
+    ),
+    (
+        "thalweg_log_failed",
+        "Whether a write or a sync failed: the shard then takes no more appends.",
+        |shard| shard.holdings.failed,
+    ),
+    (
+        "thalweg_log_full",
+        "Whether the disk had no room for another segment when last asked.",
+        |shard| shard.holdings.full,
+    ),
+];
 
 /// Where records lie, and what it costs to find that out.
 pub(super) fn put_index(families: &mut Families, shards: &[(u16, Snapshot)]) {
@@ -291,6 +364,16 @@ pub(super) fn put_connections(
         "thalweg_forwarded_total",
         "Requests that crossed to another core.",
         counts(|executor| executor.forwarded),
+    );
+    families.counter_of_seconds(
+        "thalweg_executor_busy_seconds_total",
+        "Time in which an executor had something to do; never more than one second a second.",
+        counts(|executor| executor.busy_us),
+    );
+    families.counter(
+        "thalweg_executor_tasks_total",
+        "Times that an executor ran a task.",
+        counts(|executor| executor.tasks),
     );
     let mut violations: Vec<_> = everywhere.http_violations.iter().collect();
     violations.sort_unstable();

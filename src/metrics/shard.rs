@@ -3,13 +3,15 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use super::latency::LatencySnapshot;
+use super::holdings::Holdings;
+use super::latency::{LatencyRef, LatencySnapshot};
 use super::phase::{GroupTimes, Phases};
 use super::snapshot::{CLASSES, Snapshot, add, index_of};
+use super::stats::ShardStats;
 use crate::types::StorageClass;
 
 /// The ack latency that a class aims for at p99.9, in microseconds.
-const fn target_us(class: StorageClass) -> u64 {
+pub(super) const fn target_us(class: StorageClass) -> u64 {
     match class {
         StorageClass::Express => 50_000,
         StorageClass::Standard => 500_000,
@@ -58,10 +60,11 @@ impl Metrics {
 
     /// What was counted so far.
     ///
-    /// * Cost: copies about 280 KB; for a scrape, not for the append path.
+    /// * Cost: copies about 280 KB and walks the phases; for a scrape, not for the append path.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        self.state.borrow().clone()
+        let phase_latency = self.phases.borrow().histograms();
+        Snapshot { phase_latency, ..self.state.borrow().clone() }
     }
 
     /// Where the time until the acks went so far; it is `now_us` on the monotonic clock.
@@ -71,10 +74,22 @@ impl Metrics {
     pub fn latency(&self, now_us: u64) -> LatencySnapshot {
         let state = self.state.borrow();
         LatencySnapshot {
-            parts: self.phases.borrow().parts(),
+            parts: self.phases.borrow().parts().clone(),
             whole: CLASSES.map(|class| state.acks(class).latency_hdr.clone()),
             span: Duration::from_micros(now_us.saturating_sub(self.since_us)),
         }
+    }
+
+    /// The same and all counts in few words; it is `now_us` on the monotonic clock.
+    ///
+    /// * Cost: copies no histogram; walks them as far as their largest values lie, which takes
+    ///   some 10,000 steps while acks take milliseconds.
+    #[must_use]
+    pub fn stats(&self, now_us: u64) -> ShardStats {
+        let (state, phases) = (self.state.borrow(), self.phases.borrow());
+        let whole = CLASSES.map(|class| &state.acks(class).latency_hdr);
+        let latency = LatencyRef { parts: phases.parts(), whole };
+        ShardStats::of(&state, latency, now_us.saturating_sub(self.since_us))
     }
 
     /// A batch asked for admission; called whether or not it is then admitted.
@@ -155,6 +170,23 @@ impl Metrics {
         self.state.borrow_mut().stored_bytes = bytes;
     }
 
+    /// What the log takes on the disk.
+    pub fn set_holdings(&self, holdings: Holdings) {
+        self.state.borrow_mut().holdings = holdings;
+    }
+
+    /// A checkpoint was written within `took_us` microseconds.
+    pub fn checkpoint_written(&self, took_us: u64) {
+        let mut state = self.state.borrow_mut();
+        add(&mut state.checkpoints, 1);
+        add(&mut state.checkpoint_us, took_us);
+    }
+
+    /// A checkpoint could not be written.
+    pub fn checkpoint_failed(&self) {
+        add(&mut self.state.borrow_mut().checkpoint_failures, 1);
+    }
+
     /// All that was needed of a segment was copied elsewhere.
     pub fn segment_cleaned(&self) {
         add(&mut self.state.borrow_mut().segments_cleaned, 1);
@@ -193,6 +225,7 @@ impl Metrics {
     /// Records were handed to a reader.
     pub fn records_read(&self, records: u64, record_bytes: u64) {
         let mut state = self.state.borrow_mut();
+        add(&mut state.reads, 1);
         add(&mut state.records_read, records);
         add(&mut state.read_bytes, record_bytes);
     }

@@ -6,6 +6,7 @@ use super::histogram::{
     FINE_LATENCY_US, GROUP_BATCHES, GROUP_BYTES, Histogram, PEER_BATCH_BYTES, PEER_BATCH_RECORDS,
     PEER_LATENCY_US,
 };
+use super::holdings::Holdings;
 use super::tally::Tally;
 use crate::types::StorageClass;
 
@@ -76,6 +77,8 @@ impl AckSnapshot {
 pub struct Snapshot {
     /// By class; see [`Snapshot::acks`].
     pub(super) acks: [AckSnapshot; 2],
+    /// Microseconds of acks in each phase but the whole, by class.
+    pub(super) phase_latency: [[Histogram; 4]; 2],
     /// Microseconds that batches waited for room among the in-flight bytes.
     pub permit_latency: Histogram,
     /// Microseconds from a batch's arrival to its ack, both classes.
@@ -132,6 +135,8 @@ pub struct Snapshot {
     pub index_reloads: u64,
     /// Blocks read for that.
     pub index_block_reads: u64,
+    /// Times that records were handed to a reader.
+    pub reads: u64,
     /// Records handed to readers.
     pub records_read: u64,
     /// Metered bytes of those records.
@@ -144,12 +149,22 @@ pub struct Snapshot {
     pub scrub_passes: u64,
     /// Frames known to be damaged, now.
     pub scrub_damaged_frames: u64,
+    /// Checkpoints written.
+    pub checkpoints: u64,
+    /// Checkpoints that failed.
+    pub checkpoint_failures: u64,
+    /// Microseconds that those written took, together.
+    pub checkpoint_us: u64,
+    /// What the log takes on the disk, now.
+    pub holdings: Holdings,
 }
 
 impl Default for Snapshot {
     fn default() -> Self {
         Self {
             acks: Default::default(),
+            phase_latency: CLASSES
+                .map(|_| std::array::from_fn(|_| Histogram::new(FINE_LATENCY_US))),
             permit_latency: Histogram::new(PEER_LATENCY_US),
             ack_latency: Histogram::new(PEER_LATENCY_US),
             batch_records: Histogram::new(PEER_BATCH_RECORDS),
@@ -178,12 +193,17 @@ impl Default for Snapshot {
             index_bytes: 0,
             index_reloads: 0,
             index_block_reads: 0,
+            reads: 0,
             records_read: 0,
             read_bytes: 0,
             reads_damaged: 0,
             scrub_bytes: 0,
             scrub_passes: 0,
             scrub_damaged_frames: 0,
+            checkpoints: 0,
+            checkpoint_failures: 0,
+            checkpoint_us: 0,
+            holdings: Holdings::default(),
         }
     }
 }
@@ -199,6 +219,9 @@ impl Snapshot {
     pub fn merge(&mut self, other: &Self) {
         for (acks, more) in self.acks.iter_mut().zip(&other.acks) {
             acks.merge(more);
+        }
+        for (phases, more) in self.phase_latency.iter_mut().zip(&other.phase_latency) {
+            phases.iter_mut().zip(more).for_each(|(phase, more)| phase.merge(more));
         }
         self.permit_latency.merge(&other.permit_latency);
         self.ack_latency.merge(&other.ack_latency);
@@ -228,12 +251,17 @@ impl Snapshot {
         add(&mut self.index_bytes, other.index_bytes);
         add(&mut self.index_reloads, other.index_reloads);
         add(&mut self.index_block_reads, other.index_block_reads);
+        add(&mut self.reads, other.reads);
         add(&mut self.records_read, other.records_read);
         add(&mut self.read_bytes, other.read_bytes);
         add(&mut self.reads_damaged, other.reads_damaged);
         add(&mut self.scrub_bytes, other.scrub_bytes);
         add(&mut self.scrub_passes, other.scrub_passes);
         add(&mut self.scrub_damaged_frames, other.scrub_damaged_frames);
+        add(&mut self.checkpoints, other.checkpoints);
+        add(&mut self.checkpoint_failures, other.checkpoint_failures);
+        add(&mut self.checkpoint_us, other.checkpoint_us);
+        self.holdings.merge(&other.holdings);
     }
 
     /// Bytes written for each metered byte of records, by groups; `None` before the first record.

@@ -1,5 +1,7 @@
 //! Counts by a small set of keys, such as refusals by code.
 
+use serde::{Serialize, Serializer};
+
 /// Keys for which a tally has room from the start; more cost an allocation each time it grows.
 const KEYS_EXPECTED: usize = 48;
 
@@ -12,6 +14,13 @@ pub struct Tally<K> {
 impl<K> Default for Tally<K> {
     fn default() -> Self {
         Self { entries: Vec::with_capacity(KEYS_EXPECTED) }
+    }
+}
+
+/// An object with a member for each key.
+impl<K: Serialize> Serialize for Tally<K> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.entries.iter().map(|(key, count)| (key, count)))
     }
 }
 

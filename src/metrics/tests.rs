@@ -39,9 +39,25 @@ fn busy_shard() -> Metrics {
         written_bytes: 8192,
         record_bytes: 4096,
         ticket: 1,
-        began_us: 0,
+        began_us: 100,
         write_us: 60,
         sync_us: 900,
+    });
+    for class in [Express, Standard] {
+        metrics.append_waited(class, 1, 50, 1_200);
+    }
+    metrics.checkpoint_written(2_500_000);
+    metrics.checkpoint_failed();
+    metrics.set_holdings(Holdings {
+        segments_in_use: 2,
+        segments_spare: 2,
+        segments_free: 1,
+        file_bytes: 5_000,
+        log_bytes: 1_500,
+        live_bytes: 700,
+        unsaved_bytes: 90,
+        failed: 1,
+        full: 1,
     });
     metrics.set_inflight_bytes(120);
     metrics.set_streams_open(7);
@@ -71,6 +87,8 @@ fn busy_executor() -> ExecutorMetrics {
     metrics.connection_left();
     metrics.connection_refused();
     metrics.request();
+    metrics.ran(1_500_000, 40);
+    metrics.tls_handshake("done");
     metrics.forwarded();
     metrics.http_violation(431);
     metrics.http_violation(400);
@@ -115,7 +133,7 @@ fn buckets_are_cumulative_and_the_open_one_is_the_count() {
             assert!(of("_sum") > 0.0, "{family}");
         }
     }
-    assert_eq!(seen, 11, "peer 4, ack latency 2, standard wait, group 2, write, sync");
+    assert_eq!(seen, 19, "peer 4, ack latency 2, phases 8, wait, group 2, write, sync");
 }
 
 #[test]
@@ -173,7 +191,23 @@ fn numbers_arrive_under_their_names() {
         ("thalweg_frames_total", &[one], 2.0),
         ("thalweg_syncs_total", &[one], 1.0),
         ("thalweg_written_bytes_total", &[one], 8192.0),
+        ("thalweg_group_record_bytes_total", &[one], 4096.0),
         ("thalweg_write_amplification", &[], 2.0),
+        ("thalweg_append_phase_seconds_count", &[express, ("phase", "sync")], 1.0),
+        ("thalweg_append_phase_seconds_sum", &[standard, ("phase", "queue")], 0.00005),
+        ("thalweg_segment_file_bytes", &[one], 5_000.0),
+        ("thalweg_log_bytes", &[one], 1_500.0),
+        ("thalweg_log_live_bytes", &[one], 700.0),
+        ("thalweg_log_unsaved_bytes", &[one], 90.0),
+        ("thalweg_log_failed", &[zero], 0.0),
+        ("thalweg_log_failed", &[one], 1.0),
+        ("thalweg_log_full", &[one], 1.0),
+        ("thalweg_checkpoints_total", &[one], 1.0),
+        ("thalweg_checkpoint_failures_total", &[one], 1.0),
+        ("thalweg_checkpoint_seconds_total", &[one], 2.5),
+        ("thalweg_executor_busy_seconds_total", &[executor], 1.5),
+        ("thalweg_executor_tasks_total", &[executor], 40.0),
+        ("thalweg_reads_total", &[], 1.0),
         ("thalweg_group_batches_sum", &[], 6.0),
         ("thalweg_group_bytes_sum", &[], 8192.0),
         ("thalweg_write_seconds_sum", &[], 0.00006),

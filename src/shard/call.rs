@@ -10,7 +10,7 @@ pub use crate::api::route::StreamPath;
 pub use crate::api::usage::UsageScope;
 use crate::codec::BatchForm;
 use crate::control::{BasinRecord, Creation, StreamRecord, TokenRecord};
-use crate::metrics::{ExecutorSnapshot, LatencySnapshot, Snapshot};
+use crate::metrics::{ExecutorSnapshot, LatencySnapshot, ShardStats, Snapshot};
 use crate::types::{
     Ack, AppendInput, BasinConfig, BasinConfigPatch, BasinName, PartialStreamConfig, Receipt,
     Refusal, StreamConfig, StreamConfigPatch, StreamName, StreamPosition, SuppliedKey, TokenId,
@@ -144,6 +144,8 @@ pub enum Call {
     Metrics,
     /// Where the time until its acks went.
     Latency,
+    /// Numbers of the shard for a page that asks often.
+    Stats,
     /// Numbers of the shard's core for the metrics.
     CoreMetrics,
     /// Whether the shard takes appends, and what is known to be damaged in it.
@@ -224,6 +226,8 @@ pub enum Answer {
     Metrics(Box<Snapshot>),
     /// Where the time until a shard's acks went.
     Latency(Box<LatencySnapshot>),
+    /// Numbers of a shard for a page that asks often.
+    Stats(Box<ShardStats>),
     /// Numbers of a core for the metrics.
     CoreMetrics(ExecutorSnapshot),
     /// The shard takes appends; what is known to be damaged in it.

@@ -93,6 +93,11 @@ struct UnderWay {
 }
 
 impl Checkpoints {
+    /// Bytes of log since the last one.
+    pub(super) fn logged_bytes(&self) -> u64 {
+        self.logged_bytes.get()
+    }
+
     /// Takes note that a stream is durably gone.
     pub(super) fn note_gone(&self, stream: &Rc<Stream>) {
         if let Some(under_way) = &mut *self.under_way.borrow_mut()
@@ -276,8 +281,13 @@ impl<I: Io> Engine<I> {
     /// * Cost: memory for a few hundred streams, however many there are.
     pub async fn checkpoint(&self) -> Result<(), IoError> {
         let _alone = self.checkpoints.turns.take(&()).await;
+        let began_us = self.io.now_us();
         let written = self.write_checkpoint().await;
         self.checkpoints.under_way.take();
+        match &written {
+            Ok(_) => self.metrics.checkpoint_written(self.io.now_us() - began_us),
+            Err(_) => self.metrics.checkpoint_failed(),
+        }
         if written.is_err()
             && let Err(error) = remove_unfinished(&*self.io)
         {

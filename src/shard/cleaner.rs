@@ -28,6 +28,7 @@ use crate::log::entry::{Batch, Kind};
 use crate::log::frames::Frames;
 use crate::log::reader::ReadError;
 use crate::log::segment::Segment;
+use crate::metrics::Holdings;
 use crate::types::LogPos;
 use crate::usage::Saved;
 
@@ -394,6 +395,23 @@ impl<I: Io> Engine<I> {
             stored: self.catalog.borrow().usage.stored_bytes(),
             segment: self.config.log.segment_bytes,
             is_full: self.segments.is_out_of_space(),
+        }
+    }
+
+    /// What the log takes on the disk, for the metrics.
+    pub(super) fn holdings(&self) -> Holdings {
+        let Space { used, stored, is_full, .. } = self.space();
+        let files = self.segments.files();
+        Holdings {
+            segments_in_use: files.in_use,
+            segments_spare: files.spare,
+            segments_free: files.free,
+            file_bytes: files.bytes,
+            log_bytes: used,
+            live_bytes: used.min(self.cleaner.log_bytes(stored)),
+            unsaved_bytes: self.checkpoints.logged_bytes(),
+            failed: u64::from(self.durable.failure().is_some()),
+            full: u64::from(is_full),
         }
     }
 

@@ -27,10 +27,10 @@ use super::turns::Turns;
 use crate::audit::Refusals;
 use crate::codec::json::AppendDecoder;
 use crate::http1::Conn;
-use crate::io::Io;
 use crate::io::notify::Notify;
 use crate::io::permits::Permits;
-use crate::metrics::{ExecutorMetrics, Exporter};
+use crate::io::{Io, Load};
+use crate::metrics::{ExecutorMetrics, ExecutorSnapshot, Exporter};
 use crate::types::{BasinName, Refusal, TokenId};
 
 /// Coded bodies that a core decodes at a time.
@@ -267,7 +267,7 @@ impl<I: Io> Core<I> {
             return self.run_to_end(Box::pin(change)).await;
         }
         match call {
-            Call::CoreMetrics => Ok(Answer::CoreMetrics(self.metrics.snapshot())),
+            Call::CoreMetrics => Ok(Answer::CoreMetrics(self.snapshot())),
             Call::CopyTokens(records) => Ok(self.take_tokens(records)),
             Call::DropTokenCopy(id) => Ok(self.drop_token(&id)),
             call => engine.handle(call).await,
@@ -283,6 +283,27 @@ impl<I: Io> Core<I> {
         futures_util::future::try_join_all(calls).await
     }
 
+    /// Numbers of this core that belong to no shard.
+    fn snapshot(&self) -> ExecutorSnapshot {
+        let Load { busy_us, tasks } = self.clock().take_load();
+        self.metrics.ran(busy_us, tasks);
+        self.metrics.snapshot()
+    }
+
+    /// The same of every core.
+    pub(super) async fn executors(
+        self: &Rc<Self>,
+    ) -> Result<Vec<(u16, ExecutorSnapshot)>, Refusal> {
+        // The first shards are spread over all cores, one each.
+        let mut executors = Vec::new();
+        for core in 0..self.cores() {
+            if let Answer::CoreMetrics(snapshot) = self.call(core, Call::CoreMetrics).await? {
+                executors.push((core, snapshot));
+            }
+        }
+        Ok(executors)
+    }
+
     /// All numbers of the server as Prometheus text.
     pub(super) async fn render_metrics(self: &Rc<Self>) -> Result<Vec<u8>, Refusal> {
         let mut shards = Vec::new();
@@ -291,13 +312,7 @@ impl<I: Io> Core<I> {
                 shards.push((shard, *snapshot));
             }
         }
-        // The first shards are spread over all cores, one each.
-        let mut executors = Vec::new();
-        for core in 0..self.cores() {
-            if let Answer::CoreMetrics(snapshot) = self.call(core, Call::CoreMetrics).await? {
-                executors.push((core, snapshot));
-            }
-        }
+        let executors = self.executors().await?;
         let exporter = Exporter::new(env!("CARGO_PKG_VERSION"));
         Ok(exporter.with_exposed(self.connection.exposed).render(&shards, &executors))
     }

@@ -272,6 +272,7 @@ impl<I: Io> Engine<I> {
             Call::Usage(scope, query) => Ok(Answer::Usage(self.usage_part(&scope, &query))),
             Call::Metrics => Ok(Answer::Metrics(Box::new(self.snapshot()))),
             Call::Latency => Ok(Answer::Latency(Box::new(self.metrics.latency(self.io.now_us())))),
+            Call::Stats => Ok(Answer::Stats(Box::new(self.stats()))),
             Call::CoreMetrics | Call::CopyTokens(_) | Call::DropTokenCopy(_) => {
                 Err(Refusal::Other("asked of a core, not of a shard".to_owned()))
             }
@@ -422,6 +423,17 @@ impl<I: Io> Engine<I> {
     }
 
     fn snapshot(&self) -> crate::metrics::Snapshot {
+        self.note_now();
+        self.metrics.snapshot()
+    }
+
+    fn stats(&self) -> crate::metrics::ShardStats {
+        self.note_now();
+        self.metrics.stats(self.io.now_us())
+    }
+
+    /// Has the metrics know what is true now.
+    fn note_now(&self) {
         self.metrics.set_inflight_bytes(self.inflight_bytes.get());
         self.metrics.set_streams_open(self.catalog.borrow().stream_count() as u64);
         self.metrics.set_scrub_damaged_frames(self.damaged_frames());
@@ -432,7 +444,7 @@ impl<I: Io> Engine<I> {
         self.metrics.set_index_reloads(footers.lookups, footers.block_reads);
         let read = self.reader.counts();
         self.metrics.set_log_reads(read.reads, read.read_bytes, read.cache_hits);
-        self.metrics.snapshot()
+        self.metrics.set_holdings(self.holdings());
     }
 
     /// Writes a last checkpoint, so that the next start is quick; nothing else may be under way.

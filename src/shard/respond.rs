@@ -3,6 +3,7 @@
 mod control;
 mod dashboard;
 mod latency;
+mod stats;
 mod token;
 
 use std::net::SocketAddr;
@@ -144,6 +145,7 @@ async fn answer_other<I: Io>(
             let facts = core.connection.dashboard.as_deref();
             dashboard::show(facts, place, is_known)
         }
+        Operation::Stats => stats::stats(core).await,
         Operation::CheckTail(path) => {
             match core.call_owner(&path, Call::CheckTail(path.clone())).await? {
                 Answer::Tail(tail) => {

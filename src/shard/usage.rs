@@ -36,6 +36,7 @@ impl Tally {
             | Operation::Metrics
             | Operation::Latency(_)
             | Operation::Dashboard { .. }
+            | Operation::Stats
             | Operation::Append { .. }
             | Operation::AppendSession { .. }
             | Operation::Read { .. }

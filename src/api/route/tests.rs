@@ -69,6 +69,7 @@ fn every_served_route_gives_its_operation() {
         ("GET", "/health?x=1", Operation::Health),
         ("GET", "/metrics", Operation::Metrics),
         ("GET", "/debug/latency", Operation::Latency(LatencyQuery::default())),
+        ("GET", "/debug/stats", Operation::Stats),
         ("GET", "/v1/basins", Operation::ListBasins(everything())),
         ("POST", "/v1/basins", Operation::CreateBasin { token: None }),
         ("GET", "/v1/basins/test-basin-1", Operation::GetBasin(basin())),
