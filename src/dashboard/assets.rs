@@ -54,9 +54,11 @@ static EDITED_PAGE: LazyLock<Asset> = LazyLock::new(|| {
 /// What the page loads.
 static ASSETS: &[Asset] = &[
     asset!("style.css", CSS),
+    asset!("charts.css", CSS),
     asset!("icon.svg", SVG),
     asset!("api.js", JAVASCRIPT),
     asset!("app.js", JAVASCRIPT),
+    asset!("charts.js", JAVASCRIPT),
     asset!("dom.js", JAVASCRIPT),
     asset!("theme-first.js", JAVASCRIPT),
     asset!("components/appender.js", JAVASCRIPT),
@@ -82,10 +84,17 @@ static ASSETS: &[Asset] = &[
     asset!("components/theme.js", JAVASCRIPT),
     asset!("components/token.js", JAVASCRIPT),
     asset!("pages/basins.js", JAVASCRIPT),
-    asset!("pages/facts.js", JAVASCRIPT),
-    asset!("pages/server.js", JAVASCRIPT),
-    asset!("pages/stream.js", JAVASCRIPT),
     asset!("pages/streams.js", JAVASCRIPT),
+    asset!("pages/stream.js", JAVASCRIPT),
+    asset!("pages/server.js", JAVASCRIPT),
+    asset!("pages/server/acks.js", JAVASCRIPT),
+    asset!("pages/server/buckets.js", JAVASCRIPT),
+    asset!("pages/server/history.js", JAVASCRIPT),
+    asset!("pages/server/poll.js", JAVASCRIPT),
+    asset!("pages/server/states.js", JAVASCRIPT),
+    asset!("pages/server/throughput.js", JAVASCRIPT),
+    asset!("pages/server/units.js", JAVASCRIPT),
+    asset!("pages/facts.js", JAVASCRIPT),
 ];
 
 impl Asset {
@@ -163,11 +172,12 @@ mod tests {
         let text = std::str::from_utf8(asset.bytes).unwrap();
         let lines = text.lines().filter(|line| line.contains(" from \"") && line.ends_with("\";"));
         let paths = lines.filter_map(|line| line.split('"').nth(1));
-        let directory = asset.name.rsplit_once('/').map_or("", |(directory, _)| directory);
-        let resolve = |path: &str| match path.strip_prefix("../") {
-            Some(rest) => rest.to_owned(),
-            None if directory.is_empty() => path.trim_start_matches("./").to_owned(),
-            None => format!("{directory}/{}", path.trim_start_matches("./")),
+        let above: Vec<&str> = asset.name.split('/').collect();
+        let resolve = |path: &str| {
+            let ups = path.matches("../").count();
+            let directory = &above[..above.len() - 1 - ups];
+            let rest = path.trim_start_matches("../").trim_start_matches("./");
+            [directory, &[rest]].concat().join("/")
         };
         paths.map(resolve).collect()
     }
