@@ -72,6 +72,10 @@ const SESSIONS_US: u64 = 4_000_000;
 /// Memory that each executor's rings register with the kernel, in bytes. Three rings pin it, and
 /// the default limit of locked memory is 8 MiB for all; what does not fit is not registered.
 const IO_MEMORY_BYTES: usize = 512 * 1024;
+/// How long an executor runs tasks at most before it looks at its rings, though there are more to
+/// run: connections that always have something to receive do so without a ring. No shorter than
+/// the kernel's own tick, since setting timers would take longer then.
+const LOOKS_EVERY: Duration = Duration::from_millis(5);
 
 /// Everything the cores need to know.
 #[derive(Debug, Clone)]
@@ -162,6 +166,7 @@ impl Server {
             let thread = LocalExecutorBuilder::new(Placement::Fixed(settings.cpus[index]))
                 .name(&format!("core-{index}"))
                 .io_memory(IO_MEMORY_BYTES)
+                .preempt_timer(LOOKS_EVERY)
                 .spin_before_park(settings.spin)
                 .spawn(move || run_core(plan, ends))
                 .map_err(|error| unstarted(&error))?;

@@ -25,6 +25,9 @@ const SATURATED_FOR: Duration = Duration::from_secs(4);
 const WARM_FOR: Duration = Duration::from_secs(1);
 /// How many times that rate arrives.
 const TIMES: f64 = 10.0;
+/// Least part of the saturating rate that is still acknowledged: who refuses most of what comes
+/// must not be so busy with it that little else is done.
+const KEPT_MIN: f64 = 0.1;
 const RECORD_BYTES: usize = 64 << 10;
 
 /// What became of the appends of a thread, or of all.
@@ -74,6 +77,12 @@ pub(super) fn run(field: &Field) -> Result<Made> {
     let open = Plan { connections: CONNECTIONS, arrivals };
     let left = field.until().saturating_duration_since(std::time::Instant::now());
     let all = on_threads(field, open, left)?;
+    let kept = all.acked as f64 / left.as_secs_f64() / acked_per_second;
+    anyhow::ensure!(
+        kept >= KEPT_MIN,
+        "of the rate that saturates it, {kept:.3} was left under ten times as much; {KEPT_MIN} is \
+         wanted"
+    );
 
     let connections = THREADS * (2 * SATURATING + CONNECTIONS);
     Ok(Made {
