@@ -257,8 +257,8 @@ impl Plan {
     }
 }
 
-/// Reports [`Report::Gone`] when a core ends in any way but by [`run_core`]'s own: its executor could
-/// not be made, or it panicked. Whoever started it would wait for ever otherwise.
+/// Reports [`Report::Gone`] when a core ends in any way but by [`run_core`]'s own: its executor
+/// could not be made, or it panicked. Whoever started it would wait for ever otherwise.
 struct Farewell {
     index: usize,
     reporter: Option<mpsc::Sender<Report>>,
