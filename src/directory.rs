@@ -39,7 +39,8 @@ const DESCRIPTION: &str = "directory.json";
 const DESCRIPTION_TEMPORARY: &str = "directory.json.tmp";
 /// Where copies of damaged bytes go.
 pub const QUARANTINE: &str = "quarantine";
-const LOCK: &str = "lock";
+/// Locked for as long as a server uses the directory.
+pub const LOCK: &str = "lock";
 /// Least length of a segment: its header and one frame.
 const SEGMENT_BYTES_MIN: u64 = 2 * BLOCK_BYTES as u64;
 /// Greatest length of a segment: offsets in it are 32 bits.

@@ -4,6 +4,7 @@
 //! down, and `tests/tidy.rs` holds them to it.
 
 pub mod config;
+pub mod doctor;
 pub mod inspect;
 pub mod logs;
 pub mod serve;

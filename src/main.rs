@@ -4,14 +4,16 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use thalweg::config::{Given, ROOT_TOKEN_VARIABLE, RootToken, Settings};
+use thalweg::doctor;
 use thalweg::inspect::{self, Command as Look, Options, RepairPlan};
 use thalweg::io::privileges::keep_files_private;
 use thalweg::logs;
 use thalweg::serve::token::{self, TokenRequest};
-use thalweg::serve::{available_cpus, serve};
+use thalweg::serve::{available_cpus, serve, subject};
 use thalweg::types::refusal::chain;
 
 /// A durable-streams server: an append is acknowledged only when it is on disk.
@@ -69,6 +71,26 @@ enum Command {
         #[arg(long, conflicts_with = "quarantine")]
         dry_run: bool,
     },
+    /// Look at this machine and the data directory's disk: whether a server can run here, and how
+    /// quick it would be. Exits 0 when it is fit, 3 when it is with warnings, 1 when it is not.
+    Doctor {
+        /// The data directory, which need not exist [default: ./thalweg-data]
+        #[arg(long, env = "THALWEG_DATA_DIR", value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+
+        /// One JSON object instead of text
+        #[arg(long)]
+        json: bool,
+
+        /// Do not measure the disk
+        #[arg(long)]
+        quick: bool,
+
+        /// How long to measure the disk
+        #[arg(long, value_name = "N", default_value_t = 5,
+              value_parser = clap::value_parser!(u64).range(1..=3600))]
+        seconds: u64,
+    },
     /// Make root tokens, and issue access tokens while no server runs.
     Token {
         #[command(subcommand)]
@@ -108,7 +130,7 @@ enum TokenCommand {
 
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(message) => {
             eprintln!("thalweg: {message}");
             ExitCode::FAILURE
@@ -116,8 +138,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<(), String> {
-    match command {
+fn run(command: Command) -> Result<ExitCode, String> {
+    let done = match command {
+        Command::Doctor { data_dir, json, quick, seconds } => {
+            let budget = (!quick).then(|| Duration::from_secs(seconds));
+            return examine(data_dir, budget, json);
+        }
         Command::Serve { given, config } => {
             let file = match config {
                 Some(path) => Given::from_file(&path).map_err(|e| chain(&e))?,
@@ -142,7 +168,25 @@ fn run(command: Command) -> Result<(), String> {
             let plan = RepairPlan { shard, quarantine };
             judged(&data_dir, inspect::repair(&data_dir, &plan, out))
         }
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+fn examine(
+    data_dir: Option<PathBuf>,
+    budget: Option<Duration>,
+    json: bool,
+) -> Result<ExitCode, String> {
+    logs::start(None)?;
+    let cpus = available_cpus();
+    let shards = u16::try_from(cpus.len().min(1024)).expect("at most 1024");
+    let given = Given { data_dir, ..Given::default() };
+    let settings = Settings::from(given, shards).map_err(|e| e.to_string())?;
+    let report = doctor::examine(&subject(&settings, cpus.len()), budget);
+    let out = &mut std::io::stdout().lock();
+    let written = if json { report.write_json(out) } else { report.write_text(out) };
+    written.map_err(|e| format!("the output failed: {e}"))?;
+    Ok(ExitCode::from(report.verdict.exit_status()))
 }
 
 fn run_token(command: TokenCommand) -> Result<(), String> {

@@ -19,6 +19,7 @@ use crate::auth::secret::{HashKey, SECRET_BYTES_MAX};
 use crate::config::{ROOT_TOKEN_BYTES_MAX, RootToken, Settings, Tls};
 use crate::dashboard::{Facts, Privacy, Store};
 use crate::directory::DataDirectory;
+use crate::doctor::{self, Subject};
 use crate::http1::Limits;
 use crate::http2;
 use crate::io::limits::raise_open_files;
@@ -61,6 +62,7 @@ pub fn serve(settings: &Settings, root: Option<&RootToken>, cpus: &[usize]) -> R
     let open_files = raise_open_files();
     tracing::debug!(open_files, "files and connections that may be open");
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|e| chain(&e))?;
+    doctor::quick(&subject(settings, cpus.len()))?;
     let (acceptor, reloader) = secure(settings)?;
     if reloader.is_some() {
         signals.add_signal(SIGHUP).map_err(|e| chain(&e))?;
@@ -107,6 +109,26 @@ pub fn serve(settings: &Settings, root: Option<&RootToken>, cpus: &[usize]) -> R
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What the machine is to be fit for, by the settings alone.
+#[must_use]
+pub fn subject(settings: &Settings, cpus: usize) -> Subject {
+    let caches = settings.read_window_bytes + settings.read_cache_bytes;
+    let bounds = [
+        settings.append_inflight_bytes,
+        settings.index_bytes,
+        // As much again may go into answers.
+        2 * settings.request_memory_bytes,
+        caches as u64,
+    ];
+    Subject {
+        data_dir: settings.data_dir.clone(),
+        cores: cpus.min(usize::from(settings.shards)) as u64,
+        connections: settings.connections_max as u64,
+        memory_bytes: bounds.iter().fold(0, |sum, bytes| u64::saturating_add(sum, *bytes)),
+        segments_bytes: u64::from(settings.shards) * settings.segment_bytes,
+    }
 }
 
 /// The processors that this process may use, as many as its quota is worth; at least one.
@@ -184,7 +206,7 @@ fn open_directory(settings: &Settings) -> Result<DataDirectory, String> {
         now_us,
         random_id,
     )
-    .map_err(|e| chain(&e))
+    .map_err(|e| doctor::place::explain(&e))
 }
 
 /// What connections are made private with, and who reads it again.

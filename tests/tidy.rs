@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// The rooms of `src/`, highest first, and what each may use. A room may only use rooms further
 /// down; `a::b` allows that one module of a room and nothing else of it.
 const ROOMS: &[(&str, &[&str])] = &[
-    ("main", &["config", "inspect", "io::privileges", "logs", "serve", "types"]),
+    ("main", &["config", "doctor", "inspect", "io::privileges", "logs", "serve", "types"]),
     (
         "serve",
         &[
@@ -20,6 +20,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "control",
             "dashboard",
             "directory",
+            "doctor",
             "http1",
             "http2",
             "io::limits",
@@ -56,6 +57,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "wire",
         ],
     ),
+    ("doctor", &["directory", "io", "types"]),
     ("inspect", &["control", "directory", "io", "log", "stream", "types", "usage"]),
     ("logs", &["audit"]),
     ("audit", &["api", "types"]),

@@ -12,6 +12,7 @@
 //! * a buffer is immutable from submission to completion: writes share it by `Rc`.
 
 pub mod glommio;
+pub mod host;
 pub mod limits;
 pub mod memory;
 pub mod notify;

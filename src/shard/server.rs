@@ -42,6 +42,7 @@ use super::engine::{Engine, EngineConfig};
 pub use super::gate::AuthSettings;
 use super::scrape;
 use crate::io::glommio::GlommioIo;
+use crate::io::memory::RING_MEMORY_BYTES;
 use crate::io::socket::{MovingSocket, VectoredSocket, adopt_listener, keep_alive};
 use crate::io::{Clock, Io, Tasks};
 use crate::tls::Acceptor;
@@ -69,9 +70,6 @@ const DRAIN_US: u64 = 10_000_000;
 const DEAF_US_MAX: u64 = 1_000_000;
 /// How long sessions may go on once the server drains, for their clients to leave by themselves.
 const SESSIONS_US: u64 = 4_000_000;
-/// Memory that each executor's rings register with the kernel, in bytes. Three rings pin it, and
-/// the default limit of locked memory is 8 MiB for all; what does not fit is not registered.
-const IO_MEMORY_BYTES: usize = 512 * 1024;
 /// How long an executor runs tasks at most before it looks at its rings, though there are more to
 /// run: connections that always have something to receive do so without a ring. No shorter than
 /// the kernel's own tick, since setting timers would take longer then.
@@ -165,7 +163,7 @@ impl Server {
             let ends = links.remove(0);
             let thread = LocalExecutorBuilder::new(Placement::Fixed(settings.cpus[index]))
                 .name(&format!("core-{index}"))
-                .io_memory(IO_MEMORY_BYTES)
+                .io_memory(RING_MEMORY_BYTES)
                 .preempt_timer(LOOKS_EVERY)
                 .spin_before_park(settings.spin)
                 .spawn(move || run_core(plan, ends))

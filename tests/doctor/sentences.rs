@@ -1,0 +1,167 @@
+//! Each way in which a server cannot start, and the sentence that it ends with.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::Own;
+use crate::alone::Alone;
+use crate::common::{PROCESS_WAIT, poll};
+
+/// A user that owns nothing.
+const NOBODY: u32 = 65_534;
+
+fn serve(dir: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
+    command.args(["serve", "--shards=1", "--segment-bytes=8388608"]).args(arguments);
+    if !arguments.iter().any(|argument| argument.starts_with("--listen")) {
+        command.arg("--listen=127.0.0.1:0");
+    }
+    command.arg("--data-dir").arg(dir).stdin(Stdio::null());
+    command
+}
+
+/// Under limits that the shell sets first.
+fn limited(dir: &Path, limit: &str) -> Command {
+    let inner = serve(dir, &[]);
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{limit} && exec \"$0\" \"$@\"")]).arg(inner.get_program());
+    command.args(inner.get_args()).stdin(Stdio::null());
+    command
+}
+
+/// Runs a server that must end by itself with status 1, and gives its last line.
+#[track_caller]
+fn last_words(mut command: Command) -> String {
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary can be run");
+    let status = poll(PROCESS_WAIT, || child.try_wait().expect("a child's state"));
+    if status.is_none() {
+        child.kill().expect("it can be killed");
+    }
+    let output = child.wait_with_output().expect("its words");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(status.and_then(|status| status.code()), Some(1), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+    said.lines().last().unwrap_or_default().to_owned()
+}
+
+#[track_caller]
+fn says(command: Command, words: &[&str]) {
+    let said = last_words(command);
+    for words in [&["thalweg: "], words].concat() {
+        assert!(said.contains(words), "{words:?} is not in: {said}");
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn rings_are_refused() {
+    let own = Own::new();
+    let data = own.0.join("data");
+    let mut command = serve(&data, &[]);
+    crate::filter::refuse(&mut command, crate::filter::without_rings(1));
+    says(command, &["io_uring is refused: Operation not permitted", "seccomp filter is in force"]);
+    assert!(!data.exists(), "nothing was made");
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn the_file_system_has_no_direct_io() {
+    let own = Own::new();
+    let data = own.0.join("data");
+    let mut command = serve(&data, &[]);
+    crate::filter::refuse(&mut command, crate::filter::without_direct_io());
+    says(command, &["refuses direct I/O (O_DIRECT)", "put the data directory on ext4 or XFS"]);
+    assert!(!data.exists(), "nothing was made");
+}
+
+#[test]
+fn too_few_files_may_be_open() {
+    let own = Own::new();
+    says(
+        limited(&own.0.join("data"), "ulimit -n 100"),
+        &["100 files and connections may be open", "needs 128 to start", "LimitNOFILE"],
+    );
+}
+
+/// Root lifts the limit, so it takes another user.
+#[test]
+fn too_little_memory_may_be_locked() {
+    let mut server = Alone::start(|command, dir| {
+        let binary = command.get_program().to_owned();
+        let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+        *command = Command::new("sh");
+        command.args(["-c", "ulimit -l 64 && exec \"$0\" \"$@\""]).arg(binary).args(arguments);
+        command.current_dir(dir).stdin(Stdio::null());
+        if fs::metadata("/proc/self").expect("proc is mounted").uid() == 0 {
+            chown(dir, Some(NOBODY), Some(NOBODY)).expect("root gives files away");
+            command.uid(NOBODY).gid(NOBODY);
+        }
+    });
+    let status = server.host().expect_err("it must not start");
+    let said = server.read("stderr");
+    if status.code() == Some(126) || said.contains("ermission denied") {
+        eprintln!("skipped: other users are kept from {}", server.dir.display());
+        return;
+    }
+    assert_eq!(status.code(), Some(1), "{said}");
+    for words in ["memlock: 64 KiB of memory may be locked", "512 KiB", "LimitMEMLOCK=infinity"] {
+        assert!(said.contains(words), "{words:?} is not in: {said}");
+    }
+}
+
+#[test]
+fn the_directory_may_not_be_written() {
+    let own = Own::new();
+    let closed = own.0.join("closed");
+    fs::create_dir(&closed).expect("a directory");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o500)).expect("its mode");
+    let user = fs::metadata("/proc/self").expect("proc is mounted").uid();
+    // Root, too: the server has given up the right to write everywhere.
+    let said = format!("user {user} may not do that");
+    says(serve(&closed.join("data"), &[]), &["Permission denied", &said, "chown"]);
+    says(serve(&closed, &[]), &["Permission denied", &said]);
+}
+
+#[test]
+fn the_directory_is_a_file_or_of_another_format() {
+    let own = Own::new();
+    let file = own.0.join("file");
+    fs::write(&file, "x").expect("a file");
+    says(serve(&file, &[]), &["a file has that name"]);
+    let data = own.0.join("data");
+    fs::create_dir(&data).expect("a directory");
+    fs::write(data.join("directory.json"), r#"{"format_version": 99}"#).expect("a file");
+    says(serve(&data, &[]), &["format version 99", "the release that made it"]);
+}
+
+#[test]
+fn the_disk_has_no_room_for_a_new_directory() {
+    let own = Own::new();
+    let data = own.0.join("data");
+    // Two tebibytes: more than is free where tests run.
+    let arguments = ["--shards=1024", "--segment-bytes=2147483648", "--listen=127.0.0.1:0"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
+    command.arg("serve").args(arguments).arg("--data-dir").arg(&data).stdin(Stdio::null());
+    says(command, &["are free", "segments of all shards take 2097152 MiB", "make room"]);
+    assert!(!data.exists(), "nothing was made");
+}
+
+#[test]
+fn the_port_is_taken_or_the_directory_in_use() {
+    let own = Own::new();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("its address");
+    let listen = format!("--listen={address}");
+    says(serve(&own.0.join("data"), &[&listen]), &[&format!("cannot listen on {address}")]);
+    let lock = fs::File::create(own.0.join("data/lock")).expect("the lock's file");
+    lock.try_lock().expect("nobody has it");
+    says(serve(&own.0.join("data"), &[]), &["another server uses", "stop that server"]);
+}
