@@ -3,6 +3,7 @@
 
 mod common;
 
+#[allow(dead_code, reason = "these servers are not meant to live")]
 #[path = "safety/alone.rs"]
 mod alone;
 #[path = "doctor/command.rs"]

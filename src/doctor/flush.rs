@@ -13,9 +13,9 @@ use super::measure::Measured;
 /// A write and its sync that take less than this were not on a device, in nanoseconds: the
 /// quickest drives there are take some ten microseconds for a block, without any flush.
 const ANY_DEVICE_NS: u64 = 5_000;
-/// A flush of a volatile cache that takes less than this did not program flash, in nanoseconds:
-/// that takes hundreds of microseconds, and tens at the very least.
-const VOLATILE_FLUSH_NS: u64 = 30_000;
+/// A flush of a volatile cache that takes less than this hardly programmed flash, in nanoseconds:
+/// that takes some hundreds of microseconds, and about one hundred where it is quickest.
+const VOLATILE_FLUSH_NS: u64 = 100_000;
 /// Fewer syncs than this say nothing of the slowest in a hundred.
 const COUNT_MIN: u64 = 100;
 /// A slowest in a hundred beyond so many medians has another reason than the device's usual work.
@@ -178,8 +178,8 @@ pub fn judge_honesty(facts: &FlushFacts) -> Option<Finding> {
         return suspect(
             "flush.quick",
             format!("flushing a volatile cache takes {}", us(sync_ns)),
-            "flash takes longer to be written; a drive that is protected against power loss may \
-             be as quick, but mostly says that its cache is not volatile",
+            "flash takes some hundreds of microseconds to be written; a drive that is protected \
+             against power loss may be as quick, but mostly says that its cache is not volatile",
         );
     }
     let what = format!("a sync takes {} and the write before it {}", us(sync_ns), us(alone_ns));
@@ -195,7 +195,10 @@ pub fn judge_latency(
     has_server_beside: bool,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let ms = |us: u64| format!("{}.{:02} ms", us / 1000, us % 1000 / 10);
+    let ms = |us: u64| match us {
+        0..10_000 => format!("{}.{:03} ms", us / 1000, us % 1000),
+        _ => format!("{}.{} ms", us / 1000, us % 1000 / 100),
+    };
     let what = format!(
         "an Express append waits {} for the disk when it comes alone (99 of 100: {}), and up to \
          about {} among many",
@@ -262,6 +265,8 @@ mod tests {
             (facts(20, 1, 21, Cache::None), "flush.plausible"),
             (facts(20, 1, 21, Cache::Volatile), "flush.free"),
             (facts(20, 12, 32, Cache::Volatile), "flush.quick"),
+            (facts(20, 99, 119, Cache::Volatile), "flush.quick"),
+            (facts(20, 100, 120, Cache::Volatile), "flush.plausible"),
             (facts(20, 12, 32, Cache::Unknown), "flush.plausible"),
             (facts(80, 900, 980, Cache::Volatile), "flush.plausible"),
         ] {

@@ -88,20 +88,20 @@ impl Report {
         let failures = plural(count(Level::Failure), "failure");
         let warnings = plural(count(Level::Warning), "warning");
         let place = self.data_dir.display();
-        if let Some(express) = &self.express {
-            for line in wrap(&format!("Latency: {}.", express.derived), COLUMNS) {
-                writeln!(out, "{line}")?;
-            }
-        }
-        match self.verdict {
-            Verdict::Fit => writeln!(out, "Fit: a server can run on {place}."),
+        let verdict = match self.verdict {
+            Verdict::Fit => format!("Fit: a server can run on {place}."),
             Verdict::FitWithWarnings => {
-                writeln!(out, "Fit, with {warnings}: a server can run on {place}; see above.")
+                format!("Fit, with {warnings}: a server can run on {place}; see above.")
             }
             Verdict::NotFit => {
-                writeln!(out, "Not fit: {failures} and {warnings} for {place}; see above.")
+                format!("Not fit: {failures} and {warnings} for {place}; see above.")
             }
+        };
+        let derived = self.express.map(|express| format!("Latency: {}.", express.derived));
+        for text in derived.into_iter().chain([verdict]) {
+            wrap(&text, COLUMNS).iter().try_for_each(|line| writeln!(out, "{line}"))?;
         }
+        Ok(())
     }
 }
 
