@@ -22,7 +22,7 @@ use crate::directory::DataDirectory;
 use crate::doctor::{self, Subject};
 use crate::http1::Limits;
 use crate::http2;
-use crate::io::limits::raise_open_files;
+use crate::io::limits::{raise_locked_memory, raise_open_files};
 use crate::io::memory::keep_freed_memory;
 use crate::log::group::Policy;
 use crate::log::reader::ReadMemory;
@@ -60,7 +60,8 @@ pub fn serve(settings: &Settings, root: Option<&RootToken>, cpus: &[usize]) -> R
         token: settings.metrics_token_file.as_deref().map(read_scrape_token).transpose()?,
     };
     let open_files = raise_open_files();
-    tracing::debug!(open_files, "files and connections that may be open");
+    let locked_bytes = raise_locked_memory();
+    tracing::debug!(open_files, locked_bytes, "files and connections, and memory to be locked");
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|e| chain(&e))?;
     doctor::quick(&subject(settings, cpus.len()))?;
     let (acceptor, reloader) = secure(settings)?;

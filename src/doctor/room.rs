@@ -6,6 +6,8 @@ use crate::io::host::Volume;
 const MIB: u64 = 1024 * 1024;
 /// Free inodes below which it is worth a word; a shard has a file for each segment and two more.
 const INODES_MIN: u64 = 1000;
+/// Segments that a shard makes ahead of the one in use, and that one.
+const SEGMENTS_AT_FIRST: u64 = 3;
 /// Share of the file system that should be free: one part in so many.
 const FREE_PART: u64 = 20;
 
@@ -62,6 +64,16 @@ fn bytes(facts: &RoomFacts) -> Finding {
             Finding::failure("room.bytes", Group::Directory, what).why(why).advice(advice).stops()
         };
     }
+    let at_first = facts.wanted_bytes.saturating_mul(SEGMENTS_AT_FIRST);
+    if !facts.is_initialised && free_bytes < at_first {
+        return Finding::warning("room.bytes", Group::Directory, what)
+            .why(format!(
+                "a new directory takes {} MiB at first, for {SEGMENTS_AT_FIRST} segments of each \
+                 shard; with less, appends are refused early",
+                at_first / MIB
+            ))
+            .advice("make room; or a smaller --segment-bytes, or fewer --shards");
+    }
     if free_bytes < bytes / FREE_PART {
         return Finding::note("room.bytes", Group::Directory, what)
             .why("less than a twentieth: file systems and drives slow down when nearly full");
@@ -89,7 +101,9 @@ mod tests {
         };
         for (facts, expected) in [
             (full(50_000, 4000, false), &[("room.bytes", Level::Ok, false)][..]),
-            (full(1000, 4000, false), &[("room.bytes", Level::Note, false)]),
+            (full(1152, 4000, false), &[("room.bytes", Level::Note, false)]),
+            (full(1151, 4000, false), &[("room.bytes", Level::Warning, false)]),
+            (full(1000, 4000, true), &[("room.bytes", Level::Note, false)]),
             (full(383, 4000, false), &[("room.bytes", Level::Failure, true)]),
             (full(0, 4000, true), &[("room.bytes", Level::Warning, false)]),
             (
