@@ -91,7 +91,7 @@ fn direct(mount: &Mount, trial: Trial) -> Option<Finding> {
     match trial {
         // The directory's own check speaks of that.
         Trial::NotMade(_) => None,
-        Trial::NotDirect(number) | Trial::NotWritten(number) if number == EINVAL => {
+        Trial::NotDirect(EINVAL) | Trial::NotWritten(EINVAL) => {
             let what = format!("{} refuses direct I/O (O_DIRECT)", mount.kind);
             let finding = Finding::failure("storage.no_direct", Group::Storage, what)
                 .why(

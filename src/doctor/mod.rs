@@ -2,7 +2,7 @@
 //! it at the start of `serve`.
 //!
 //! ```text
-//!  kernel  ring  limits  place  room  file_system  device  machine      flush
+//!  kernel  uring  limits  place  room  file_system  device  machine      flush
 //!     each: facts, gathered from /proc, /sys and the system's own words    measured
 //!     then: a judgement over the facts alone, tested by tables of cases
 //!                               |
@@ -28,9 +28,10 @@ pub mod measure;
 pub mod mounts;
 pub mod place;
 pub mod report;
-pub mod ring;
+
 pub mod room;
 pub mod trial;
+pub mod uring;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -136,7 +137,7 @@ fn tell(findings: &[Finding]) -> Result<(), String> {
 
 fn host_findings(subject: &Subject, mount: &Mount) -> Vec<Finding> {
     let mut findings = kernel::judge(&kernel::gather(&mount.kind));
-    findings.push(ring::judge(&ring::gather()));
+    findings.push(uring::judge(&uring::gather()));
     findings.extend(limits::judge(&limits::gather(subject.cores, subject.connections)));
     findings
 }

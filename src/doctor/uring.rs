@@ -45,67 +45,89 @@ fn is_filtered(status: &str) -> bool {
 /// Says whether the server can have its rings.
 #[must_use]
 pub fn judge(facts: &RingFacts) -> Finding {
-    const FILTER: &str = "let the filter pass io_uring_setup, io_uring_enter and \
-                          io_uring_register; docs/deploy/seccomp.json is a profile that does \
-                          (docker run --security-opt seccomp=seccomp.json)";
     let Some(error) = facts.error else {
         return Finding::ok("ring.allowed", Group::Kernel, "io_uring may be used");
     };
-    let refuse = |id, why: &str, advice: &str| {
-        let what = format!("io_uring is refused: {}", std::io::Error::from_raw_os_error(error));
-        let failure = Finding::failure(id, Group::Kernel, what);
-        failure.why(format!("the server does all its work through it, and {why}")).advice(advice)
+    let (id, why, advice) = match error {
+        EPERM => who_forbids(facts),
+        ENOSYS => who_lacks(facts.is_filtered),
+        _ => what_lacks(error),
     };
-    let finding = match (error, facts.disabled, facts.is_filtered) {
-        (EPERM, Some(2), _) => refuse(
+    let what = format!("io_uring is refused: {}", std::io::Error::from_raw_os_error(error));
+    Finding::failure(id, Group::Kernel, what)
+        .why(format!("the server does all its work through it, and {why}"))
+        .advice(advice)
+        .stops()
+}
+
+/// Name of the finding, why the ring is refused, what to do.
+type Reason = (&'static str, &'static str, &'static str);
+
+/// What to do about a filter.
+const PASS: &str = "let the filter pass io_uring_setup, io_uring_enter and io_uring_register; \
+                    docs/deploy/seccomp.json is a profile that does (docker run --security-opt \
+                    seccomp=seccomp.json)";
+
+fn who_forbids(facts: &RingFacts) -> Reason {
+    match (facts.disabled, facts.is_filtered) {
+        (Some(2), _) => (
             "ring.sysctl",
             "the setting kernel.io_uring_disabled is 2, which forbids it to everybody",
             "sysctl kernel.io_uring_disabled=0, and the same in /etc/sysctl.d",
         ),
-        (EPERM, Some(1), _) => refuse(
+        (Some(1), _) => (
             "ring.sysctl",
             "the setting kernel.io_uring_disabled is 1, which forbids it to users without \
              privileges outside of one group",
             "sysctl kernel.io_uring_disabled=0, or set kernel.io_uring_group to a group of the \
              server's user",
         ),
-        (EPERM, _, true) => refuse(
+        (_, true) => (
             "ring.filter",
             "no setting of the kernel forbids it, but a seccomp filter is in force for this \
              process, as container engines set one by default",
-            FILTER,
+            PASS,
         ),
-        (EPERM, ..) => refuse(
+        (_, false) => (
             "ring.forbidden",
             "neither a setting of the kernel nor a seccomp filter is seen to forbid it, so a \
              security module may",
             "look for a denial in the kernel's log (dmesg, ausearch -m avc)",
         ),
-        (ENOSYS, _, true) => refuse(
+    }
+}
+
+fn who_lacks(is_filtered: bool) -> Reason {
+    if is_filtered {
+        return (
             "ring.filter",
             "a seccomp filter, as container engines set one, answers as if the kernel did not \
              have it; or the kernel has been built without it",
-            FILTER,
-        ),
-        (ENOSYS, ..) => refuse(
-            "ring.missing",
-            "this kernel has been built without it (CONFIG_IO_URING)",
-            "boot a kernel that has it",
-        ),
-        (ENOMEM, ..) => refuse(
+            PASS,
+        );
+    }
+    (
+        "ring.missing",
+        "this kernel has been built without it (CONFIG_IO_URING)",
+        "boot a kernel that has it",
+    )
+}
+
+fn what_lacks(error: i32) -> Reason {
+    match error {
+        ENOMEM => (
             "ring.memory",
             "there is too little memory for it, or before Linux 5.12 too little that may be locked",
             "raise the limit of locked memory (LimitMEMLOCK=infinity, ulimit -l), or the memory \
              limit of the control group",
         ),
-        (EMFILE | ENFILE, ..) => refuse(
+        EMFILE | ENFILE => (
             "ring.files",
             "too many files are open already",
             "raise the limit of open files (LimitNOFILE=65536, ulimit -n)",
         ),
-        _ => refuse("ring.failed", "the reason is not one that is known here", "look into dmesg"),
-    };
-    finding.stops()
+        _ => ("ring.failed", "the reason is not one that is known here", "look into dmesg"),
+    }
 }
 
 #[cfg(test)]
