@@ -63,12 +63,16 @@ export function createApi() {
     const sent = new Headers(headers);
     const token = sessionStorage.getItem(TOKEN);
     if (token) sent.set("authorization", `Bearer ${token}`);
-    if (basin) sent.set("s2-basin", basin);
+    if (basin) {
+      // Of an address that somebody wrote; as a header it could not even be sent.
+      if (/[^\x21-\x7e]/.test(basin)) throw new ApiError(400, "bad_header", "no basin has this name");
+      sent.set("s2-basin", basin);
+    }
     if (accept) sent.set("accept", accept);
     const isJson = body !== undefined && !(body instanceof Uint8Array);
     if (isJson) sent.set("content-type", "application/json");
     const init = {
-      method, headers: sent, signal, cache: "no-store", credentials: "omit", redirect: "error",
+      method, headers: sent, signal, cache: "no-store", credentials: "same-origin", redirect: "error",
       referrerPolicy: "no-referrer", body: isJson ? stringify(body) : body,
     };
     let response;

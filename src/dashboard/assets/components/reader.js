@@ -10,6 +10,8 @@ import { ROWS_MAX, recordsTable } from "./records.js";
 import { describe, empty } from "./states.js";
 import { unsigned } from "./text.js";
 
+// How often the count of records is said while they come.
+const COUNT_MS = 2000;
 const FORMAT = { "s2-format": "base64" };
 
 // Builds the part of the page; `key` gives the encryption key, `onTail` is told of tails and
@@ -39,6 +41,8 @@ export function reader({ api, basin, stream, key, onTail, checkTail, signal }) {
   const momentField = field("Time (UTC)", moment);
   let following = null; // what stops it
   let reading = null;
+  let said = ""; // the state that was told last
+  let saying = 0;
   let shown = { first: null, last: null, gone: 0, total: 0 };
 
   from.addEventListener("change", () => {
@@ -174,6 +178,9 @@ export function reader({ api, basin, stream, key, onTail, checkTail, signal }) {
     reading?.abort();
     following?.abort();
     reading = following = null;
+    said = "";
+    clearTimeout(saying);
+    saying = 0;
     put(live, "Follow live");
     light.className = "light";
   }
@@ -207,8 +214,18 @@ export function reader({ api, basin, stream, key, onTail, checkTail, signal }) {
     if (following?.signal === mine) stop();
   }
 
-  let said = "";
+  // Says at once when the state changes, and the count of records every now and then: whoever
+  // listens to the page would hear nothing else.
   function tell({ state, tail, next, error, seconds }) {
+    if (state === said && state === "live") {
+      saying ||= setTimeout(() => {
+        saying = 0;
+        if (following && said === "live") put(status, `Live: ${range()}`);
+      }, COUNT_MS);
+      if (tail) onTail(tail);
+      return;
+    }
+    said = state;
     light.className = `light ${state}`;
     if (tail) onTail(tail);
     const place = next === null ? "" : ` from ${next}`;
@@ -218,8 +235,7 @@ export function reader({ api, basin, stream, key, onTail, checkTail, signal }) {
       waiting: `Connection lost (${describe(error)}); reconnecting${place} in ${seconds} s`,
       done: `Ended: ${range()}`,
     };
-    if (words[state] !== said) put(status, words[state]);
-    said = words[state];
+    put(status, words[state]);
   }
 
   function copyCurl() {

@@ -1,6 +1,6 @@
 // One record: what it is, a line of it, and all of it.
 
-import { h, put } from "../dom.js";
+import { append, h, put } from "../dom.js";
 import { bytes as spelledBytes } from "./format.js";
 import { fromBase64, fromBigEndian64, hexDump, textOf, visible } from "./text.js";
 
@@ -9,17 +9,20 @@ const PREVIEW_CHARACTERS = 140;
 const SHOWN_CHARACTERS = 4000;
 const SHOWN_BYTES = 1024;
 
-// A record as the API sends it in base64, decoded. Its body is decoded when it is looked at.
+// Headers shown at a time: a record may have hundreds of thousands.
+const HEADERS_SHOWN = 100;
+
+// A record as the API sends it in base64, with its body decoded; its headers are when they are
+// looked at.
 export function decodeRecord({ seq_num, timestamp, headers = [], body = "" }) {
-  const decoded = headers.map(([name, value]) => [fromBase64(name), fromBase64(value)]);
-  const isCommand = decoded.length === 1 && decoded[0][0].length === 0;
-  return { seq_num, timestamp, headers: decoded, isCommand, body: fromBase64(body) };
+  const isCommand = headers.length === 1 && headers[0][0] === "";
+  return { seq_num, timestamp, headers, isCommand, body: fromBase64(body) };
 }
 
 // What a command does, in words; null for other records.
 export function command(record) {
   if (!record.isCommand) return null;
-  const name = textOf(record.headers[0][1]);
+  const name = textOf(fromBase64(record.headers[0][1]));
   if (name === "trim" && record.body.length === 8) {
     return { name, text: `keep from ${fromBigEndian64(record.body)}` };
   }
@@ -70,10 +73,21 @@ export function details(record, type) {
 
 function headersTable({ headers, isCommand }) {
   if (headers.length === 0 || isCommand) return null;
-  const cell = (bytes) => h("td", { class: "mono name" }, shownBytes(bytes));
-  return h("table", { class: "headers" },
+  const cell = (text) => h("td", { class: "mono name" }, shownBytes(fromBase64(text)));
+  const body = h("tbody", {});
+  const more = h("button", { class: "button small", type: "button", on: { click: add } });
+  let shown = 0;
+  function add() {
+    const part = headers.slice(shown, shown + HEADERS_SHOWN);
+    append(body, part.map(([name, value]) => h("tr", {}, cell(name), cell(value))));
+    shown += part.length;
+    more.hidden = shown === headers.length;
+    put(more, `Show more headers (${headers.length - shown})`);
+  }
+  add();
+  return h("div", {}, h("table", { class: "headers" },
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Header"), h("th", { scope: "col" }, "Value"))),
-    h("tbody", {}, headers.map(([name, value]) => h("tr", {}, cell(name), cell(value)))));
+    body), more);
 }
 
 function shownBytes(bytes) {
@@ -130,7 +144,7 @@ export function pretty(text) {
   const out = [];
   let depth = 0;
   const line = () => `\n${"  ".repeat(Math.min(depth, 40))}`;
-  const token = /"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+/g;
+  const token = /"(?:[^"\\]+|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+/g;
   const tokens = text.match(token) ?? [];
   tokens.forEach((part, index) => {
     if (part === "{" || part === "[") {

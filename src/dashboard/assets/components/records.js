@@ -40,7 +40,7 @@ export function recordsTable() {
       h("td", { class: "number" }, record.isCommand ? "–" : record.headers.length),
       h("td", { class: "preview" }, h("bdi", {}, record.isCommand ? command(record).text : preview(record, type))),
       h("td", {}, button));
-    const headersBytes = record.headers.reduce((sum, [n, v]) => sum + n.length + v.length, 0);
+    const headersBytes = record.headers.reduce((sum, [n, v]) => sum + n.length + v.length + 64, 0);
     const entry = { row: line, open: null, bytes: record.body.length + headersBytes };
     button.addEventListener("click", () => {
       const isOpen = entry.open !== null;
