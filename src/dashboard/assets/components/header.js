@@ -1,15 +1,8 @@
 // The line at the top: where one is, what server this is, theme and token.
 
-import { h, put, svg } from "../dom.js";
+import { h, put } from "../dom.js";
+import { mark } from "./states.js";
 import { current, toggle } from "./theme.js";
-
-// The cross-section of a river: banks, water, and the thalweg, its deepest point.
-export function mark() {
-  return svg("svg", { class: "mark", viewBox: "0 0 72 24", "aria-hidden": "true" },
-    svg("path", { class: "mark-water", d: "M13 8h47c-7 1-11 5-14 9s-5 5-8 5-5-3-8-7-8-6-17-7z" }),
-    svg("path", { class: "mark-bed", d: "M1 4c10 0 17 3 23 8s8 10 14 10 7-4 11-9 11-9 22-9" }),
-    svg("circle", { class: "mark-point", cx: "38", cy: "21.6", r: "2.2" }));
-}
 
 export function header(place, api, askForToken) {
   const link = (name, href, text) => h("a", { href, "data-name": name }, text);
