@@ -91,7 +91,13 @@ export function createApi() {
   // The answer's JSON; null when it has no body.
   async function json(method, path, options) {
     const response = await send(method, path, options);
-    const text = await response.text();
+    let text;
+    try {
+      text = await response.text();
+    } catch (error) {
+      if (options?.signal?.aborted) throw error;
+      throw new ApiError(0, "unreachable", "the connection ended within the answer");
+    }
     return text === "" ? null : parse(text);
   }
 

@@ -53,7 +53,10 @@ async function show({ isMoved = false } = {}) {
   top.mark(name);
   const root = put(h("div", { class: "page" }), loading("Loading the page"));
   put(main, root);
-  if (isMoved) main.focus({ preventScroll: true });
+  if (isMoved) {
+    document.querySelectorAll("dialog[open]").forEach((dialog) => dialog.close());
+    main.focus({ preventScroll: true });
+  }
   const context = { api, navigate, signal, params, reload: () => show() };
   try {
     await page.show(root, context);

@@ -35,7 +35,7 @@ function age(label, secs, least) {
 // Fields for a stream's configuration. `config` is what there is, or null. With `inherits`, each
 // setting may be left to the server (`null`).
 export function streamConfigFields(config, { inherits }) {
-  const left = inherits ? [["", "Server's default"]] : [];
+  const left = inherits ? [["", "Default"]] : [];
   const retention = config?.retention_policy ?? null;
   const timestamping = config?.timestamping ?? {};
   const minAge = config?.delete_on_empty?.min_age_secs ?? null;

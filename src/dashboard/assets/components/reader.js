@@ -10,6 +10,8 @@ import { ROWS_MAX, recordsTable } from "./records.js";
 import { describe, empty } from "./states.js";
 import { unsigned } from "./text.js";
 
+// Records of one answer.
+const COUNT_MAX = 1000;
 // How often the count of records is said while they come.
 const COUNT_MS = 2000;
 const FORMAT = { "s2-format": "base64" };
@@ -67,12 +69,17 @@ export function reader({ api, basin, stream, key, onTail, checkTail, signal }) {
     return { timestamp: ms };
   }
 
+  // How many records are wanted; the server gives no more at once.
+  function wantedCount() {
+    const wanted = unsigned(limit.value, "Limit") ?? COUNT_MAX;
+    return wanted > COUNT_MAX ? COUNT_MAX : wanted;
+  }
+
   function query() {
-    const wanted = unsigned(limit.value, "Limit") ?? 1000;
     const secs = unsigned(wait.value, "Wait");
     if (secs > 60) throw new Error("Wait is at most 60 seconds.");
     const clamped = clamp.box.checked ? { clamp: true } : {};
-    return { ...start(), ...clamped, count: wanted, ...(secs ? { wait: secs } : {}) };
+    return { ...start(), ...clamped, count: wantedCount(), ...(secs ? { wait: secs } : {}) };
   }
 
   const headers = () => ({ ...FORMAT, ...(key() ? { "s2-encryption-key": key() } : {}) });
@@ -140,13 +147,13 @@ export function reader({ api, basin, stream, key, onTail, checkTail, signal }) {
 
   async function page(direction) {
     try {
-      const wanted = unsigned(limit.value, "Limit") ?? 1000;
-      const step = BigInt(wanted === 0 ? 1 : wanted);
+      const wanted = wantedCount() || 1;
+      const step = BigInt(wanted);
       const { first, last } = shown;
       if (direction > 0) return await readFrom(last === null ? 0n : last + 1n, wanted);
-      if (first === null || first === 0n) return readOnce({ seq_num: 0, count: wanted });
+      if (first === null || first === 0n) return await readFrom(0n, wanted);
       const to = first > step ? first - step : 0n;
-      return readOnce({ seq_num: to, count: first - to });
+      return await readOnce({ seq_num: to, count: first - to });
     } catch (error) {
       return fail(error);
     }
