@@ -107,8 +107,9 @@ export function reader({ api, basin, stream, key, onTail, checkTail, signal }) {
     put(status);
   }
 
-  // Reads one batch; 416 says that there is nothing beyond the tail.
-  async function readOnce(asked) {
+  // Reads one batch, only what comes before the number `before` if there is one: what was trimmed
+  // is passed over, and would lead beyond it. 416 says that there is nothing beyond the tail.
+  async function readOnce(asked, before = 1n << 64n) {
     fresh();
     reading = new AbortController();
     const { signal: mine } = reading;
@@ -117,8 +118,9 @@ export function reader({ api, basin, stream, key, onTail, checkTail, signal }) {
     try {
       const batch = await api.get(path, { basin, headers: headers(), signal: mine });
       if (batch.tail) onTail(batch.tail);
-      take(batch.records);
-      if (batch.records.length === 0) nothing("There are no records there.");
+      const wanted = batch.records.filter(({ seq_num }) => BigInt(seq_num) < before);
+      take(wanted);
+      if (wanted.length === 0) nothing("There are no records there.");
       else put(status, range());
     } catch (error) {
       if (mine.aborted) return;
@@ -153,7 +155,7 @@ export function reader({ api, basin, stream, key, onTail, checkTail, signal }) {
       if (direction > 0) return await readFrom(last === null ? 0n : last + 1n, wanted);
       if (first === null || first === 0n) return await readFrom(0n, wanted);
       const to = first > step ? first - step : 0n;
-      return await readOnce({ seq_num: to, count: first - to });
+      return await readOnce({ seq_num: to, count: first - to }, first);
     } catch (error) {
       return fail(error);
     }

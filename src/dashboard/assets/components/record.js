@@ -2,7 +2,7 @@
 
 import { append, h, put } from "../dom.js";
 import { bytes as spelledBytes } from "./format.js";
-import { fromBase64, fromBigEndian64, hexDump, textOf, visible } from "./text.js";
+import { fromBase64, fromBigEndian64, hex, hexDump, textOf, visible } from "./text.js";
 
 const PREVIEW_CHARACTERS = 140;
 // What of a body is shown at first.
@@ -55,8 +55,7 @@ function json(text) {
 export function preview(record, type) {
   if (record.isCommand) return command(record).text;
   if (type === "binary") {
-    const shown = Array.from(record.body.subarray(0, 24), (byte) => byte.toString(16).padStart(2, "0"));
-    return shown.join(" ") + (record.body.length > 24 ? " …" : "");
+    return hex(record.body.subarray(0, 24)) + (record.body.length > 24 ? " …" : "");
   }
   // A character has at most four bytes.
   const start = new TextDecoder().decode(record.body.subarray(0, PREVIEW_CHARACTERS * 4));
@@ -91,9 +90,11 @@ function headersTable({ headers, isCommand }) {
 }
 
 function shownBytes(bytes) {
-  const text = textOf(bytes.subarray(0, SHOWN_BYTES));
-  const cut = bytes.length > SHOWN_BYTES ? "…" : "";
-  return text === null ? `hex ${hexDump(bytes.subarray(0, 64))}${cut}` : visible(text) + cut;
+  const text = textOf(bytes);
+  if (text !== null) {
+    return visible(text.slice(0, SHOWN_BYTES)) + (text.length > SHOWN_BYTES ? "…" : "");
+  }
+  return [h("span", { class: "badge" }, "hex"), ` ${hex(bytes.subarray(0, 64))}${bytes.length > 64 ? " …" : ""}`];
 }
 
 // The body in one of the forms that it has, shortened until all of it is asked for.

@@ -32,14 +32,17 @@ export function toBase64(bytes) {
   return btoa(binary);
 }
 
+export function hex(bytes) {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
+}
+
 // A dump: offset, sixteen bytes, and what of them is visible ASCII.
 export function hexDump(bytes) {
   const lines = [];
   for (let at = 0; at < bytes.length; at += 16) {
-    const part = Array.from(bytes.subarray(at, at + 16));
-    const hex = part.map((byte) => byte.toString(16).padStart(2, "0")).join(" ").padEnd(47);
-    const seen = part.map((byte) => (byte >= 32 && byte < 127 ? String.fromCharCode(byte) : "."));
-    lines.push(`${at.toString(16).padStart(8, "0")}  ${hex}  ${seen.join("")}`);
+    const part = bytes.subarray(at, at + 16);
+    const seen = Array.from(part, (byte) => (byte >= 32 && byte < 127 ? String.fromCharCode(byte) : "."));
+    lines.push(`${at.toString(16).padStart(8, "0")}  ${hex(part).padEnd(47)}  ${seen.join("")}`);
   }
   return lines.join("\n");
 }

@@ -21,6 +21,8 @@ export async function show(root, { api, navigate, signal, params }) {
     onPrefix: (prefix) => history.replaceState(null, "", url(["dashboard", ""], { prefix })),
     hint: h("p", {}, "A basin holds streams. Create one here, or with any client of the API."),
     fetchPage: async ({ signal, ...query }) => {
+      // No name begins with anything else: the server would call it a bad query.
+      if (!/^([a-z0-9][a-z0-9-]{0,47})?$/.test(query.prefix)) return { items: [], has_more: false };
       const page = await api.get(url(["v1", "basins"], query), { signal });
       return { items: page.basins, has_more: page.has_more };
     },

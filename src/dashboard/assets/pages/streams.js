@@ -7,7 +7,7 @@ import { configureBasin, configureStream, createStream } from "../components/for
 import { time } from "../components/format.js";
 import { listing } from "../components/listing.js";
 import { describe, empty, toast } from "../components/states.js";
-import { visible } from "../components/text.js";
+import { utf8, visible } from "../components/text.js";
 import { basinPath } from "./basins.js";
 
 export function streamPath(basin, stream) {
@@ -34,6 +34,7 @@ export async function show(root, { api, navigate, signal, params }) {
       history.replaceState(null, "", url(["dashboard", "basins", basin], { prefix })),
     hint: h("p", {}, "A stream is a log of records. Create one here, or with any client of the API."),
     fetchPage: async ({ signal, ...query }) => {
+      if (utf8(query.prefix).length > 512) return { items: [], has_more: false };
       const page = await api.get(url(["v1", "streams"], query), { basin, signal });
       return { items: page.streams, has_more: page.has_more };
     },
