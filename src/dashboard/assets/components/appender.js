@@ -85,7 +85,9 @@ export function appender({ api, basin, stream, key, onAck }) {
 
   function input() {
     const batch = records();
-    if (batch.length === 0) throw new Error("There is no record to append.");
+    if (batch.length === 0) {
+      throw new Error(mode.value === "single" ? "Type a body, or headers." : "There is no record to append.");
+    }
     if (batch.length > RECORDS_MAX) throw new Error(`At most ${RECORDS_MAX} records at once.`);
     if (metered(batch, isBase64()) > BYTES_MAX) throw new Error("At most 1 MiB at once.");
     const expected = unsigned(match.value, "Expected sequence number");

@@ -6,7 +6,7 @@ import { fromBase64, unsigned, utf8 } from "./text.js";
 export const RECORDS_MAX = 1000;
 export const BYTES_MAX = 1024 * 1024;
 
-// One record of the fields.
+// One record of the fields; none while nothing is typed: an empty record is hardly meant.
 export function single({ body, headers, timestamp, isBase64 }) {
   const record = { body };
   if (isBase64) check64(body);
@@ -14,6 +14,7 @@ export function single({ body, headers, timestamp, isBase64 }) {
   if (pairs.length > 0) {
     record.headers = isBase64 ? pairs.map((pair) => pair.map(encoded)) : pairs;
   }
+  if (body === "" && pairs.length === 0) return [];
   const ms = unsigned(timestamp, "Timestamp");
   if (ms !== undefined) record.timestamp = ms;
   return [record];

@@ -35,23 +35,24 @@ function age(label, secs, least) {
 // Fields for a stream's configuration. `config` is what there is, or null. With `inherits`, each
 // setting may be left to the server (`null`).
 export function streamConfigFields(config, { inherits }) {
-  const left = inherits ? [["", "Default"]] : [];
+  // What the server does when nothing is said.
+  const left = (text) => (inherits ? [["", `Default (${text})`]] : []);
   const retention = config?.retention_policy ?? null;
   const timestamping = config?.timestamping ?? {};
   const minAge = config?.delete_on_empty?.min_age_secs ?? null;
 
-  const kind = choice([...left, ["age", "For a time"], ["infinite", "For ever"]],
+  const kind = choice([...left("7 days"), ["age", "For a time"], ["infinite", "For ever"]],
     retention === null ? (inherits ? "" : "age") : "age" in retention ? "age" : "infinite");
   const kept = age("Retention age", retention?.age ?? 604800, 1);
-  const mode = choice([...left,
+  const mode = choice([...left("client's, else arrival"),
     ["client-prefer", "Client's, else arrival"],
     ["client-require", "Client's, required"],
     ["arrival", "Arrival"],
   ], timestamping.mode ?? (inherits ? "" : "client-prefer"));
-  const uncapped = choice([...left, ["false", "No"], ["true", "Yes"]],
+  const uncapped = choice([...left("no"), ["false", "No"], ["true", "Yes"]],
     timestamping.uncapped === undefined || timestamping.uncapped === null
       ? (inherits ? "" : "false") : String(timestamping.uncapped));
-  const empties = choice([...left, ["never", "Never"], ["age", "After a time"]],
+  const empties = choice([...left("never"), ["never", "Never"], ["age", "After a time"]],
     minAge === null ? (inherits ? "" : "never") : minAge === 0 ? "never" : "age");
   const emptyFor = age("Empty for at least", minAge || 86400, 1);
   const follow = () => {

@@ -7,6 +7,12 @@ import { visible } from "./text.js";
 
 const NAMES_SHOWN = 10;
 
+function lost(count, one) {
+  const what = one === "basin" ? "streams and records" : "records";
+  const whose = count === 1 ? `Its ${what} are deleted with it.` : `Their ${what} are deleted with them.`;
+  return `${whose} This cannot be undone.`;
+}
+
 // Asks, then deletes each; true when at least one is deleted. What could not be deleted is said.
 export async function confirmDeletion({ names, what: [one, many], remove, warning }) {
   if (names.length === 0) return false;
@@ -18,7 +24,7 @@ export async function confirmDeletion({ names, what: [one, many], remove, warnin
     title,
     fields: [
       h("ul", { class: "names" }, shown, rest > 0 && h("li", {}, `and ${rest} more`)),
-      h("p", {}, warning ?? "Their records are deleted with them. This cannot be undone."),
+      h("p", {}, warning ?? lost(names.length, one)),
     ],
     action: names.length === 1 ? `Delete ${one}` : `Delete ${names.length} ${many}`,
     danger: true,

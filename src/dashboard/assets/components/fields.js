@@ -13,10 +13,10 @@ export function field(label, control, hint) {
     hint && h("p", { class: "hint", id: hintId }, hint));
 }
 
-// A box to tick, with its label behind it.
-export function check(label, isSet = false) {
+// A box to tick, with its label behind it; `title` says more.
+export function check(label, isSet = false, title = null) {
   const box = h("input", { type: "checkbox", checked: isSet });
-  return { box, node: h("label", { class: "check" }, box, h("span", {}, label)) };
+  return { box, node: h("label", { class: "check", title }, box, h("span", {}, label)) };
 }
 
 // A choice of `[value, text]`.

@@ -2,9 +2,14 @@
 
 // A time in UTC, to the millisecond, from RFC 3339 or milliseconds since the epoch.
 export function time(value) {
+  const text = timeOfRow(value);
+  return text === String(value) ? text : `${text.replace(/\.000$/, "")} UTC`;
+}
+
+// The same below a head that says UTC, always as long.
+export function timeOfRow(value) {
   const date = new Date(typeof value === "bigint" ? Number(value) : value);
-  if (Number.isNaN(date.getTime())) return String(value);
-  return date.toISOString().replace("T", " ").replace(/\.000Z$/, "Z").replace("Z", " UTC");
+  return Number.isNaN(date.getTime()) ? String(value) : date.toISOString().replace("T", " ").replace("Z", "");
 }
 
 export function count(value) {

@@ -26,7 +26,7 @@ export function header(place, api, askForToken) {
 
   function name() {
     const other = current() === "dark" ? "light" : "dark";
-    put(theme, other === "dark" ? "Dark" : "Light");
+    put(theme, other === "dark" ? "Dark theme" : "Light theme");
     theme.setAttribute("aria-label", `Change to the ${other} theme`);
   }
 

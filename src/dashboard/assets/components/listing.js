@@ -31,10 +31,11 @@ export function listing(options) {
   const button = (text, click) => h("button", { class: "button", type: "button", on: { click } }, text);
   const previous = button("Previous", () => load(starts.slice(0, -1)));
   const next = button("Next", () => load([...starts, last]));
+  const turning = h("div", { class: "actions", hidden: true }, previous, next);
   const node = h("div", { class: "listing" },
     h("div", { class: "toolbar" }, filter, button("Refresh", () => load(starts)), deleteButton),
     place,
-    h("div", { class: "pager" }, status, h("div", { class: "actions" }, previous, next)));
+    h("div", { class: "pager" }, status, turning));
 
   let starts = [""]; // `start_after` of this page and of those before it
   let last = "";
@@ -123,6 +124,7 @@ export function listing(options) {
     put(status, items.length === 0 ? "" : `${many} ${from + 1} to ${from + items.length}${has_more ? ", and more" : ""}`);
     previous.disabled = starts.length === 1;
     next.disabled = !has_more;
+    turning.hidden = previous.disabled && next.disabled;
   }
 
   function none() {

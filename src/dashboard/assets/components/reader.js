@@ -14,6 +14,8 @@ import { unsigned } from "./text.js";
 const COUNT_MAX = 1000;
 // How often the count of records is said while they come.
 const COUNT_MS = 2000;
+// Pages that are asked for at once.
+const TURNS_MAX = 5;
 const FORMAT = { "s2-format": "base64" };
 
 // Builds the part of the page; `key` gives the encryption key, `onTail` is told of tails and
@@ -26,14 +28,14 @@ export function reader({ api, basin, stream, key, onTail, checkTail, signal }) {
   const moment = h("input", { type: "datetime-local", step: "0.001" });
   const limit = h("input", { type: "text", inputmode: "numeric", value: "100", autocomplete: "off" });
   const wait = h("input", { type: "text", inputmode: "numeric", value: "0", autocomplete: "off" });
-  const clamp = check("Clamp to the tail", true);
-  const hide = check("Hide command records", false);
+  const clamp = check("Clamp to the tail", true, "Start at the tail when the start is beyond it");
+  const hide = check("Hide command records", false, "Trim and fence records");
   const button = (text, click, kind = "") =>
     h("button", { class: `button ${kind}`, type: "button", on: { click } }, text);
   const once = h("button", { class: "button", type: "submit" }, "Read once");
   const live = button("Follow live", toggleLive, "primary");
-  const older = button("Older", () => page(-1));
-  const newer = button("Newer", () => page(1));
+  const older = button("Older", () => turn(-1));
+  const newer = button("Newer", () => turn(1));
   const status = h("p", { class: "hint", role: "status" });
   const alert = h("div", { class: "alert", role: "alert", hidden: true });
   const records = recordsTable();
@@ -124,9 +126,13 @@ export function reader({ api, basin, stream, key, onTail, checkTail, signal }) {
       else put(status, range());
     } catch (error) {
       if (mine.aborted) return;
-      if (error.status !== 416) return fail(error);
-      onTail(error.body.tail);
-      beyond(error.body.tail);
+      if (error.status !== 416) fail(error);
+      else {
+        onTail(error.body.tail);
+        beyond(error.body.tail);
+      }
+    } finally {
+      if (reading?.signal === mine) reading = null;
     }
   }
 
@@ -145,6 +151,15 @@ export function reader({ api, basin, stream, key, onTail, checkTail, signal }) {
     if (last === null) return "no records yet";
     const dropped = gone > 0 ? `; the newest ${records.count()} are shown` : "";
     return `${spelledCount(total)} ${total === 1 ? "record" : "records"}, ${first} to ${last}${dropped}`;
+  }
+
+  // Pages are turned one after the other: where the next one is, the one before says.
+  let turns = 0;
+  let turned = Promise.resolve();
+  function turn(direction) {
+    if (turns === TURNS_MAX) return;
+    turns += 1;
+    turned = turned.then(() => page(direction)).finally(() => { turns -= 1; });
   }
 
   async function page(direction) {
@@ -169,6 +184,28 @@ export function reader({ api, basin, stream, key, onTail, checkTail, signal }) {
     stop();
     put(status, `Nothing newer: the next record gets number ${tail.seq_num}.`);
     return undefined;
+  }
+
+  // Shows what was just appended where it comes next in the table; otherwise only says so.
+  async function show({ start, end }) {
+    const begin = BigInt(start.seq_num);
+    if (following || reading) return;
+    const isNext = shown.last === null ? !none.hidden : shown.last + 1n === begin;
+    if (!isNext) {
+      put(status, `${range()}; record ${begin} was appended`);
+      return;
+    }
+    reading = new AbortController();
+    const { signal: mine } = reading;
+    try {
+      const asked = { seq_num: begin, count: BigInt(end.seq_num) - begin };
+      const path = url(["v1", "streams", stream, "records"], asked);
+      take((await api.get(path, { basin, headers: headers(), signal: mine })).records);
+      put(status, range());
+    } catch (error) {
+      if (!mine.aborted) fail(error);
+    }
+    if (reading?.signal === mine) reading = null;
   }
 
   // The newest records, when the page opens; of an empty stream nothing is asked.
@@ -279,7 +316,7 @@ export function reader({ api, basin, stream, key, onTail, checkTail, signal }) {
       h("div", { class: "live-line" }, light, status)),
     none, records.node,
     h("p", { class: "hint padded" }, `At most ${spelledCount(ROWS_MAX)} records are kept here.`));
-  return { node, readTail };
+  return { node, readTail, show };
 }
 
 function narrow(node) {

@@ -1,7 +1,7 @@
 // The table of records: bounded in rows and in bytes, whatever comes.
 
 import { h, put } from "../dom.js";
-import { bytes as spelledBytes, time } from "./format.js";
+import { bytes as spelledBytes, timeOfRow } from "./format.js";
 import { command, decodeRecord, details, preview, typeOf } from "./record.js";
 
 export const ROWS_MAX = 1000;
@@ -13,7 +13,7 @@ const COLUMNS = 7;
 export function recordsTable() {
   const body = h("tbody", {});
   const heads = [
-    ["Number", "number"], ["Time", ""], ["Type", ""], ["Size", "number"], ["Headers", "number"],
+    ["Number", "number"], ["Time (UTC)", ""], ["Type", ""], ["Size", "number"], ["Headers", "number"],
     ["Preview", ""],
   ];
   const table = h("table", { class: "records" },
@@ -34,7 +34,7 @@ export function recordsTable() {
     const badge = record.isCommand ? "badge warn" : "badge";
     const line = h("tr", { class: record.isCommand ? "command" : null },
       h("td", { class: "number" }, String(record.seq_num)),
-      h("td", { class: "nowrap" }, time(record.timestamp)),
+      h("td", { class: "nowrap" }, timeOfRow(record.timestamp)),
       h("td", {}, h("span", { class: badge }, type)),
       h("td", { class: "number" }, spelledBytes(record.body.length)),
       h("td", { class: "number" }, record.isCommand ? "–" : record.headers.length),

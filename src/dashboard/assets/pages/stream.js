@@ -28,12 +28,17 @@ export async function show(root, { api, navigate, signal, params }) {
     tailError = error;
   }
   const info = await fetchInfo(api, basin, stream, signal);
-  const button = (text, click) =>
-    h("button", { class: "button", type: "button", on: { click } }, text);
+  const button = (text, click, kind = "") =>
+    h("button", { class: `button ${kind}`, type: "button", on: { click } }, text);
   const keyButton = button("Encryption key", changeKey);
   const key = () => keyOf(basin, stream);
-  const shared = { api, basin, stream, key, onTail, checkTail, signal, onAck: (ack) => onTail(ack.tail) };
+  const shared = { api, basin, stream, key, onTail, checkTail, signal, onAck };
   const read = reader(shared);
+
+  function onAck(ack) {
+    onTail(ack.tail);
+    read.show(ack);
+  }
 
   function checkTail() {
     return api.get(url(["v1", "streams", stream, "records", "tail"]), { basin, signal });
@@ -88,7 +93,7 @@ export async function show(root, { api, navigate, signal, params }) {
         button("Copy address", () => copy(`s2:/` + `/${basin}/${stream}`, "Address")),
         (info === null || info.cipher || key()) && keyButton,
         button("Configure", () => guarded(() => configureStream(api, basin, stream, signal))),
-        button("Delete", remove))),
+        button("Delete", remove, "delete"))),
     h("div", { class: "tail-line" }, tail,
       h("button", { class: "button small", type: "button", on: { click: refresh } }, "Refresh tail"),
       info && h("span", { class: "hint" }, `created ${time(info.created_at)}`)),

@@ -87,9 +87,9 @@ export async function show(root, { api, navigate, signal, params }) {
     h("div", { class: "page-head" },
       h("h1", {}, h("bdi", {}, visible(basin))),
       h("div", { class: "actions" },
-        button("Delete basin", remove),
+        button("Create stream", add, "primary"),
         button("Configure basin", () => guarded(() => configureBasin(api, basin, signal))),
-        button("Create stream", add, "primary"))),
+        button("Delete basin", remove, "delete"))),
     list.node);
 }
 
