@@ -45,6 +45,8 @@ mod locations;
 mod log;
 #[path = "api/memory.rs"]
 mod memory;
+#[path = "api/metrics.rs"]
+mod metrics;
 #[path = "api/moving.rs"]
 mod moving;
 #[path = "api/ops.rs"]

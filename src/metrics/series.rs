@@ -99,7 +99,7 @@ pub(super) fn put_appends(families: &mut Families, total: &Snapshot) {
         })
     });
     families.histogram(
-        "thalweg_append_phase_seconds",
+        "thalweg_append_ack_part_seconds",
         "Where the time between a batch's arrival and its ack went, by storage class.",
         Unit::MicrosecondsAsSeconds,
         phases,
@@ -366,12 +366,12 @@ pub(super) fn put_connections(
         counts(|executor| executor.forwarded),
     );
     families.counter_of_seconds(
-        "thalweg_executor_busy_seconds_total",
+        "thalweg_busy_seconds_total",
         "Time in which an executor had something to do; never more than one second a second.",
         counts(|executor| executor.busy_us),
     );
     families.counter(
-        "thalweg_executor_tasks_total",
+        "thalweg_tasks_total",
         "Times that an executor ran a task.",
         counts(|executor| executor.tasks),
     );

@@ -1,5 +1,6 @@
 //! The exposition as a scraper reads it, and what must hold.
 
+mod conventions;
 mod exposition;
 
 use self::exposition::{Exposition, Labels};
@@ -193,8 +194,8 @@ fn numbers_arrive_under_their_names() {
         ("thalweg_written_bytes_total", &[one], 8192.0),
         ("thalweg_group_record_bytes_total", &[one], 4096.0),
         ("thalweg_write_amplification", &[], 2.0),
-        ("thalweg_append_phase_seconds_count", &[express, ("phase", "sync")], 1.0),
-        ("thalweg_append_phase_seconds_sum", &[standard, ("phase", "queue")], 0.00005),
+        ("thalweg_append_ack_part_seconds_count", &[express, ("phase", "sync")], 1.0),
+        ("thalweg_append_ack_part_seconds_sum", &[standard, ("phase", "queue")], 0.00005),
         ("thalweg_segment_file_bytes", &[one], 5_000.0),
         ("thalweg_log_bytes", &[one], 1_500.0),
         ("thalweg_log_live_bytes", &[one], 700.0),
@@ -205,8 +206,8 @@ fn numbers_arrive_under_their_names() {
         ("thalweg_checkpoints_total", &[one], 1.0),
         ("thalweg_checkpoint_failures_total", &[one], 1.0),
         ("thalweg_checkpoint_seconds_total", &[one], 2.5),
-        ("thalweg_executor_busy_seconds_total", &[executor], 1.5),
-        ("thalweg_executor_tasks_total", &[executor], 40.0),
+        ("thalweg_busy_seconds_total", &[executor], 1.5),
+        ("thalweg_tasks_total", &[executor], 40.0),
         ("thalweg_reads_total", &[], 1.0),
         ("thalweg_group_batches_sum", &[], 6.0),
         ("thalweg_group_bytes_sum", &[], 8192.0),

@@ -79,11 +79,13 @@ export function powersOfTen(from, to) {
   return ticks;
 }
 
-// Three or four round values from 0 to beyond `most`.
-export function roundTicks(most) {
+// Three or four round values from 0 to beyond `most`; of bytes, which `base` 1024 says, those that
+// are round in KiB, MiB and so on.
+export function roundTicks(most, base = 10) {
   if (!(most > 0)) return [0, 1];
   const raw = most / 3;
-  const power = 10 ** Math.floor(Math.log10(raw));
+  const unit = base === 1024 ? 1024 ** Math.floor(Math.log2(Math.max(1, raw)) / 10) : 1;
+  const power = unit * 10 ** Math.floor(Math.log10(raw / unit));
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((one) => one >= raw);
   const ticks = [0];
   while (ticks[ticks.length - 1] < most) ticks.push(ticks.length * step);
@@ -110,12 +112,12 @@ export function legend(entries) {
 }
 
 // Bars of parts on a common scale. `rows`: `{ name, parts: [{ kind, name, value }], mark, end }`.
-export function stackedBars(width, rows, format) {
+export function stackedBars(width, rows, format, base = 10) {
   const bar = 26;
   const gap = 26;
   const longest = Math.max(1, ...rows.map((row) =>
     Math.max(row.mark ?? 0, row.parts.reduce((sum, part) => sum + part.value, 0))));
-  const ticks = roundTicks(longest);
+  const ticks = roundTicks(longest, base);
   const x = linear(0, ticks[ticks.length - 1], 4, width - RIGHT);
   const height = rows.length * (bar + gap) + BOTTOM;
   const shapes = ticks.map((tick, index) => [
@@ -148,7 +150,9 @@ export function histogram(width, height, { buckets, marks, from, to, kind, forma
   const rows = marks.length;
   const top = 6 + rows * 13;
   const y = linear(0, most, height - BOTTOM, top);
-  const shapes = powersOfTen(from, to).map((tick) => [
+  const decades = Math.max(1, Math.ceil((46 * Math.log10(to / from)) / (width - RIGHT - 6)));
+  const isNamed = (tick) => Math.round(Math.log10(tick / from)) % decades === 0;
+  const shapes = powersOfTen(from, to).filter(isNamed).map((tick) => [
     line("grid", x(tick), top, x(tick), height - BOTTOM),
     text(Math.min(x(tick), width - RIGHT), height - 6, format(tick), { "text-anchor": x(tick) < 30 ? "start" : x(tick) > width - 40 ? "end" : "middle" }),
   ]);
@@ -168,9 +172,9 @@ export function histogram(width, height, { buckets, marks, from, to, kind, forma
 }
 
 // Lines over time. `series`: `{ kind, name, points: [[seconds ago, value or null]] }`; null is a gap.
-export function lines(width, height, { series, span, format, most = 0 }) {
-  const highest = Math.max(most, ...series.flatMap((one) => one.points.map(([, value]) => value ?? 0)));
-  const ticks = roundTicks(highest);
+export function lines(width, height, { series, span, format, base = 10 }) {
+  const highest = Math.max(0, ...series.flatMap((one) => one.points.map(([, value]) => value ?? 0)));
+  const ticks = roundTicks(highest, base);
   const x = linear(-span, 0, LEFT, width - RIGHT);
   const y = linear(0, ticks[ticks.length - 1], height - BOTTOM, TOP);
   const shapes = ticks.map((tick) => [

@@ -1,6 +1,6 @@
 //! A small parser of Prometheus' text format, stricter than a scraper.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// A series' labels, sorted.
 pub(super) type Labels = Vec<(String, String)>;
@@ -9,7 +9,7 @@ pub(super) type Labels = Vec<(String, String)>;
 #[derive(Debug, Default)]
 pub(super) struct Exposition {
     pub(super) types: BTreeMap<String, String>,
-    helps: BTreeSet<String>,
+    pub(super) helps: BTreeMap<String, String>,
     pub(super) samples: BTreeMap<(String, Labels), f64>,
 }
 
@@ -22,7 +22,8 @@ impl Exposition {
         for line in text.strip_suffix('\n').ok_or("no newline at the end")?.split('\n') {
             if let Some(rest) = line.strip_prefix("# HELP ") {
                 let (name, help) = rest.split_once(' ').ok_or("HELP says nothing")?;
-                if help.is_empty() || !parsed.helps.insert(name.to_owned()) {
+                let known = parsed.helps.insert(name.to_owned(), help.to_owned());
+                if help.is_empty() || known.is_some() {
                     return Err(format!("HELP empty or repeated: {line}"));
                 }
             } else if let Some(rest) = line.strip_prefix("# TYPE ") {
@@ -53,7 +54,7 @@ impl Exposition {
             _ => return fail("no known TYPE before it"),
         };
         let belongs = name.strip_prefix(family).is_some_and(|suffix| suffixes.contains(&suffix));
-        if !belongs || !self.helps.contains(family) {
+        if !belongs || !self.helps.contains_key(family) {
             return fail("not of the family above it, or without HELP");
         }
         let mut names: Vec<_> = labels.iter().map(|(name, _)| name).collect();

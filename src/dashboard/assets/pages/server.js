@@ -5,7 +5,7 @@ import { choice, field } from "../components/fields.js";
 import { describe, loading } from "../components/states.js";
 import { factsPanel, fetchFacts } from "./facts.js";
 import { histogramPanel, latencyView, overTimePanel, partsPanel } from "./server/acks.js";
-import { CLASSES, WINDOW_S, createHistory } from "./server/history.js";
+import { CLASSES, WINDOW_S, createHistory, grown } from "./server/history.js";
 import { fetchStats } from "./server/poll.js";
 import { noAppends, refused } from "./server/states.js";
 import { executorsPanel, storagePanel, throughputPanel, tilesPanel } from "./server/throughput.js";
@@ -19,7 +19,7 @@ export async function show(root, context) {
   document.title = "Server · Thalweg";
   const live = livePart(context.signal);
   const facts = h("div", {}, loading("Loading facts"));
-  put(root, live.head, live.body, facts);
+  put(root, live.head, live.body, h("h2", {}, "Facts"), facts);
   live.begin();
   try {
     const config = await fetchFacts(context.api, context.signal);
@@ -103,8 +103,9 @@ function livePart(signal) {
       return;
     }
     if (!newest) return;
+    // What a server did before it was restarted is still to be seen.
     const appended = newest.shards.some((shard) => CLASSES.some((name) => shard.acks[name].appends > 0));
-    if (!appended) {
+    if (!appended && !history.steps(WINDOW_S, performance.now()).some(hasAppends)) {
       show(`empty ${state.asksForTokens}`, () => noAppends(state.asksForTokens));
       return;
     }
@@ -135,6 +136,10 @@ function livePart(signal) {
   };
 }
 
+function hasAppends(step) {
+  return step.gap === undefined && CLASSES.some((name) => grown(step, `acks.${name}.appends`, "all") > 0);
+}
+
 function overTimeIn(name) {
   const one = overTimePanel(name);
   const node = h("section", { class: "panel" }, one.node);
@@ -151,11 +156,13 @@ function viewOf(history, state, ms) {
   const steps = history.steps(isSinceStart ? WINDOW_S : Number(state.span), ms);
   const allSteps = history.steps(WINDOW_S, ms);
   const newest = history.newest();
+  const oldest = allSteps.length > 0 ? (ms - allSteps[0].ms) / 1000 : 0;
   return {
     ms,
     newest,
     which: state.which,
-    span: WINDOW_S,
+    // As long as there is something to see.
+    span: [30, 60, 120].find((span) => oldest <= span - 5) ?? WINDOW_S,
     allSteps,
     latency: latencyView(steps, newest, state.which, isSinceStart),
     inWindow: latencyView(allSteps, newest, state.which, false),

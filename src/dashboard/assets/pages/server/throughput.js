@@ -67,11 +67,11 @@ function overTime(width, [title, format, of], view) {
       return value === null ? (step.gap ?? "–") : format(value);
     })]);
   return {
-    ...lines(width, 170, { series, span: view.span, format }),
+    ...lines(width, 170, { series, span: view.span, format, base: format === bytesOf ? 1024 : 10 }),
     label: `${title} over the last ${short(view.span / 60)} minutes; now ${said.join(", ")}.`,
     head: ["when", ...series.map((one) => one.name)],
     rows: rows.reverse().slice(0, 120),
-    note: `Now: ${said.join(" · ")}`,
+    note: legend(series.map((one, index) => [one.kind, said[index]])),
   };
 }
 
@@ -81,7 +81,7 @@ export function storagePanel() {
   const facts = h("dl", { class: "facts" });
   const node = h("section", { class: "panel", "aria-labelledby": "storage" },
     h("h2", { id: "storage" }, "On the disk"),
-    legend([["live", "live (estimated)"], ["dead", "dead: no stream needs it any more"], ["free", "files ready or kept for later"]]),
+    legend([["live", "live (estimated)"], ["dead", "dead, or padding of small groups"], ["free", "files ready or kept for later"]]),
     one.node,
     facts);
   return {
@@ -131,7 +131,7 @@ function segments(width, shards) {
   }));
   const said = rows.map((row) => `${row.name}: ${row.parts.map((part) => `${part.name} ${bytes(part.value)}`).join(", ")}`);
   return {
-    ...stackedBars(width, rows, bytesOf),
+    ...stackedBars(width, rows, bytesOf, 1024),
     label: `${said.join("; ")}.`,
     head: ["", "live", "dead", "free", "files"],
     rows: rows.map((row) => [row.name, ...row.parts.map((part) => bytes(part.value)), row.end]),
@@ -183,10 +183,10 @@ function refusals(executors) {
 // Cores and refusals, as tables.
 export function executorsPanel() {
   const cores = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Executors" });
-  const codes = h("div", { class: "scroll" });
+  const codes = h("div");
   const node = h("section", { class: "panel", "aria-labelledby": "executors" },
     h("h2", { id: "executors" }, "Executors and refusals"),
-    h("div", { class: "chart-grid" }, cores, codes));
+    h("div", { class: "split" }, cores, codes));
   return {
     node,
     update(view) {
