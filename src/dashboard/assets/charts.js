@@ -84,9 +84,8 @@ export function powersOfTen(from, to) {
 export function roundTicks(most, base = 10) {
   if (!(most > 0)) return [0, 1];
   const raw = most / 3;
-  const unit = base === 1024 ? 1024 ** Math.floor(Math.log2(Math.max(1, raw)) / 10) : 1;
-  const power = unit * 10 ** Math.floor(Math.log10(raw / unit));
-  const step = [1, 2, 5, 10].map((factor) => factor * power).find((one) => one >= raw);
+  const unit = base === 1024 ? 1024 ** Math.floor(Math.log2(Math.max(1, raw)) / 10) : 10 ** Math.floor(Math.log10(raw));
+  const step = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1024].map((factor) => factor * unit).find((one) => one >= raw);
   const ticks = [0];
   while (ticks[ticks.length - 1] < most) ticks.push(ticks.length * step);
   return ticks;

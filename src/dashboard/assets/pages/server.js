@@ -62,9 +62,15 @@ function livePart(signal) {
     say();
   }
 
+  // Whether asking again changes nothing, before somebody did something about it.
+  function isRefused() {
+    return state.error?.kind === "token" || state.error?.kind === "elsewhere";
+  }
+
   function say() {
-    const [text, kind] = state.isPaused ? ["paused", "badge warn"]
-      : state.isUp ? ["live", "badge"] : ["not reached: trying again", "badge bad"];
+    const [text, kind] = isRefused() ? ["no numbers", "badge bad"]
+      : state.isPaused ? ["paused", "badge warn"]
+        : state.isUp ? ["live", "badge"] : ["not reached: trying again", "badge bad"];
     if (status.textContent !== text) put(status, text);
     status.className = kind;
   }
@@ -91,14 +97,14 @@ function livePart(signal) {
     if (signal.aborted) return;
     say();
     draw();
-    if (!state.isPaused) timer = setTimeout(ask, wait);
+    if (!state.isPaused && !isRefused()) timer = setTimeout(ask, wait);
   }
 
   function draw() {
     const { error } = state;
     const newest = history.newest();
     // Of a server that is away for a moment, what was drawn stays.
-    if (error && (error.kind === "token" || error.kind === "elsewhere" || history.size() === 0)) {
+    if (error && (isRefused() || history.size() === 0)) {
       show(`refused ${error.message}`, () => refused(error, retry));
       return;
     }
