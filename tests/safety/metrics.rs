@@ -29,6 +29,7 @@ fn metrics_and_nothing_else_are_at_their_own_address() {
     let Some(server) = Server::start_with(2, &settings) else { return };
     let mut main = server.client();
     main.get("/metrics").refused(404, "not_found");
+    main.get("/debug/stats").refused(404, "not_found");
     main.get("/health").status(200);
     main.post("/v1/basins", &json!({ "basin": "the-only-basin" })).status(201);
     Http2::open(server.host()).send(&Request::get("/metrics")).refused(404, "not_found");
@@ -39,6 +40,7 @@ fn metrics_and_nothing_else_are_at_their_own_address() {
     for shard in ["shard=\"0\"", "shard=\"1\""] {
         assert!(text.contains(shard), "numbers of all cores: {shard}");
     }
+    metrics.get("/debug/stats").status(200);
     assert_eq!(metrics.get("/health").status(200).body, b"OK");
     assert!(metrics.send(Request::new("HEAD", "/metrics")).status(200).body.is_empty());
     metrics.post("/metrics", &json!({})).refused(405, "method_not_allowed");
@@ -86,6 +88,7 @@ fn metrics_are_for_whoever_shows_the_token() {
     let mut client = server.client();
     let ask = |authorization: &str| Request::get("/metrics").header("authorization", authorization);
     client.get("/metrics").refused(401, "authn");
+    client.get("/debug/stats").refused(401, "authn");
     for wrong in [&TOKEN[1..], &format!("Bearer {}", &TOKEN[1..]), &format!("Basic {TOKEN}")] {
         client.send(ask(wrong)).refused(401, "authn");
     }

@@ -96,7 +96,8 @@ function livePart(signal) {
     }
     if (signal.aborted) return;
     say();
-    draw();
+    // Who does not look needs no picture; what is asked is kept all the same.
+    if (!document.hidden) draw();
     if (!state.isPaused && !isRefused()) timer = setTimeout(ask, wait);
   }
 
