@@ -158,7 +158,7 @@ mod tests {
         let page = std::str::from_utf8(Asset::page().bytes).unwrap();
         let names: Vec<_> =
             page.split('"').filter_map(|part| part.strip_prefix("/dashboard/assets/")).collect();
-        assert_eq!(names.len(), 4, "{page}");
+        assert_eq!(names.len(), 5, "{page}");
         for name in names {
             assert!(name.starts_with("v-") && Asset::find(name).is_some(), "{name}");
             let plain = name.split_once('/').unwrap().1;
@@ -192,9 +192,11 @@ mod tests {
             }
             let known = ["http://www.w3.org/2000/svg"];
             let others = text.match_indices("://").filter(|(at, _)| {
-                !known
-                    .iter()
-                    .any(|known| text[at.saturating_sub(5)..].trim_start().starts_with(known))
+                let is_known = |url: &&str| {
+                    let scheme = url.split(':').next().unwrap_or_default();
+                    text[..*at].ends_with(scheme) && text[at - scheme.len()..].starts_with(*url)
+                };
+                !known.iter().any(is_known)
             });
             let others: Vec<_> =
                 others.map(|(at, _)| &text[at.saturating_sub(8)..at + 3]).collect();

@@ -206,7 +206,7 @@ fn unknown_paths_are_not_found() {
         "/v1/locations/other",
         "/v1/metrics/a/b/c",
         "/health/",
-        "/dashboard",
+        "/dashboards",
     ] {
         for method in ["GET", "POST", "BREW"] {
             assert_eq!(code(method, target, &[BASIN]), Some(Code::NotFound), "{method} {target:?}");
