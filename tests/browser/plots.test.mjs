@@ -71,7 +71,7 @@ rule(
       const before = appends.count();
       await eventually("more appends", () => appends.count() > before + 50);
       assert.equal(await drawn(page), still, "nothing moves while it is paused");
-      await page.getByRole("button", { name: "Go on" }).click();
+      await page.getByRole("button", { name: "Resume" }).click();
       await state(page, "live");
       await moves(page);
       await server.end("SIGKILL");

@@ -17,21 +17,26 @@ const SPANS = [["10", "last 10 s"], ["60", "last minute"], ["300", "last 5 minut
 
 export async function show(root, context) {
   document.title = "Server · Thalweg";
-  const live = livePart(context.signal);
   const facts = h("div", {}, loading("Loading facts"));
+  const live = livePart(context.signal, tellFacts);
   put(root, live.head, live.body, h("h2", {}, "Facts"), facts);
   live.begin();
-  try {
-    const config = await fetchFacts(context.api, context.signal);
-    put(facts, factsPanel(config));
-    live.know(config);
-  } catch (error) {
-    if (context.signal.aborted) return;
-    put(facts, h("p", { class: "notice warn" }, `The facts are not to be had: ${describe(error)}`));
+  await tellFacts();
+
+  async function tellFacts() {
+    try {
+      const config = await fetchFacts(context.api, context.signal);
+      put(facts, factsPanel(config));
+      live.know(config);
+    } catch (error) {
+      if (context.signal.aborted) return;
+      put(facts, h("p", { class: "notice warn" }, `The facts are not to be had: ${describe(error)}`));
+    }
   }
 }
 
-function livePart(signal) {
+// `onBack` is told when the server answers again: it may be another one, of another version.
+function livePart(signal, onBack) {
   const history = createHistory();
   const state = { which: "all", span: "60", isPaused: false, isUp: true, error: null, asksForTokens: false };
   const panels = [
@@ -42,7 +47,7 @@ function livePart(signal) {
   const status = h("span", { class: "badge", role: "status" }, "asking");
   const controls = controlsOf(state, draw, pause);
   const head = h("div", { class: "page-head" },
-    h("h1", {}, "Server"), status, h("div", { class: "actions" }, controls.nodes));
+    h("h1", {}, "Server"), status, h("div", { class: "actions controls" }, controls.nodes));
   let timer = null;
   let shown = null;
   let pausedMs = 0;
@@ -83,8 +88,10 @@ function livePart(signal) {
     try {
       const stats = await fetchStats(signal);
       if (mine !== round) return;
+      const isBack = !state.isUp;
       state.isUp = true;
       state.error = null;
+      if (isBack) onBack();
       history.add(stats, performance.now());
       controls.know(stats.shards.length);
     } catch (error) {
@@ -188,11 +195,10 @@ function controlsOf(state, draw, pause) {
     state.which = shard.value === "all" ? "all" : Number(shard.value);
     draw();
   });
-  const button = h("button", { class: "button", type: "button", "aria-pressed": "false" }, "Pause");
+  const button = h("button", { class: "button", type: "button" }, "Pause");
   button.addEventListener("click", () => {
-    const isPaused = button.getAttribute("aria-pressed") !== "true";
-    button.setAttribute("aria-pressed", String(isPaused));
-    put(button, isPaused ? "Go on" : "Pause");
+    const isPaused = !state.isPaused;
+    put(button, isPaused ? "Resume" : "Pause");
     pause(isPaused);
   });
   let known = 0;
