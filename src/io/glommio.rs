@@ -17,7 +17,8 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::socket::VectoredSocket;
 use super::{
-    BLOCK_BYTES, Buffer, Clock, Disk, Extent, IoError, IoResult, Load, LogFile, Network, Rng, Tasks,
+    BLOCK_BYTES, Buffer, Clock, Disk, Extent, IoError, IoResult, Load, LogFile, Network, Rng,
+    Tasks, pin,
 };
 
 /// No time to speak of; but an executor looks at its rings before it notices that it is over.
@@ -272,6 +273,10 @@ impl Disk for GlommioIo {
         let directory = Directory::open(&self.root).await.map_err(fail)?;
         directory.sync().await.map_err(fail)?;
         directory.close().await.map_err(fail)
+    }
+
+    fn is_pinned(&self) -> bool {
+        self.root.parent().is_some_and(pin::is_held)
     }
 }
 

@@ -17,6 +17,7 @@ pub mod limits;
 pub mod memory;
 pub mod notify;
 pub mod permits;
+pub mod pin;
 pub mod privileges;
 pub mod sim;
 pub mod socket;
@@ -163,6 +164,11 @@ pub trait Disk: 'static {
 
     /// Makes durable which files exist and how they are named.
     fn sync_dir(&self) -> impl Future<Output = IoResult<()>>;
+
+    /// Whether somebody copies the files and asks that none of them is given up meanwhile.
+    fn is_pinned(&self) -> bool {
+        false
+    }
 }
 
 /// Time. Two clocks: one that never goes back, one that people read.

@@ -329,6 +329,10 @@ impl Disk for SimIo {
         self.disk.borrow_mut().sync_names(covered);
         Ok(())
     }
+
+    fn is_pinned(&self) -> bool {
+        self.faults.get().pinned
+    }
 }
 
 impl Clock for SimIo {

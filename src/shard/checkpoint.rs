@@ -299,6 +299,11 @@ impl<I: Io> Engine<I> {
         let previous = self.checkpoints.previous_first_epoch.replace(first_epoch);
         let early = planted::has(Bug::ReleasedEarly);
         let oldest_needed = if early { first_epoch } else { previous.min(first_epoch) };
+        // On a full disk the copy, not the server, is what has to begin again.
+        if self.io.is_pinned() && !self.segments.is_out_of_space() {
+            tracing::debug!(shard = self.config.log.shard, "segments are kept for a backup");
+            return Ok(());
+        }
         let released = self.segments.release_before(oldest_needed);
         if released > 0 {
             tracing::info!(shard = self.config.log.shard, released, "segments given up");

@@ -148,6 +148,8 @@ pub struct Faults {
     pub slow: Option<(u64, u64)>,
     /// The n-th operation from now takes so long more, in microseconds.
     pub stick: Option<(u64, u64)>,
+    /// Somebody copies the files.
+    pub pinned: bool,
 }
 
 impl Default for Faults {
@@ -163,6 +165,7 @@ impl Default for Faults {
             latency_us_max: 200,
             slow: None,
             stick: None,
+            pinned: false,
         }
     }
 }

@@ -425,3 +425,37 @@ fn room_for_checkpoints_is_not_given_up_for_more_that_there_is_not() {
         assert_eq!(shard.room_kept_bytes().expect("lists"), Some(ROOM_BYTES_MIN));
     });
 }
+
+/// Who copies the directory keeps its segments in their present use, and holds nothing up when that
+/// would cost appends.
+#[test]
+fn segments_are_kept_while_somebody_copies_them_unless_the_disk_is_full() {
+    for is_full in [false, true] {
+        let io = SimIo::new(13);
+        live(&io, async |shard| {
+            begin(&shard, &["a"]).await;
+            for _ in 0..40 {
+                append(&shard, "a", 10, RECORD_BYTES).await;
+            }
+            trim(&shard, "a", 404).await;
+            let faults = io.faults();
+            io.set_faults(crate::io::sim::Faults { pinned: true, ..faults });
+            for _ in 0..3 {
+                shard.checkpoint().await.expect("written");
+            }
+            assert_eq!(shard.segments.oldest_epoch(), 1, "it is pinned");
+            if is_full {
+                let full = crate::io::sim::Faults { capacity_bytes: 0, pinned: true, ..faults };
+                io.set_faults(full);
+                while !shard.segments.is_out_of_space() {
+                    append(&shard, "a", 10, RECORD_BYTES).await;
+                }
+                io.set_faults(crate::io::sim::Faults { pinned: true, ..faults });
+            } else {
+                io.set_faults(faults);
+            }
+            shard.checkpoint().await.expect("written");
+            assert!(shard.segments.oldest_epoch() > 1, "full: {is_full}");
+        });
+    }
+}
