@@ -35,7 +35,8 @@ pub const FORMAT_VERSION: u32 = 2;
 /// Oldest version that is read. A server raises it before it writes anything else.
 pub const FORMAT_VERSION_MIN: u32 = 1;
 
-const DESCRIPTION: &str = "directory.json";
+/// What a data directory is, in its own words.
+pub const DESCRIPTION: &str = "directory.json";
 const DESCRIPTION_TEMPORARY: &str = "directory.json.tmp";
 /// Where copies of damaged bytes go.
 pub const QUARANTINE: &str = "quarantine";

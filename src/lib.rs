@@ -3,6 +3,7 @@
 //! Start with `docs/ARCHITECTURE.md`. The rooms, from the socket to the disk; dependencies point
 //! down, and `tests/tidy.rs` holds them to it.
 
+pub mod backup;
 pub mod config;
 pub mod doctor;
 pub mod inspect;
