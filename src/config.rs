@@ -105,6 +105,12 @@ pub struct Given {
     #[arg(long, env = "THALWEG_PEER_SECS", value_name = "SECS")]
     pub peer_secs: Option<u64>,
 
+    /// Seconds that requests and sessions under way may take once the server was asked to end;
+    /// sessions whose clients do not leave by themselves are ended after two fifths of that. A
+    /// second signal ends the server at once [default: 10; range: 1 to 3600]
+    #[arg(long, env = "THALWEG_DRAIN_SECS", value_name = "SECS")]
+    pub drain_secs: Option<u64>,
+
     /// Microseconds that an executor with nothing to do looks for work before it sleeps
     /// [default: 0; range: 0 to 100000]
     #[arg(long, env = "THALWEG_SPIN_US", value_name = "US")]
@@ -206,6 +212,8 @@ pub struct Settings {
     pub idle_secs: u64,
     /// Seconds for a request to arrive or an answer to be taken.
     pub peer_secs: u64,
+    /// Seconds for what is under way once the server was asked to end.
+    pub drain_secs: u64,
     /// Microseconds of looking for work before sleeping.
     pub spin_us: u64,
     /// Milliseconds between two savings of usage counters.
@@ -295,6 +303,7 @@ impl Given {
             request_memory_bytes: self.request_memory_bytes.or(other.request_memory_bytes),
             idle_secs: self.idle_secs.or(other.idle_secs),
             peer_secs: self.peer_secs.or(other.peer_secs),
+            drain_secs: self.drain_secs.or(other.drain_secs),
             spin_us: self.spin_us.or(other.spin_us),
             usage_flush_ms: self.usage_flush_ms.or(other.usage_flush_ms),
             metrics_listen: self.metrics_listen.or(other.metrics_listen),
@@ -343,6 +352,7 @@ impl Settings {
             request_memory_bytes: given.request_memory_bytes.unwrap_or(256 * MIB),
             idle_secs: given.idle_secs.unwrap_or(300),
             peer_secs: given.peer_secs.unwrap_or(30),
+            drain_secs: given.drain_secs.unwrap_or(10),
             spin_us: given.spin_us.unwrap_or(0),
             usage_flush_ms: given.usage_flush_ms.unwrap_or(10_000),
             root_token_file: given.root_token_file,
@@ -384,6 +394,7 @@ impl Settings {
         require(memory_ok, "request_memory_bytes", "must be at least 32 MiB")?;
         require((1..=86_400).contains(&self.idle_secs), "idle_secs", "must be 1 to 86400")?;
         require((1..=86_400).contains(&self.peer_secs), "peer_secs", "must be 1 to 86400")?;
+        require((1..=3600).contains(&self.drain_secs), "drain_secs", "must be 1 to 3600")?;
         let flush_ok = (10..=3_600_000).contains(&self.usage_flush_ms);
         require(flush_ok, "usage_flush_ms", "must be 10 to 3600000")?;
         require(self.spin_us <= 100_000, "spin_us", "must be at most 100000")
@@ -443,7 +454,7 @@ mod tests {
     #[test]
     fn settings_out_of_range_are_refused_by_name() {
         let file = || Some(PathBuf::from("x.pem"));
-        let cases: [(&str, Given); 14] = [
+        let cases: [(&str, Given); 15] = [
             ("request_memory_bytes", Given { request_memory_bytes: Some(1), ..Given::default() }),
             ("shards", Given { shards: Some(0), ..Given::default() }),
             ("segment_bytes", Given { segment_bytes: Some(8 * MIB + 1), ..Given::default() }),
@@ -455,6 +466,7 @@ mod tests {
             ("spin_us", Given { spin_us: Some(1_000_000), ..Given::default() }),
             ("usage_flush_ms", Given { usage_flush_ms: Some(9), ..Given::default() }),
             ("idle_secs", Given { idle_secs: Some(0), ..Given::default() }),
+            ("drain_secs", Given { drain_secs: Some(0), ..Given::default() }),
             ("tls_key", Given { tls_cert: file(), ..Given::default() }),
             ("tls_cert", Given { tls_key: file(), ..Given::default() }),
             (

@@ -7,11 +7,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use thalweg::backup::{self, Backup, Restore};
 use thalweg::config::{Given, ROOT_TOKEN_VARIABLE, RootToken, Settings};
 use thalweg::doctor;
 use thalweg::inspect::{self, Command as Look, Options, RepairPlan};
 use thalweg::io::privileges::keep_files_private;
 use thalweg::logs;
+use thalweg::serve::health;
 use thalweg::serve::token::{self, TokenRequest};
 use thalweg::serve::{available_cpus, serve, subject};
 use thalweg::types::refusal::chain;
@@ -25,7 +27,6 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one, once")]
 enum Command {
     /// Serve a data directory.
     Serve {
@@ -91,6 +92,50 @@ enum Command {
               value_parser = clap::value_parser!(u64).range(1..=3600))]
         seconds: u64,
     },
+    /// Ask the server that runs with these settings, on this machine, whether it is well; exits 1
+    /// when it is not, or when there is none.
+    Health {
+        #[command(flatten)]
+        given: Given,
+
+        /// TOML file with its settings
+        #[arg(long, env = "THALWEG_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Copy a data directory, also a running server's, and check the copy. What was acknowledged
+    /// before is in it; the server gives up no segments meanwhile.
+    Backup {
+        /// The data directory
+        #[arg(long, env = "THALWEG_DATA_DIR", value_name = "DIR")]
+        data_dir: PathBuf,
+
+        /// The backup to make; it must not exist, and is called DEST.incomplete until it is whole
+        #[arg(long, value_name = "DEST")]
+        to: PathBuf,
+
+        /// An earlier backup of the same directory on the same file system: full segments that are
+        /// in it are linked (hard links) instead of copied
+        #[arg(long, value_name = "BACKUP")]
+        reuse: Option<PathBuf>,
+
+        /// Most bytes read in a second, for the copy and for its check; 0 is no bound
+        #[arg(long, value_name = "BYTES", default_value_t = 64 * 1024 * 1024)]
+        bytes_per_sec: u64,
+    },
+    /// Make a data directory out of a backup; every byte is checked.
+    Restore {
+        /// The backup
+        #[arg(long, value_name = "BACKUP")]
+        from: PathBuf,
+
+        /// The data directory to make: empty, or not there yet
+        #[arg(long, value_name = "DIR", required_unless_present = "check")]
+        data_dir: Option<PathBuf>,
+
+        /// Only check the backup: nothing is written
+        #[arg(long, conflicts_with = "data_dir")]
+        check: bool,
+    },
     /// Make root tokens, and issue access tokens while no server runs.
     Token {
         #[command(subcommand)]
@@ -145,13 +190,8 @@ fn run(command: Command) -> Result<ExitCode, String> {
             return examine(data_dir, budget, json);
         }
         Command::Serve { given, config } => {
-            let file = match config {
-                Some(path) => Given::from_file(&path).map_err(|e| chain(&e))?,
-                None => Given::default(),
-            };
             let cpus = available_cpus();
-            let shards = u16::try_from(cpus.len().min(1024)).expect("at most 1024");
-            let settings = Settings::from(given.or(file), shards).map_err(|e| e.to_string())?;
+            let settings = settings(given, config, cpus.len())?;
             keep_files_private();
             logs::start(settings.audit_log.as_deref())?;
             let variable = std::env::var_os(ROOT_TOKEN_VARIABLE);
@@ -159,6 +199,22 @@ fn run(command: Command) -> Result<ExitCode, String> {
             serve(&settings, root.map_err(|e| chain(&e))?.as_ref(), &cpus)
         }
         Command::Token { command } => run_token(command),
+        Command::Health { given, config } => {
+            let said = health::ask(&settings(given, config, 1)?)?;
+            writeln!(std::io::stdout(), "{said}").map_err(|e| format!("the output failed: {e}"))
+        }
+        Command::Backup { data_dir, to, reuse, bytes_per_sec } => {
+            let plan = Backup { data_dir, to, reuse, bytes_per_sec };
+            keep_files_private();
+            logs::start(None)?;
+            backup::backup(&plan, &mut std::io::stdout().lock()).map_err(|e| chain(&e))
+        }
+        Command::Restore { from, data_dir, check: _ } => {
+            keep_files_private();
+            logs::start(None)?;
+            let plan = Restore { from, data_dir };
+            backup::restore(&plan, &mut std::io::stdout().lock()).map_err(|e| chain(&e))
+        }
         Command::Inspect { dir, groups } => look(&dir, Look::Inspect(Options { groups })),
         Command::Verify { dir } => look(&dir, Look::Verify),
         Command::Repair { data_dir, shard, quarantine, dry_run: _ } => {
@@ -187,6 +243,15 @@ fn examine(
     let written = if json { report.write_json(out) } else { report.write_text(out) };
     written.map_err(|e| format!("the output failed: {e}"))?;
     Ok(ExitCode::from(report.verdict.exit_status()))
+}
+
+fn settings(given: Given, config: Option<PathBuf>, cores: usize) -> Result<Settings, String> {
+    let file = match config {
+        Some(path) => Given::from_file(&path).map_err(|e| chain(&e))?,
+        None => Given::default(),
+    };
+    let shards = u16::try_from(cores.min(1024)).expect("at most 1024");
+    Settings::from(given.or(file), shards).map_err(|e| e.to_string())
 }
 
 fn run_token(command: TokenCommand) -> Result<(), String> {

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod health;
 pub mod token;
 
 use std::hash::{BuildHasher, RandomState};
@@ -33,8 +34,10 @@ use crate::shard::server::{AuthSettings, ConnectionSettings, Report, Server, Ser
 use crate::tls::{Acceptor, Files, Identity, Reloader};
 use crate::types::exposure::Exposed;
 use crate::types::refusal::chain;
+use manager::Manager;
 use safety::{give_up_privileges, judge_exposure, read_scrape_token, warn_if_open_to_others};
 
+mod manager;
 mod safety;
 
 /// Log bytes gathered beyond which a Standard batch waits no longer.
@@ -65,7 +68,9 @@ pub fn serve(settings: &Settings, root: Option<&RootToken>, cpus: &[usize]) -> R
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|e| chain(&e))?;
     doctor::quick(&subject(settings, cpus.len()))?;
     let (acceptor, reloader) = secure(settings)?;
-    if reloader.is_some() {
+    let mut manager = Manager::find();
+    // A service manager reloads by it, whether or not there is something to read again.
+    if reloader.is_some() || manager.is_there() {
         signals.add_signal(SIGHUP).map_err(|e| chain(&e))?;
     }
     let scheme = if acceptor.is_some() { "https" } else { "http" };
@@ -80,16 +85,18 @@ pub fn serve(settings: &Settings, root: Option<&RootToken>, cpus: &[usize]) -> R
     let mut draining = false;
     while stopped < server.cores() {
         server.pulse();
+        manager.attend(&server);
         for signal in signals.pending() {
             if signal == SIGHUP {
-                reloader.iter().for_each(Reloader::reload);
+                manager.reload(|| reloader.iter().for_each(Reloader::reload));
                 continue;
             }
             if draining {
-                return Err("ended by a second signal".to_owned());
+                return Err("ended by a second signal, before all was finished".to_owned());
             }
             draining = true;
-            tracing::info!("shutting down");
+            tracing::info!(drain_secs = settings.drain_secs, "shutting down");
+            manager.stopping();
             server.drain();
         }
         match server.reports.recv_timeout(PULSE) {
@@ -99,6 +106,7 @@ pub fn serve(settings: &Settings, root: Option<&RootToken>, cpus: &[usize]) -> R
                     directory.mark_initialised().map_err(|e| chain(&e))?;
                     let addresses = (address, server.metrics_address);
                     announce(scheme, addresses, settings.dashboard).map_err(|e| chain(&e))?;
+                    manager.ready(&format!("{scheme}://{address}"));
                 }
             }
             Ok(Report::Stopped) => stopped += 1,
@@ -282,6 +290,7 @@ fn plan(
         },
         connections_max: settings.connections_max,
         spin: Duration::from_micros(settings.spin_us),
+        drain_us: settings.drain_secs * 1_000_000,
     }
 }
 

@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 /// The rooms of `src/`, highest first, and what each may use. A room may only use rooms further
 /// down; `a::b` allows that one module of a room and nothing else of it.
 const ROOMS: &[(&str, &[&str])] = &[
-    ("main", &["config", "doctor", "inspect", "io::privileges", "logs", "serve", "types"]),
+    (
+        "main",
+        &["backup", "config", "doctor", "inspect", "io::privileges", "logs", "serve", "types"],
+    ),
     (
         "serve",
         &[
@@ -58,6 +61,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("doctor", &["directory", "io", "types"]),
+    ("backup", &["directory", "inspect", "io", "log", "types"]),
     ("inspect", &["control", "directory", "io", "log", "stream", "types", "usage"]),
     ("logs", &["audit"]),
     ("audit", &["api", "types"]),
@@ -87,13 +91,13 @@ const CRATES: &[(&str, &[&str])] = &[
     ("aegis", &["crypto"]),
     ("arc_swap", &["tls"]),
     ("base64_simd", &["auth", "codec", "crypto", "tls"]),
-    ("blake3", &["auth"]),
+    ("blake3", &["auth", "backup"]),
     ("bytes", &["codec", "http2", "shard", "types", "wire"]),
     ("clap", &["config", "main"]),
     ("crc32c", &["log", "shard", "wire"]),
     ("flate2", &["codec"]),
     ("getrandom", &["auth"]),
-    ("glommio", &["inspect", "io", "shard"]),
+    ("glommio", &["backup", "inspect", "io", "shard"]),
     ("h2", &["http2"]),
     ("http", &["http2"]),
     ("httparse", &["http1"]),
@@ -103,6 +107,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("ring", &["crypto"]),
     ("rustix", &["io"]),
     ("rustls", &["tls"]),
+    ("sd_notify", &["serve"]),
     ("signal_hook", &["serve"]),
     ("simd_json", &["codec"]),
     ("tokio", &["http2"]),

@@ -48,13 +48,20 @@ impl Progress {
         self.opened.store(true, Ordering::Relaxed);
     }
 
+    /// Bytes of its log that were read, and that will be.
+    pub(super) fn read(&self) -> (u64, u64) {
+        let read = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed);
+        (read(&self.read_bytes), read(&self.total_bytes))
+    }
+
+    /// Whether it is open.
+    pub(super) fn is_finished(&self) -> bool {
+        self.opened.load(Ordering::Relaxed)
+    }
+
     fn form(&self, shard: usize) -> ShardForm {
-        ShardForm {
-            shard,
-            read_bytes: self.read_bytes.load(Ordering::Relaxed),
-            total_bytes: self.total_bytes.load(Ordering::Relaxed),
-            opened: self.opened.load(Ordering::Relaxed),
-        }
+        let (read_bytes, total_bytes) = self.read();
+        ShardForm { shard, read_bytes, total_bytes, opened: self.is_finished() }
     }
 }
 

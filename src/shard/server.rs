@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
@@ -64,8 +64,6 @@ const PROBE_PAUSE: Duration = Duration::from_millis(20);
 const SWEEP_US: u64 = 50_000;
 /// How often the first core looks whether the door gave its listener.
 const DOOR_US: u64 = 1_000;
-/// How long requests under way may take once the server drains.
-const DRAIN_US: u64 = 10_000_000;
 /// How long all listeners may take to close.
 const DEAF_US_MAX: u64 = 1_000_000;
 /// How long sessions may go on once the server drains, for their clients to leave by themselves.
@@ -96,6 +94,29 @@ pub struct ServerSettings {
     pub connections_max: usize,
     /// How long an executor looks for work before it sleeps.
     pub spin: Duration,
+    /// How long requests under way may take once the server drains, in microseconds.
+    pub drain_us: u64,
+}
+
+impl ServerSettings {
+    /// How long sessions may go on once the server drains, for their clients to leave by
+    /// themselves, in microseconds.
+    fn sessions_us(&self) -> u64 {
+        self.drain_us / 5 * 2
+    }
+}
+
+/// How far the opening of the shards is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opening {
+    /// Shards that are open,
+    pub shards_open: usize,
+    /// of so many.
+    pub shards: usize,
+    /// Bytes of their logs that were read,
+    pub read_bytes: u64,
+    /// of those that will be, as far as that is known.
+    pub total_bytes: u64,
 }
 
 /// What a core reports to whoever started it.
@@ -120,6 +141,8 @@ pub struct Server {
     drain: Arc<AtomicBool>,
     pulses: Vec<Arc<OnceLock<Waker>>>,
     threads: Vec<ExecutorJoinHandle<()>>,
+    progress: Arc<[Arc<Progress>]>,
+    beats: Arc<[AtomicU64]>,
 }
 
 impl Server {
@@ -142,6 +165,7 @@ impl Server {
         let deaf = Arc::new(AtomicUsize::new(0));
         let drained = Arc::new(AtomicUsize::new(0));
         let loads: Arc<[_]> = (0..settings.cpus.len()).map(|_| AtomicUsize::new(0)).collect();
+        let beats: Arc<[_]> = (0..settings.cpus.len()).map(|_| AtomicU64::new(0)).collect();
         let pulses: Vec<_> = (0..settings.cpus.len()).map(|_| Arc::default()).collect();
         let mut links = link_all(settings.cpus.len());
         let mut threads = Vec::new();
@@ -155,6 +179,7 @@ impl Server {
                 deaf: Arc::clone(&deaf),
                 drained: Arc::clone(&drained),
                 loads: Arc::clone(&loads),
+                beats: Arc::clone(&beats),
                 pulse: Arc::clone(pulse),
                 progress: Arc::clone(&progress),
                 door: door.take(),
@@ -170,7 +195,7 @@ impl Server {
                 .map_err(|error| unstarted(&error))?;
             threads.push(thread);
         }
-        Ok(Self { reports, metrics_address, drain, pulses, threads })
+        Ok(Self { reports, metrics_address, drain, pulses, threads, progress, beats })
     }
 
     /// Why the core that said [`Report::Gone`] ended, in words for an operator.
@@ -195,6 +220,27 @@ impl Server {
     /// Asks all cores to finish what is under way and stop.
     pub fn drain(&self) {
         self.drain.store(true, Ordering::Relaxed);
+    }
+
+    /// How far the opening of the shards is.
+    #[must_use]
+    pub fn opening(&self) -> Opening {
+        let mut opening =
+            Opening { shards_open: 0, shards: self.progress.len(), read_bytes: 0, total_bytes: 0 };
+        for progress in self.progress.iter() {
+            let (read_bytes, total_bytes) = progress.read();
+            opening.read_bytes += read_bytes;
+            opening.total_bytes += total_bytes;
+            opening.shards_open += usize::from(progress.is_finished());
+        }
+        opening
+    }
+
+    /// How often each core that serves has looked around so far: some twenty times a second. One
+    /// that stands still is stuck.
+    #[must_use]
+    pub fn beats(&self) -> Vec<u64> {
+        self.beats.iter().map(|beats| beats.load(Ordering::Relaxed)).collect()
     }
 
     /// How many cores there are.
@@ -239,6 +285,8 @@ struct Plan {
     drained: Arc<AtomicUsize>,
     /// How many connections each core has.
     loads: Arc<[AtomicUsize]>,
+    /// How often each core has looked around.
+    beats: Arc<[AtomicU64]>,
     pulse: Arc<OnceLock<Waker>>,
     /// How far the opening of each shard is.
     progress: Arc<[Arc<Progress>]>,
@@ -379,6 +427,7 @@ async fn serve_until_drained(plan: &Plan, core: &Rc<Core<GlommioIo>>) {
     while !plan.drain.load(Ordering::Relaxed) {
         core.tick();
         core.sweep();
+        plan.beats[plan.index].fetch_add(1, Ordering::Relaxed);
         clock.sleep_us(SWEEP_US).await;
     }
     accepting.cancel().await;
@@ -392,9 +441,10 @@ async fn serve_until_drained(plan: &Plan, core: &Rc<Core<GlommioIo>>) {
     core.enter(Stage::Draining);
     // Connections that want to say goodbye do so before those that need not are ended.
     clock.sleep_us(SWEEP_US / 10).await;
-    let until_us = begin_us + DRAIN_US;
+    let until_us = begin_us + plan.settings.drain_us;
+    let sessions_until_us = begin_us + plan.settings.sessions_us();
     while core.lifelines.count() > 0 && clock.now_us() < until_us {
-        end_sessions_in_time(core, begin_us);
+        end_sessions_in_time(core, sessions_until_us);
         core.lifelines.drain();
         core.sweep();
         clock.sleep_us(SWEEP_US / 5).await;
@@ -402,7 +452,7 @@ async fn serve_until_drained(plan: &Plan, core: &Rc<Core<GlommioIo>>) {
     // Until then, requests on the other cores may need the shards of this one.
     plan.drained.fetch_add(1, Ordering::Relaxed);
     while plan.drained.load(Ordering::Relaxed) < all && clock.now_us() < until_us {
-        end_sessions_in_time(core, begin_us);
+        end_sessions_in_time(core, sessions_until_us);
         clock.sleep_us(SWEEP_US / 5).await;
     }
     core.streams.abort();
@@ -411,8 +461,8 @@ async fn serve_until_drained(plan: &Plan, core: &Rc<Core<GlommioIo>>) {
 
 /// Ends the sessions that are still there when their time is up, those of other cores'
 /// connections too.
-fn end_sessions_in_time<I: Io>(core: &Core<I>, begin_us: u64) {
-    if core.drain.stage() == Stage::Draining && core.now_us() >= begin_us + SESSIONS_US {
+fn end_sessions_in_time<I: Io>(core: &Core<I>, until_us: u64) {
+    if core.drain.stage() == Stage::Draining && core.now_us() >= until_us {
         core.enter(Stage::Ending);
     }
 }
@@ -480,8 +530,9 @@ fn is_taken(address: SocketAddr) -> bool {
     answers.is_ok_and(|s| s.local_addr().ok() != s.peer_addr().ok())
 }
 
-/// Where a server that listens on `address` can be reached.
-fn reachable(address: SocketAddr) -> SocketAddr {
+/// Where a server that listens on `address` can be reached from its own machine.
+#[must_use]
+pub fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

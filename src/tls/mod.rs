@@ -3,7 +3,7 @@
 //! * `identity` is a certificate chain with its key, from files or made up at start; `acceptor`
 //!   what every new connection is given of it; `reload` looks for changed files.
 //! * `handshake` is a state machine without a socket; `stream` is the socket that comes of it, and
-//!   `visitor` one for a thread without an executor.
+//!   `visitor` one for a thread without an executor. `probe` is a client for health checks.
 //!
 //! What must hold:
 //! * TLS 1.2 and 1.3 only, without early data: nothing that a client sent can be played again.
@@ -19,6 +19,7 @@
 mod acceptor;
 mod handshake;
 mod identity;
+mod probe;
 mod reload;
 mod stream;
 #[cfg(test)]
@@ -28,6 +29,7 @@ mod visitor;
 pub use acceptor::{Acceptor, Application};
 pub use handshake::{Handshake, RECORD_HANDSHAKE};
 pub use identity::{Error, Files, Identity};
+pub use probe::speak;
 pub use reload::Reloader;
 pub use stream::{Secret, Stream};
 pub use visitor::Visitor;
