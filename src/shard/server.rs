@@ -66,8 +66,6 @@ const SWEEP_US: u64 = 50_000;
 const DOOR_US: u64 = 1_000;
 /// How long all listeners may take to close.
 const DEAF_US_MAX: u64 = 1_000_000;
-/// How long sessions may go on once the server drains, for their clients to leave by themselves.
-const SESSIONS_US: u64 = 4_000_000;
 /// How long an executor runs tasks at most before it looks at its rings, though there are more to
 /// run: connections that always have something to receive do so without a ring. No shorter than
 /// the kernel's own tick, since setting timers would take longer then.
