@@ -113,6 +113,8 @@ newest_server() { ((${#servers[@]} == 0)) || echo "${servers[-1]}"; }
 # The text of a block as it is run here: other ports, and the server of this page.
 localised() {
   sed --expression="s/\b444\([0-9]\)\b/${port%0}\1/g" \
+    --expression='s#^cargo run --release -- #target/release/thalweg #' \
+    --expression='s#^cargo run --release -p loadgen -- #target/release/loadgen #' \
     --expression="s/\"\$(pgrep -x thalweg)\"/$(newest_server)/g" <<<"$text"
 }
 

@@ -26,8 +26,9 @@
 #                     that is only … for any lines
 #   text source       lines that the server's source has, with … for what varies
 #
-# `pgrep -x thalweg` in a page means the server that it started last. The Python and npm packages and
-# the built Rust programs are those that scripts/clients.sh installed. Every block is bounded in time.
+# `cargo run --release` in a page means the binary that it would build, and `pgrep -x thalweg` the
+# server that it started last. The Python and npm packages and the built Rust programs are those that
+# scripts/clients.sh installed. Every block is bounded in time.
 #
 # Environment: THALWEG_BIN, LOADGEN_BIN, CARGO_TARGET_DIR, TEST_DIR, as for the other scripts.
 #
