@@ -5,30 +5,54 @@
 
 #![forbid(unsafe_code)]
 
+mod elsewhere;
+mod filter;
+mod given;
+mod layers;
+mod live;
+mod names;
 mod root_token;
 mod secret_file;
+mod show;
+mod size;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use clap::Args;
-use serde::Deserialize;
+use clap::builder::BoolishValueParser;
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
 
 use crate::types::exposure::Waived;
+pub use elsewhere::Elsewhere;
+pub use filter::{LogFilter, LogFilterError};
+pub use layers::{Layers, Loaded, Source};
+pub use live::{Changes, LIVE};
+pub use names::{Described, described};
 pub use root_token::{ROOT_TOKEN_BYTES_MAX, ROOT_TOKEN_VARIABLE, RootToken, RootTokenError};
 pub use secret_file::{SecretFileError, read_secret};
+pub use show::Form;
+pub use size::{Size, SizeError};
+
+/// Names the root token among settings, where it is only said to be there.
+const ROOT_TOKEN: &str = "root_token";
 
 /// Settings as given: on the command line, in the environment, or in a file. Unset ones are
 /// `None`; [`Settings::from`] fills in the defaults.
-#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[derive(Debug, Clone, Default, Args, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Given {
     /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:4440]
     #[arg(long, env = "THALWEG_LISTEN", value_name = "ADDR:PORT")]
     pub listen: Option<SocketAddr>,
 
+    /// Port to listen on, in place of that of --listen, at the same address [default: 4440]
+    // No variable: Kubernetes sets THALWEG_PORT, to a URL, where a service is named `thalweg`.
+    #[arg(long, value_name = "N")]
+    pub port: Option<u16>,
+
     /// Directory that holds everything; made when it is missing [default: ./thalweg-data]
-    #[arg(long, env = "THALWEG_DATA_DIR", value_name = "DIR")]
+    #[arg(long, visible_alias = "local-root", env = "THALWEG_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
     /// Shards of a new data directory; an existing one keeps its own number
@@ -39,7 +63,7 @@ pub struct Given {
     /// Bytes of a segment file of a new data directory
     /// [default: 134217728 (128 MiB); range: 8 MiB to 2 GiB, in whole MiB]
     #[arg(long, env = "THALWEG_SEGMENT_BYTES", value_name = "BYTES")]
-    pub segment_bytes: Option<u64>,
+    pub segment_bytes: Option<Size>,
 
     /// Longest time, in microseconds, that an append of class Standard waits for others to share
     /// its sync; on a quick disk it waits less [default: 20000; range: 0 to 200000]
@@ -49,33 +73,33 @@ pub struct Given {
     /// Record bytes that may be accepted and not yet on disk, in the whole server; more appends
     /// wait [default: 134217728 (128 MiB); at least 1 MiB]
     #[arg(long, env = "THALWEG_APPEND_INFLIGHT_BYTES", value_name = "BYTES")]
-    pub append_inflight_bytes: Option<u64>,
+    pub append_inflight_bytes: Option<Size>,
 
     /// Bytes of recent log kept in memory for readers, in the whole server
     /// [default: 134217728 (128 MiB)]
     #[arg(long, env = "THALWEG_READ_WINDOW_BYTES", value_name = "BYTES")]
-    pub read_window_bytes: Option<usize>,
+    pub read_window_bytes: Option<Size>,
 
     /// Bytes of older log, as read from the disk, kept in memory for readers, in the whole server:
     /// divided evenly over its shards [default: 67108864 (64 MiB)]
     #[arg(long, env = "THALWEG_READ_CACHE_BYTES", value_name = "BYTES")]
-    pub read_cache_bytes: Option<usize>,
+    pub read_cache_bytes: Option<Size>,
 
     /// Bytes of memory for saying where the streams' records lie, in the whole server: divided
     /// evenly over its shards. Beyond that, what is said of old records moves to the disk, as far
     /// as it can [default: 67108864 (64 MiB); at least 1 MiB]
     #[arg(long, env = "THALWEG_INDEX_BYTES", value_name = "BYTES")]
-    pub index_bytes: Option<u64>,
+    pub index_bytes: Option<Size>,
 
     /// Bytes of log after which a shard writes a checkpoint: bounds how much a restart reads
     /// [default: 134217728 (128 MiB); at least 1 MiB]
     #[arg(long, env = "THALWEG_CHECKPOINT_BYTES", value_name = "BYTES")]
-    pub checkpoint_bytes: Option<u64>,
+    pub checkpoint_bytes: Option<Size>,
 
     /// Bytes of old log that are read again in a second, in the whole server, to find damage before
     /// a reader does; 0 switches it off [default: 8388608 (8 MiB); 0, or at least 64 KiB]
     #[arg(long, env = "THALWEG_SCRUB_BYTES_PER_SEC", value_name = "BYTES")]
-    pub scrub_bytes_per_sec: Option<u64>,
+    pub scrub_bytes_per_sec: Option<Size>,
 
     /// Least seconds from one start of reading all old log again to the next
     /// [default: 3600; range: 1 to 31536000]
@@ -93,7 +117,7 @@ pub struct Given {
     /// come, 12 KiB for an append session, beyond 4 of each connection; more are refused at once
     /// [default: 268435456 (256 MiB); at least 32 MiB]
     #[arg(long, env = "THALWEG_REQUEST_MEMORY_BYTES", value_name = "BYTES")]
-    pub request_memory_bytes: Option<u64>,
+    pub request_memory_bytes: Option<Size>,
 
     /// Seconds that a connection may have no request before it is closed
     /// [default: 300; at least 1]
@@ -132,11 +156,13 @@ pub struct Given {
     pub metrics_token_file: Option<PathBuf>,
 
     /// Listen where other machines reach the server, although nobody is asked for a token
-    #[arg(long, env = "THALWEG_INSECURE_NO_AUTH", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, env = "THALWEG_INSECURE_NO_AUTH", num_args = 0..=1, default_missing_value = "true",
+        value_parser = BoolishValueParser::new())]
     pub insecure_no_auth: Option<bool>,
 
     /// Listen where other machines reach the server, although nothing is encrypted
-    #[arg(long, env = "THALWEG_INSECURE_NO_TLS", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, env = "THALWEG_INSECURE_NO_TLS", num_args = 0..=1, default_missing_value = "true",
+        value_parser = BoolishValueParser::new())]
     pub insecure_no_tls: Option<bool>,
 
     /// Write who changed what, and who was refused, to this file, a line of JSON each
@@ -146,7 +172,8 @@ pub struct Given {
 
     /// Let the kernel write the server's memory, with keys and records, to core files, and let
     /// debuggers and profilers of the same user attach
-    #[arg(long, env = "THALWEG_ALLOW_CORE_DUMPS", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, env = "THALWEG_ALLOW_CORE_DUMPS", num_args = 0..=1, default_missing_value = "true",
+        value_parser = BoolishValueParser::new())]
     pub allow_core_dumps: Option<bool>,
     /// Speak TLS with this certificate: PEM, with those that signed it behind it, up to but without
     /// the root; needs --tls-key. Read again when it changes, and at SIGHUP [default: no TLS]
@@ -159,7 +186,8 @@ pub struct Given {
 
     /// Speak TLS with a certificate made at start, for localhost and the address to listen on; its
     /// fingerprint is logged [default: no TLS]
-    #[arg(long, env = "THALWEG_TLS_SELF_SIGNED", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, visible_alias = "tls-self", env = "THALWEG_TLS_SELF_SIGNED", num_args = 0..=1, default_missing_value = "true",
+        value_parser = BoolishValueParser::new())]
     pub tls_self_signed: Option<bool>,
     /// File that holds the root token; no other user may read it. With one, every client must
     /// present it, or an access token that was issued; without one, everybody may do everything.
@@ -169,12 +197,40 @@ pub struct Given {
     pub root_token_file: Option<PathBuf>,
 
     /// Do not send cross-origin (CORS) headers [default: send them]
-    #[arg(long, env = "THALWEG_NO_CORS", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, env = "THALWEG_NO_CORS", num_args = 0..=1, default_missing_value = "true",
+        value_parser = BoolishValueParser::new())]
     pub no_cors: Option<bool>,
 
     /// Do not serve the web dashboard at /dashboard [default: serve it]
     #[arg(long, env = "THALWEG_NO_DASHBOARD", num_args = 0..=1, default_missing_value = "true")]
     pub no_dashboard: Option<bool>,
+
+    /// JSON file with basins and streams that are there, configured as it says, before anything is
+    /// served; others are left alone. S2LITE_INIT_FILE counts where THALWEG_INIT_FILE is not set
+    /// [default: none]
+    #[arg(long, env = "THALWEG_INIT_FILE", value_name = "FILE")]
+    pub init_file: Option<PathBuf>,
+
+    /// What is logged: a level (off, error, warn, info, debug, trace), and others for rooms of the
+    /// server or for libraries, such as `info,log=debug,tls=trace`. RUST_LOG counts where THALWEG_LOG
+    /// is not set. Read again at SIGHUP [default: warn,thalweg=info]
+    #[arg(long, env = "THALWEG_LOG", value_name = "FILTER")]
+    pub log_level: Option<String>,
+
+    /// How log lines are written [default: text]
+    #[arg(long, env = "THALWEG_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// An object each.
+    Json,
 }
 
 /// Settings in force.
@@ -224,6 +280,12 @@ pub struct Settings {
     pub cors: bool,
     /// Whether the web dashboard is served.
     pub dashboard: bool,
+    /// What is to be there before anything is served.
+    pub init_file: Option<PathBuf>,
+    /// What is logged.
+    pub log_filter: LogFilter,
+    /// How.
+    pub log_format: LogFormat,
     /// Where metrics are served, if not with everything else.
     pub metrics_listen: Option<SocketAddr>,
     /// File with the token for metrics.
@@ -261,6 +323,20 @@ pub enum ConfigError {
     /// The file is not TOML as described by [`Given`].
     #[error("{} is not a settings file", .0.display())]
     Parse(PathBuf, #[source] toml::de::Error),
+    /// The file has settings that there are not.
+    #[error("{}: {problems}", path.display())]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+        /// Each of them, and what may have been meant.
+        problems: String,
+    },
+    /// A path cannot be written down.
+    #[error("the settings cannot be printed")]
+    Print(#[source] toml::ser::Error),
+    /// What is logged cannot be.
+    #[error("setting log_level: {0}")]
+    LogFilter(#[from] LogFilterError),
     /// A setting is out of its range.
     #[error("setting {name}: {problem}")]
     Range {
@@ -274,20 +350,12 @@ pub enum ConfigError {
 const MIB: u64 = 1024 * 1024;
 
 impl Given {
-    /// Reads a TOML file of settings, named as on the command line with `_` for `-`.
-    ///
-    /// * Errors: [`ConfigError::Read`], [`ConfigError::Parse`] (unknown names included).
-    pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| ConfigError::Read(path.to_owned(), error))?;
-        toml::from_str(&text).map_err(|error| ConfigError::Parse(path.to_owned(), error))
-    }
-
     /// These settings, and where they are silent those of `other`.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self {
             listen: self.listen.or(other.listen),
+            port: self.port.or(other.port),
             data_dir: self.data_dir.or(other.data_dir),
             shards: self.shards.or(other.shards),
             segment_bytes: self.segment_bytes.or(other.segment_bytes),
@@ -318,6 +386,9 @@ impl Given {
             root_token_file: self.root_token_file.or(other.root_token_file),
             no_cors: self.no_cors.or(other.no_cors),
             no_dashboard: self.no_dashboard.or(other.no_dashboard),
+            init_file: self.init_file.or(other.init_file),
+            log_level: self.log_level.or(other.log_level),
+            log_format: self.log_format.or(other.log_format),
         }
     }
 }
@@ -334,22 +405,25 @@ impl Settings {
     ///
     /// * Errors: [`ConfigError::Range`] naming the setting.
     pub fn from(given: Given, cores: u16) -> Result<Self, ConfigError> {
-        let localhost = SocketAddr::from(([127, 0, 0, 1], 4440));
+        let mut listen = given.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 4440)));
+        listen.set_port(given.port.unwrap_or(listen.port()));
+        let bytes = |size: Option<Size>, default| size.map_or(default, |size| size.0);
+        let memory = |size, default| usize::try_from(bytes(size, default)).unwrap_or(usize::MAX);
         let settings = Self {
-            listen: given.listen.unwrap_or(localhost),
+            listen,
             data_dir: given.data_dir.unwrap_or_else(|| PathBuf::from("./thalweg-data")),
             shards: given.shards.unwrap_or_else(|| default_shards(cores)),
-            segment_bytes: given.segment_bytes.unwrap_or(128 * MIB),
+            segment_bytes: bytes(given.segment_bytes, 128 * MIB),
             standard_wait_us: given.standard_wait_us.unwrap_or(20_000),
-            append_inflight_bytes: given.append_inflight_bytes.unwrap_or(128 * MIB),
-            read_window_bytes: given.read_window_bytes.unwrap_or(128 * 1024 * 1024),
-            read_cache_bytes: given.read_cache_bytes.unwrap_or(64 * 1024 * 1024),
-            index_bytes: given.index_bytes.unwrap_or(64 * MIB),
-            checkpoint_bytes: given.checkpoint_bytes.unwrap_or(128 * MIB),
-            scrub_bytes_per_sec: given.scrub_bytes_per_sec.unwrap_or(8 * MIB),
+            append_inflight_bytes: bytes(given.append_inflight_bytes, 128 * MIB),
+            read_window_bytes: memory(given.read_window_bytes, 128 * MIB),
+            read_cache_bytes: memory(given.read_cache_bytes, 64 * MIB),
+            index_bytes: bytes(given.index_bytes, 64 * MIB),
+            checkpoint_bytes: bytes(given.checkpoint_bytes, 128 * MIB),
+            scrub_bytes_per_sec: bytes(given.scrub_bytes_per_sec, 8 * MIB),
             scrub_interval_secs: given.scrub_interval_secs.unwrap_or(3600),
             connections_max: given.connections_max.unwrap_or(10_000),
-            request_memory_bytes: given.request_memory_bytes.unwrap_or(256 * MIB),
+            request_memory_bytes: bytes(given.request_memory_bytes, 256 * MIB),
             idle_secs: given.idle_secs.unwrap_or(300),
             peer_secs: given.peer_secs.unwrap_or(30),
             drain_secs: given.drain_secs.unwrap_or(10),
@@ -366,6 +440,14 @@ impl Settings {
             },
             audit_log: given.audit_log,
             allow_core_dumps: given.allow_core_dumps.unwrap_or(false),
+            init_file: given.init_file,
+            log_filter: given
+                .log_level
+                .as_deref()
+                .map(LogFilter::new)
+                .transpose()?
+                .unwrap_or_default(),
+            log_format: given.log_format.unwrap_or_default(),
             tls: tls(given.tls_cert, given.tls_key, given.tls_self_signed.unwrap_or(false))?,
         };
         settings.check()?;
@@ -420,65 +502,4 @@ fn tls(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_line_wins_over_the_file_and_the_file_over_the_default() {
-        let file: Given = toml::from_str("shards = 4\nidle_secs = 7\nno_cors = true").unwrap();
-        let line = Given { shards: Some(2), ..Given::default() };
-        let settings = Settings::from(line.or(file), 8).unwrap();
-        assert_eq!((settings.shards, settings.idle_secs, settings.cors), (2, 7, false));
-        assert_eq!(settings.listen.to_string(), "127.0.0.1:4440");
-        assert_eq!(Settings::from(Given::default(), 8).unwrap().shards, 8);
-    }
-
-    #[test]
-    fn nothing_is_insecure_unless_it_is_said() {
-        let settings = Settings::from(Given::default(), 1).unwrap();
-        assert!(settings.listen.ip().is_loopback() && settings.metrics_listen.is_none());
-        assert_eq!((settings.waived, settings.allow_core_dumps), (Waived::default(), false));
-        let file: Given = toml::from_str("insecure_no_tls = true\naudit_log = \"a\"").unwrap();
-        let settings = Settings::from(file, 1).unwrap();
-        assert_eq!(settings.waived, Waived { auth: false, tls: true });
-        assert_eq!(settings.audit_log.as_deref(), Some(Path::new("a")));
-    }
-
-    #[test]
-    fn unknown_names_and_wrong_types_in_a_file_are_refused() {
-        for text in ["shard = 4", "shards = \"four\"", "shards = -1", "listen = \"nowhere\""] {
-            assert!(toml::from_str::<Given>(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn settings_out_of_range_are_refused_by_name() {
-        let file = || Some(PathBuf::from("x.pem"));
-        let cases: [(&str, Given); 15] = [
-            ("request_memory_bytes", Given { request_memory_bytes: Some(1), ..Given::default() }),
-            ("shards", Given { shards: Some(0), ..Given::default() }),
-            ("segment_bytes", Given { segment_bytes: Some(8 * MIB + 1), ..Given::default() }),
-            ("segment_bytes", Given { segment_bytes: Some(MIB), ..Given::default() }),
-            ("append_inflight_bytes", Given { append_inflight_bytes: Some(0), ..Given::default() }),
-            ("index_bytes", Given { index_bytes: Some(MIB - 1), ..Given::default() }),
-            ("scrub_bytes_per_sec", Given { scrub_bytes_per_sec: Some(1), ..Given::default() }),
-            ("scrub_interval_secs", Given { scrub_interval_secs: Some(0), ..Given::default() }),
-            ("spin_us", Given { spin_us: Some(1_000_000), ..Given::default() }),
-            ("usage_flush_ms", Given { usage_flush_ms: Some(9), ..Given::default() }),
-            ("idle_secs", Given { idle_secs: Some(0), ..Given::default() }),
-            ("drain_secs", Given { drain_secs: Some(0), ..Given::default() }),
-            ("tls_key", Given { tls_cert: file(), ..Given::default() }),
-            ("tls_cert", Given { tls_key: file(), ..Given::default() }),
-            (
-                "tls_self_signed",
-                Given { tls_key: file(), tls_self_signed: Some(true), ..Given::default() },
-            ),
-        ];
-        for (expected, given) in cases {
-            match Settings::from(given, 1) {
-                Err(ConfigError::Range { name, .. }) => assert_eq!(name, expected),
-                other => panic!("{expected}: {other:?}"),
-            }
-        }
-    }
-}
+mod tests;

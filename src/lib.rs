@@ -8,6 +8,8 @@ pub mod config;
 pub mod doctor;
 pub mod inspect;
 pub mod logs;
+pub mod reload;
+pub mod resources;
 pub mod serve;
 pub mod shard;
 

@@ -1,7 +1,8 @@
 //! Where log events go: to standard error, and those of the audit log to a file of their own if
 //! there is one.
 //!
-//! * `THALWEG_LOG` says what is written to standard error, in the syntax of `tracing`'s filters.
+//! * [`LogFilter`] says what is written to standard error, as text or as JSON; it may change.
+//! * The file of the audit log is opened again when that is asked for, so that it can be moved away.
 //! * What libraries say below `info` is never written: they print of what passes through them what
 //!   they do not understand (`h2` paths and authorities, at `debug`), and no release promises
 //!   not to print headers, which hold tokens, or buffers, which hold records.
@@ -13,43 +14,96 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, fmt, registry};
+use tracing_subscriber::{EnvFilter, Registry, fmt, registry, reload};
 
 use crate::audit;
+use crate::config::{LogFilter, LogFormat};
 
-/// What is written when nothing else is asked for.
-const FILTER: &str = "warn,thalweg=info";
+/// What may be changed of the logs while the process runs.
+#[derive(Debug)]
+pub struct Logs {
+    filter: reload::Handle<EnvFilter, Registry>,
+    audit: Option<AuditFile>,
+}
 
 /// Starts logging; to be called once. `audit_log` is appended to, and made when it is missing, for
 /// its owner alone.
 ///
 /// * Errors: the file cannot be had.
-pub fn start(audit_log: Option<&Path>) -> Result<(), String> {
-    let file = match audit_log {
-        Some(path) => {
-            let opened = open(path);
-            Some(opened.map_err(|error| format!("audit log {}: {error}", path.display()))?)
-        }
-        None => None,
-    };
-    let has_file = file.is_some();
-    let filter = EnvFilter::try_from_env("THALWEG_LOG").unwrap_or_else(|_| EnvFilter::new(FILTER));
+pub fn start(
+    filter: &LogFilter,
+    format: LogFormat,
+    audit_log: Option<&Path>,
+) -> Result<Logs, String> {
+    let audit = audit_log.map(AuditFile::open).transpose()?;
+    let has_file = audit.is_some();
+    let (filter, handle) = reload::Layer::new(filter.to_env_filter());
     let fit = filter_fn(move |event| is_fit(event) && !(has_file && is_audit(event)));
-    let words = fmt::layer().with_writer(std::io::stderr).with_filter(filter.and(fit));
-    let audit = file.map(|file| {
-        let lines = fmt::layer().json().flatten_event(true).with_writer(Arc::new(file));
+    let lines = match format {
+        LogFormat::Text => fmt::layer().with_writer(std::io::stderr).boxed(),
+        LogFormat::Json => {
+            fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed()
+        }
+    };
+    let lines = lines.with_filter(filter.and(fit));
+    let audited = audit.clone().map(|file| {
+        let lines = fmt::layer().json().flatten_event(true).with_writer(file);
         lines.with_filter(filter_fn(|event| is_audit(event) && *event.level() <= Level::INFO))
     });
-    registry().with(words).with(audit).init();
-    Ok(())
+    registry().with(lines).with(audited).init();
+    Ok(Logs { filter: handle, audit })
 }
 
-fn open(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+impl Logs {
+    /// Has other events be written from now on.
+    ///
+    /// * Errors: nobody logs any more.
+    pub fn set_filter(&self, filter: &LogFilter) -> Result<(), String> {
+        self.filter.reload(filter.to_env_filter()).map_err(|error| error.to_string())
+    }
+
+    /// Goes on with the audit log in the file that is now at `path`, made when it is missing;
+    /// nothing if there was no file at the start.
+    ///
+    /// * Errors: the file cannot be had; then everything goes on in the old one.
+    pub fn reopen_audit_log(&self, path: &Path) -> Result<(), String> {
+        self.audit.as_ref().map_or(Ok(()), |audit| audit.reopen(path))
+    }
+}
+
+/// The file of the audit log, which may be replaced under whoever writes: each line goes whole into
+/// one of the two.
+#[derive(Debug, Clone)]
+struct AuditFile(Arc<ArcSwap<File>>);
+
+impl AuditFile {
+    fn open(path: &Path) -> Result<Self, String> {
+        Ok(Self(Arc::new(ArcSwap::from_pointee(open(path)?))))
+    }
+
+    fn reopen(&self, path: &Path) -> Result<(), String> {
+        self.0.store(Arc::new(open(path)?));
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for AuditFile {
+    type Writer = Arc<File>;
+
+    fn make_writer(&self) -> Arc<File> {
+        self.0.load_full()
+    }
+}
+
+fn open(path: &Path) -> Result<File, String> {
+    let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    opened.map_err(|error| format!("audit log {}: {error}", path.display()))
 }
 
 fn is_audit(event: &Metadata<'_>) -> bool {

@@ -6,16 +6,19 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use thalweg::backup::{self, Backup, Restore};
-use thalweg::config::{Given, ROOT_TOKEN_VARIABLE, RootToken, Settings};
+use thalweg::config::{
+    Elsewhere, Form, Given, Layers, LogFilter, LogFormat, ROOT_TOKEN_VARIABLE, RootToken, Settings,
+};
 use thalweg::doctor;
 use thalweg::inspect::{self, Command as Look, Options, RepairPlan};
 use thalweg::io::privileges::keep_files_private;
 use thalweg::logs;
+use thalweg::reload::Reload;
 use thalweg::serve::health;
 use thalweg::serve::token::{self, TokenRequest};
-use thalweg::serve::{available_cpus, serve, subject};
+use thalweg::serve::{available_cpus, check, serve, subject};
 use thalweg::types::refusal::chain;
 
 /// A durable-streams server: an append is acknowledged only when it is on disk.
@@ -36,6 +39,32 @@ enum Command {
         /// TOML file with settings, named as here with `_` for `-`
         #[arg(long, env = "THALWEG_CONFIG", value_name = "FILE")]
         config: Option<PathBuf>,
+
+        #[command(flatten)]
+        elsewhere: Elsewhere,
+    },
+    /// Print the settings that `serve` would have with the same flags, environment and file: each
+    /// with its value, its unit and where it comes from.
+    Config {
+        #[command(flatten)]
+        given: Given,
+
+        /// TOML file with settings, as of `serve`
+        #[arg(long, env = "THALWEG_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+
+        /// Print nothing; find out whether a server could start with them: certificates, tokens and
+        /// the init file are read too
+        #[arg(long)]
+        check: bool,
+
+        /// Print them as JSON
+        #[arg(long, conflicts_with_all = ["check", "toml"])]
+        json: bool,
+
+        /// Print them as a settings file that says the same
+        #[arg(long, conflicts_with = "check")]
+        toml: bool,
     },
     /// Show segments, groups and streams of a data directory, also of a running server's.
     Inspect {
@@ -174,7 +203,10 @@ enum TokenCommand {
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    let matches = Cli::command().get_matches();
+    let command = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command;
+    let given = matches.subcommand().map_or(&matches, |(_, given)| given);
+    match run(command, given) {
         Ok(status) => status,
         Err(message) => {
             eprintln!("thalweg: {message}");
@@ -183,35 +215,39 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<ExitCode, String> {
+fn run(command: Command, matches: &ArgMatches) -> Result<ExitCode, String> {
     let done = match command {
         Command::Doctor { data_dir, json, quick, seconds } => {
             let budget = (!quick).then(|| Duration::from_secs(seconds));
             return examine(data_dir, budget, json);
         }
-        Command::Serve { given, config } => {
-            let cpus = available_cpus();
-            let settings = settings(given, config, cpus.len())?;
-            keep_files_private();
-            logs::start(settings.audit_log.as_deref())?;
-            let variable = std::env::var_os(ROOT_TOKEN_VARIABLE);
-            let root = RootToken::load(settings.root_token_file.as_deref(), variable);
-            serve(&settings, root.map_err(|e| chain(&e))?.as_ref(), &cpus)
+        Command::Serve { given, config, elsewhere } => {
+            elsewhere.refuse()?;
+            run_serve(&layers(given, matches, config))
+        }
+        Command::Config { given, config, check, json, toml } => {
+            let form = match (json, toml) {
+                (true, _) => Form::Json,
+                (_, true) => Form::Toml,
+                _ => Form::Text,
+            };
+            run_config(&layers(given, matches, config), (!check).then_some(form))
         }
         Command::Token { command } => run_token(command),
         Command::Health { given, config } => {
-            let said = health::ask(&settings(given, config, 1)?)?;
+            let layers = layers(given, matches, config);
+            let said = health::ask(&layers.load().map_err(|e| chain(&e))?.settings)?;
             writeln!(std::io::stdout(), "{said}").map_err(|e| format!("the output failed: {e}"))
         }
         Command::Backup { data_dir, to, reuse, bytes_per_sec } => {
             let plan = Backup { data_dir, to, reuse, bytes_per_sec };
             keep_files_private();
-            logs::start(None)?;
+            start_logs()?;
             backup::backup(&plan, &mut std::io::stdout().lock()).map_err(|e| chain(&e))
         }
         Command::Restore { from, data_dir, check: _ } => {
             keep_files_private();
-            logs::start(None)?;
+            start_logs()?;
             let plan = Restore { from, data_dir };
             backup::restore(&plan, &mut std::io::stdout().lock()).map_err(|e| chain(&e))
         }
@@ -219,7 +255,7 @@ fn run(command: Command) -> Result<ExitCode, String> {
         Command::Verify { dir } => look(&dir, Look::Verify),
         Command::Repair { data_dir, shard, quarantine, dry_run: _ } => {
             keep_files_private();
-            logs::start(None)?;
+            start_logs()?;
             let out = &mut std::io::stdout().lock();
             let plan = RepairPlan { shard, quarantine };
             judged(&data_dir, inspect::repair(&data_dir, &plan, out))
@@ -233,7 +269,7 @@ fn examine(
     budget: Option<Duration>,
     json: bool,
 ) -> Result<ExitCode, String> {
-    logs::start(None)?;
+    start_logs()?;
     let cpus = available_cpus();
     let shards = u16::try_from(cpus.len().min(1024)).expect("at most 1024");
     let given = Given { data_dir, ..Given::default() };
@@ -245,13 +281,47 @@ fn examine(
     Ok(ExitCode::from(report.verdict.exit_status()))
 }
 
-fn settings(given: Given, config: Option<PathBuf>, cores: usize) -> Result<Settings, String> {
-    let file = match config {
-        Some(path) => Given::from_file(&path).map_err(|e| chain(&e))?,
-        None => Given::default(),
+fn layers(given: Given, matches: &ArgMatches, config: Option<PathBuf>) -> Layers {
+    let cores = u16::try_from(available_cpus().len().min(1024)).expect("at most 1024");
+    Layers::new(given, matches, config, cores, |name| std::env::var_os(name))
+}
+
+fn root_token(settings: &Settings) -> Result<Option<RootToken>, String> {
+    let variable = std::env::var_os(ROOT_TOKEN_VARIABLE);
+    RootToken::load(settings.root_token_file.as_deref(), variable).map_err(|e| chain(&e))
+}
+
+fn run_serve(layers: &Layers) -> Result<(), String> {
+    let settings = layers.load().map_err(|e| chain(&e))?.settings;
+    keep_files_private();
+    let audit_log = settings.audit_log.as_deref();
+    let logs = logs::start(&settings.log_filter, settings.log_format, audit_log)?;
+    layers.notes().iter().for_each(|note| tracing::warn!("{note}"));
+    let root = root_token(&settings)?;
+    let mut reload = Reload::new(layers.clone(), logs, settings.clone());
+    serve(&settings, root.as_ref(), &available_cpus(), &mut || reload.again())
+}
+
+/// Prints the settings, or without a form finds out whether a server could start with them.
+fn run_config(layers: &Layers, form: Option<Form>) -> Result<(), String> {
+    let loaded = layers.load().map_err(|e| chain(&e))?;
+    layers.notes().iter().for_each(|note| eprintln!("thalweg: {note}"));
+    let text = match form {
+        Some(form) => loaded.print(form).map_err(|e| chain(&e))?,
+        None => {
+            let root = root_token(&loaded.settings)?;
+            check(&loaded.settings, root.is_some())?;
+            "the settings can be used\n".to_owned()
+        }
     };
-    let shards = u16::try_from(cores.min(1024)).expect("at most 1024");
-    Settings::from(given.or(file), shards).map_err(|e| e.to_string())
+    std::io::stdout().write_all(text.as_bytes()).map_err(|e| format!("the output failed: {e}"))
+}
+
+/// Starts the logs of commands that do not serve.
+fn start_logs() -> Result<(), String> {
+    let text = std::env::var("THALWEG_LOG").unwrap_or_default();
+    let filter = LogFilter::new(&text).map_err(|e| format!("THALWEG_LOG: {e}"))?;
+    logs::start(&filter, LogFormat::Text, None).map(|_| ())
 }
 
 fn run_token(command: TokenCommand) -> Result<(), String> {
@@ -268,7 +338,7 @@ fn run_token(command: TokenCommand) -> Result<(), String> {
 }
 
 fn look(dir: &Path, command: Look) -> Result<(), String> {
-    logs::start(None)?;
+    start_logs()?;
     judged(dir, inspect::run(dir, command, &mut std::io::stdout().lock()))
 }
 

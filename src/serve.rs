@@ -2,11 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+mod announce;
 pub mod health;
 pub mod token;
 
 use std::hash::{BuildHasher, RandomState};
-use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
@@ -27,6 +27,7 @@ use crate::io::limits::{raise_locked_memory, raise_open_files};
 use crate::io::memory::keep_freed_memory;
 use crate::log::group::Policy;
 use crate::log::reader::ReadMemory;
+use crate::resources::Resources;
 use crate::shard::checkpoint::CheckpointPace;
 use crate::shard::engine::EngineConfig;
 use crate::shard::scrub::ScrubPolicy;
@@ -34,6 +35,7 @@ use crate::shard::server::{AuthSettings, ConnectionSettings, Report, Server, Ser
 use crate::tls::{Acceptor, Files, Identity, Reloader};
 use crate::types::exposure::Exposed;
 use crate::types::refusal::chain;
+use announce::{Place, announce};
 use manager::Manager;
 use safety::{give_up_privileges, judge_exposure, read_scrape_token, warn_if_open_to_others};
 
@@ -51,11 +53,20 @@ const PULSE: Duration = Duration::from_millis(5);
 const _: () = assert!(ROOT_TOKEN_BYTES_MAX <= SECRET_BYTES_MAX);
 
 /// Serves until SIGTERM or SIGINT; a second one ends the process at once. With a root token, every
-/// client must say who it is; without one, everybody may do everything.
+/// client must say who it is; without one, everybody may do everything. At SIGHUP certificates are
+/// read again, and `hung_up` is called.
 ///
 /// * Errors: why the server could not start or had to end, in words for an operator.
-pub fn serve(settings: &Settings, root: Option<&RootToken>, cpus: &[usize]) -> Result<(), String> {
+pub fn serve(
+    settings: &Settings,
+    root: Option<&RootToken>,
+    cpus: &[usize],
+    hung_up: &mut dyn FnMut(),
+) -> Result<(), String> {
     keep_freed_memory();
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(version, pid = std::process::id(), "starting");
+    let resources = resources(settings)?;
     let exposed = judge_exposure(settings, root.is_some())?;
     give_up_privileges(settings);
     let scraping = Scraping {
@@ -65,19 +76,15 @@ pub fn serve(settings: &Settings, root: Option<&RootToken>, cpus: &[usize]) -> R
     let open_files = raise_open_files();
     let locked_bytes = raise_locked_memory();
     tracing::debug!(open_files, locked_bytes, "files and connections, and memory to be locked");
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|e| chain(&e))?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|e| chain(&e))?;
     doctor::quick(&subject(settings, cpus.len()))?;
     let (acceptor, reloader) = secure(settings)?;
     let mut manager = Manager::find();
-    // A service manager reloads by it, whether or not there is something to read again.
-    if reloader.is_some() || manager.is_there() {
-        signals.add_signal(SIGHUP).map_err(|e| chain(&e))?;
-    }
     let scheme = if acceptor.is_some() { "https" } else { "http" };
     let mut directory = open_directory(settings)?;
     warn_if_open_to_others(directory.path());
     let auth = auth_settings(&mut directory, root)?;
-    let entry = Entry { scraping, exposed, tls: acceptor, auth };
+    let entry = Entry { scraping, exposed, tls: acceptor, auth, resources };
     let server = Server::start(&plan(settings, &directory, cpus, entry))?;
 
     let mut listening = 0;
@@ -88,7 +95,10 @@ pub fn serve(settings: &Settings, root: Option<&RootToken>, cpus: &[usize]) -> R
         manager.attend(&server);
         for signal in signals.pending() {
             if signal == SIGHUP {
-                manager.reload(|| reloader.iter().for_each(Reloader::reload));
+                manager.reload(|| {
+                    reloader.iter().for_each(Reloader::reload);
+                    hung_up();
+                });
                 continue;
             }
             if draining {
@@ -104,8 +114,11 @@ pub fn serve(settings: &Settings, root: Option<&RootToken>, cpus: &[usize]) -> R
                 listening += 1;
                 if listening == server.cores() {
                     directory.mark_initialised().map_err(|e| chain(&e))?;
-                    let addresses = (address, server.metrics_address);
-                    announce(scheme, addresses, settings.dashboard).map_err(|e| chain(&e))?;
+                    let metrics_address = server.metrics_address;
+                    let has_root = root.is_some();
+                    announce(&Place { settings, has_root, address, metrics_address })
+                        .map_err(|e| chain(&e))?;
+                    tracing::info!(%address, "listening");
                     manager.ready(&format!("{scheme}://{address}"));
                 }
             }
@@ -164,21 +177,24 @@ fn cpu_list(text: &str) -> Option<Vec<usize>> {
     Some(cpus)
 }
 
-fn announce(
-    scheme: &str,
-    (address, metrics_address): (SocketAddr, Option<SocketAddr>),
-    has_dashboard: bool,
-) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    // First: who waits for the last line may go on at once.
-    if let Some(address) = metrics_address {
-        writeln!(out, "metrics on http://{address}/metrics")?;
+/// Finds out whether a server could start with these settings, as far as that can be known without
+/// a look at its data directory and its address.
+///
+/// * Errors: why not, in words for an operator.
+pub fn check(settings: &Settings, has_root: bool) -> Result<(), String> {
+    judge_exposure(settings, has_root)?;
+    settings.metrics_token_file.as_deref().map(read_scrape_token).transpose()?;
+    if let Some(Tls::Files { cert, key }) = &settings.tls {
+        let files = Files { cert: cert.clone(), key: key.clone() };
+        Identity::from_files(&files).map_err(|e| chain(&e))?;
     }
-    if has_dashboard {
-        writeln!(out, "dashboard on {scheme}://{address}/dashboard")?;
-    }
-    writeln!(out, "listening on {scheme}://{address}")?;
-    out.flush()
+    resources(settings).map(|_| ())
+}
+
+/// What is to be there before anything is served.
+fn resources(settings: &Settings) -> Result<Arc<Resources>, String> {
+    let Some(path) = settings.init_file.as_deref() else { return Ok(Arc::default()) };
+    Resources::from_file(path).map(Arc::new).map_err(|e| chain(&e))
 }
 
 /// Microseconds since the Unix epoch.
@@ -254,6 +270,7 @@ struct Entry {
     exposed: Exposed,
     tls: Option<Acceptor>,
     auth: AuthSettings,
+    resources: Arc<Resources>,
 }
 
 fn plan(
@@ -262,7 +279,7 @@ fn plan(
     cpus: &[usize],
     entry: Entry,
 ) -> ServerSettings {
-    let Entry { scraping, exposed, tls, auth } = entry;
+    let Entry { scraping, exposed, tls, auth, resources } = entry;
     let shards = directory.shards();
     let cores = cpus.len().min(usize::from(shards)) as u64;
     ServerSettings {
@@ -291,6 +308,7 @@ fn plan(
         connections_max: settings.connections_max,
         spin: Duration::from_micros(settings.spin_us),
         drain_us: settings.drain_secs * 1_000_000,
+        resources,
     }
 }
 
@@ -312,7 +330,7 @@ fn facts(settings: &Settings, shards: u16, auth: &AuthSettings) -> Facts {
         },
         port: settings.listen.port(),
         cors: settings.cors,
-        init_file: None,
+        init_file: settings.init_file.as_ref().map(|path| path.display().to_string()),
         append_inflight_bytes: settings.append_inflight_bytes,
         shards,
         access_tokens: auth.root.is_some(),

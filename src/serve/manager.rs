@@ -46,11 +46,6 @@ impl Manager {
         }
     }
 
-    /// Whether there is one.
-    pub(super) fn is_there(&self) -> bool {
-        self.is_there
-    }
-
     /// Says how far the start is, and that the cores are alive, when it is time to.
     pub(super) fn attend(&mut self, server: &Server) {
         if !self.is_there {

@@ -14,6 +14,7 @@
 //!   the space of what is gone.
 //! * `checkpoint` saves what a shard is, so that a restart is quick and old segments may go.
 //! * `scrub` reads old data again and says what is damaged.
+//! * `resources` makes what an init file says is to be there.
 //! * `door` answers while the shards are being opened.
 //! * `durable` is what every answer waits for, `replay` rebuilds a shard when it is opened.
 
@@ -45,6 +46,7 @@ mod read;
 mod receipt;
 mod registry;
 mod replay;
+mod resources;
 mod respond;
 mod retention;
 mod scrape;

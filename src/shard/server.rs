@@ -7,6 +7,7 @@
 //!                                  <- Opened - link
 //!                  copy basins
 //!                  and tokens   ------------>  take copies
+//!                  make what is to be there
 //!                  take the port,
 //!                  accept          - Listen -> accept
 //!       <-------- Listening        <---------- Listening      "listening on http://…"
@@ -45,6 +46,7 @@ use crate::io::glommio::GlommioIo;
 use crate::io::memory::RING_MEMORY_BYTES;
 use crate::io::socket::{MovingSocket, VectoredSocket, adopt_listener, keep_alive};
 use crate::io::{Clock, Io, Tasks};
+use crate::resources::Resources;
 use crate::tls::Acceptor;
 use crate::types::refusal::chain;
 
@@ -94,6 +96,8 @@ pub struct ServerSettings {
     pub spin: Duration,
     /// How long requests under way may take once the server drains, in microseconds.
     pub drain_us: u64,
+    /// What is to be there before anything is served.
+    pub resources: Arc<Resources>,
 }
 
 impl ServerSettings {
@@ -474,10 +478,12 @@ async fn listen(plan: &Plan, core: &Rc<Core<GlommioIo>>) -> Result<TcpListener, 
         core.share_all_basins().await.map_err(|e| e.to_string())?;
         core.share_all_tokens().await.map_err(|e| e.to_string())?;
         core.spawn(Rc::clone(core).run_token_expiry());
+        // First: what is to be there may wait for these.
+        core.resume_deletions();
+        core.apply(&plan.settings.resources).await?;
         for other in 1..=others {
             core.send(other, Message::Listen(address)).await.map_err(gone)?;
         }
-        core.resume_deletions();
         door.release();
         let listener = loop {
             if let Some(listener) = door.try_take()? {
@@ -487,9 +493,9 @@ async fn listen(plan: &Plan, core: &Rc<Core<GlommioIo>>) -> Result<TcpListener, 
         };
         adopt_listener(listener)
     } else {
+        core.resume_deletions();
         core.send(0, Message::Opened).await.map_err(gone)?;
         let address = core.wait_listen().await;
-        core.resume_deletions();
         TcpListener::bind(address).map_err(|e| format!("cannot listen on {address}: {e}"))?
     };
     let address = listener.local_addr().map_err(|e| e.to_string())?;

@@ -90,5 +90,6 @@ fn settings(directory: &DataDirectory) -> ServerSettings {
         connections_max: 1000,
         spin: Duration::ZERO,
         drain_us: 1_000_000,
+        resources: std::sync::Arc::default(),
     }
 }
