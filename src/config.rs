@@ -156,13 +156,23 @@ pub struct Given {
     pub metrics_token_file: Option<PathBuf>,
 
     /// Listen where other machines reach the server, although nobody is asked for a token
-    #[arg(long, env = "THALWEG_INSECURE_NO_AUTH", num_args = 0..=1, default_missing_value = "true",
-        value_parser = BoolishValueParser::new())]
+    #[arg(
+        long,
+        env = "THALWEG_INSECURE_NO_AUTH",
+        num_args = 0..=1,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new()
+    )]
     pub insecure_no_auth: Option<bool>,
 
     /// Listen where other machines reach the server, although nothing is encrypted
-    #[arg(long, env = "THALWEG_INSECURE_NO_TLS", num_args = 0..=1, default_missing_value = "true",
-        value_parser = BoolishValueParser::new())]
+    #[arg(
+        long,
+        env = "THALWEG_INSECURE_NO_TLS",
+        num_args = 0..=1,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new()
+    )]
     pub insecure_no_tls: Option<bool>,
 
     /// Write who changed what, and who was refused, to this file, a line of JSON each
@@ -172,8 +182,13 @@ pub struct Given {
 
     /// Let the kernel write the server's memory, with keys and records, to core files, and let
     /// debuggers and profilers of the same user attach
-    #[arg(long, env = "THALWEG_ALLOW_CORE_DUMPS", num_args = 0..=1, default_missing_value = "true",
-        value_parser = BoolishValueParser::new())]
+    #[arg(
+        long,
+        env = "THALWEG_ALLOW_CORE_DUMPS",
+        num_args = 0..=1,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new()
+    )]
     pub allow_core_dumps: Option<bool>,
     /// Speak TLS with this certificate: PEM, with those that signed it behind it, up to but without
     /// the root; needs --tls-key. Read again when it changes, and at SIGHUP [default: no TLS]
@@ -186,8 +201,14 @@ pub struct Given {
 
     /// Speak TLS with a certificate made at start, for localhost and the address to listen on; its
     /// fingerprint is logged [default: no TLS]
-    #[arg(long, visible_alias = "tls-self", env = "THALWEG_TLS_SELF_SIGNED", num_args = 0..=1, default_missing_value = "true",
-        value_parser = BoolishValueParser::new())]
+    #[arg(
+        long,
+        visible_alias = "tls-self",
+        env = "THALWEG_TLS_SELF_SIGNED",
+        num_args = 0..=1,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new()
+    )]
     pub tls_self_signed: Option<bool>,
     /// File that holds the root token; no other user may read it. With one, every client must
     /// present it, or an access token that was issued; without one, everybody may do everything.
@@ -197,8 +218,13 @@ pub struct Given {
     pub root_token_file: Option<PathBuf>,
 
     /// Do not send cross-origin (CORS) headers [default: send them]
-    #[arg(long, env = "THALWEG_NO_CORS", num_args = 0..=1, default_missing_value = "true",
-        value_parser = BoolishValueParser::new())]
+    #[arg(
+        long,
+        env = "THALWEG_NO_CORS",
+        num_args = 0..=1,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new()
+    )]
     pub no_cors: Option<bool>,
 
     /// Do not serve the web dashboard at /dashboard [default: serve it]
@@ -212,8 +238,8 @@ pub struct Given {
     pub init_file: Option<PathBuf>,
 
     /// What is logged: a level (off, error, warn, info, debug, trace), and others for rooms of the
-    /// server or for libraries, such as `info,log=debug,tls=trace`. RUST_LOG counts where THALWEG_LOG
-    /// is not set. Read again at SIGHUP [default: warn,thalweg=info]
+    /// server or for libraries, such as `info,log=debug,tls=trace`. RUST_LOG counts where
+    /// THALWEG_LOG is not set. Read again at SIGHUP [default: warn,thalweg=info]
     #[arg(long, env = "THALWEG_LOG", value_name = "FILTER")]
     pub log_level: Option<String>,
 

@@ -2,7 +2,7 @@
 //! there is one.
 //!
 //! * [`LogFilter`] says what is written to standard error, as text or as JSON; it may change.
-//! * The file of the audit log is opened again when that is asked for, so that it can be moved away.
+//! * The file of the audit log is opened again when that is asked for: so it can be moved away.
 //! * What libraries say below `info` is never written: they print of what passes through them what
 //!   they do not understand (`h2` paths and authorities, at `debug`), and no release promises
 //!   not to print headers, which hold tokens, or buffers, which hold records.

@@ -56,7 +56,11 @@ pub fn described() -> Vec<Described> {
 
 /// `; did you mean X?` when one of the names is much like this one, else nothing.
 pub(super) fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> String {
-    let alike = |name: &'a str| (strsim::jaro_winkler(text, name), name);
+    let alike = |name: &'a str| {
+        // One slip of the finger counts in short names too.
+        let is_slip = strsim::damerau_levenshtein(text, name) <= 1;
+        (if is_slip { 1.0 } else { strsim::jaro_winkler(text, name) }, name)
+    };
     let best = names.map(alike).max_by(|a, b| a.0.total_cmp(&b.0));
     match best {
         Some((alike, name)) if alike >= ALIKE_MIN => format!("; did you mean {name}?"),

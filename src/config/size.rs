@@ -9,8 +9,8 @@ use serde::{Serialize, Serializer};
 /// Most bytes that a setting may name: what TOML can say as a number.
 const BYTES_MAX: u64 = i64::MAX as u64;
 
-/// A number of bytes. Units of 1000 are `kB`, `MB`, `GB`, of 1024 `KiB`, `MiB`, `GiB`; case does not
-/// matter, nor does a blank before the unit.
+/// A number of bytes. Units of 1000 are `kB`, `MB`, `GB`, of 1024 `KiB`, `MiB`, `GiB`; case does
+/// not matter, nor does a blank before the unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
 
