@@ -13,6 +13,8 @@ use super::names::nearest;
 
 /// What is logged when nothing else is asked for.
 const DEFAULT: &str = "warn,thalweg=info";
+/// The name of this crate, before those of its rooms.
+const OURS: &str = "thalweg";
 /// Longest filter, in bytes.
 const BYTES_MAX: usize = 4096;
 /// Levels, and what stands for none.
@@ -128,7 +130,7 @@ fn directive(part: &str) -> Result<String, LogFilterError> {
     // Of a path, the first is the library.
     let first = target.split("::").next().unwrap_or(target);
     if ROOMS.contains(&target) {
-        return Ok(format!("thalweg::{part}"));
+        return Ok(format!("{OURS}::{part}"));
     }
     if target.contains(['[', ']']) || LIBRARIES.contains(&first) {
         return Ok(part.to_owned());
@@ -144,23 +146,25 @@ mod tests {
 
     #[test]
     fn filters_accepted() {
+        // `@` stands for the path of this crate.
         let cases = [
             ("", "warn,thalweg=info"),
             ("info", "info"),
             ("TRACE", "TRACE"),
             ("off", "off"),
-            ("info,log=debug,tls=trace", "info,thalweg::log=debug,thalweg::tls=trace"),
-            (" info , shard=off ,", "info,thalweg::shard=off"),
-            ("log=debug", "warn,thalweg=info,thalweg::log=debug"),
-            ("log", "warn,thalweg=info,thalweg::log"),
+            ("info,log=debug,tls=trace", "info,@log=debug,@tls=trace"),
+            (" info , shard=off ,", "info,@shard=off"),
+            ("log=debug", "warn,thalweg=info,@log=debug"),
+            ("log", "warn,thalweg=info,@log"),
             ("thalweg=debug", "warn,thalweg=info,thalweg=debug"),
-            ("thalweg::audit=debug", "warn,thalweg=info,thalweg::audit=debug"),
+            ("@audit=debug", "warn,thalweg=info,@audit=debug"),
             ("warn,thalweg=info", "warn,thalweg=info"),
-            ("h2=debug,rustls::server=warn", "warn,thalweg=info,h2=debug,rustls::server=warn"),
+            ("h2=debug,tokio=off", "warn,thalweg=info,h2=debug,tokio=off"),
         ];
         for (text, directives) in cases {
-            let filter = LogFilter::new(text).unwrap();
-            assert_eq!((filter.as_str(), filter.directives.as_str()), (text, directives));
+            let [text, directives] = [text, directives].map(|t| t.replace('@', "thalweg::"));
+            let filter = LogFilter::new(&text).unwrap();
+            assert_eq!((filter.as_str(), filter.directives.as_str()), (&*text, &*directives));
         }
         assert_eq!(LogFilter::default().directives, LogFilter::new("").unwrap().directives);
     }
