@@ -227,6 +227,7 @@ fn tokens() -> [TokenRecord; 4] {
         },
         hash: std::array::from_fn(|at| 31 * number + u8::try_from(at).unwrap()),
         created_us: 1_700_000_000_000_000 + u64::from(number),
+        by_anybody: false,
     };
     let groups = r#"{"basins":{"prefix":""},"streams":{"prefix":""},"access_tokens":{"prefix":""},
         "op_groups":{"account":{"read":true,"write":true},"basin":{"read":true,"write":true},

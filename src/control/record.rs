@@ -75,14 +75,18 @@ pub struct TokenRecord {
     pub hash: [u8; 32],
     /// When it was issued, microseconds since the Unix epoch.
     pub created_us: u64,
+    /// Whether the server was open then: anybody may have it. Earlier builds do not say.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_anybody: bool,
 }
 
 /// Without the hash, which is nobody's to see.
 impl fmt::Debug for TokenRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { info, hash: _, created_us } = self;
+        let Self { info, hash: _, created_us, by_anybody } = self;
         let mut shown = f.debug_struct("TokenRecord");
-        shown.field("info", info).field("created_us", created_us).finish_non_exhaustive()
+        shown.field("info", info).field("created_us", created_us);
+        shown.field("by_anybody", by_anybody).finish_non_exhaustive()
     }
 }
 

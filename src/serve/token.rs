@@ -66,7 +66,8 @@ pub fn issue(settings: &Settings, request: &TokenRequest) -> Result<String, Stri
     let key = hash_key(&mut directory)?;
     let secret = Secret::generate().map_err(|e| chain(&e))?;
     let hash = key.hash(secret.reveal().as_bytes()).to_bytes();
-    let call = Call::IssueToken(Box::new(TokenRecord { info, hash, created_us }));
+    let call =
+        Call::IssueToken(Box::new(TokenRecord { info, hash, created_us, by_anybody: false }));
     let config = engine_config(settings, &directory);
     match offline::call(directory.shard_path(0), config, call)? {
         Ok(Answer::Token(_)) => Ok(secret.reveal().to_owned()),

@@ -35,8 +35,18 @@ impl<I: Io> Core<I> {
         call: Call,
     ) -> CallResult {
         let _turn = self.token_turns.take(id).await;
+        let revokes = matches!(call, Call::RevokeToken(_));
         let result = engine.handle(call).await;
         match &result {
+            Err(Refusal::Storage(reason)) if revokes => {
+                // It is known, and cannot be written that it is gone. Who revokes it means it.
+                self.tell_every_core(|| Call::DropTokenCopy(id.clone())).await?;
+                let message = format!(
+                    "{reason}; the token is let in no more until the server starts again, and \
+                     then must be revoked again"
+                );
+                return Err(Refusal::Storage(message));
+            }
             Ok(Answer::Token(record)) => {
                 self.tell_every_core(|| Call::CopyTokens(vec![(**record).clone()])).await?;
             }
@@ -46,16 +56,28 @@ impl<I: Io> Core<I> {
         result
     }
 
-    /// At start: has all cores know shard 0's tokens.
+    /// At start: has all cores know shard 0's tokens. Says how many of those that still hold were
+    /// issued by anybody, which who has set a root token since may not expect.
     pub(super) async fn share_all_tokens(self: &Rc<Self>) -> Result<(), Refusal> {
         let Some(engine) = self.engines.get(&0) else { return Ok(()) };
-        let mut after = None;
+        let now_us = engine.io.wall_us();
+        let (mut after, mut by_anybody) = (None, 0_u64);
         loop {
             let records = engine.tokens_after(after.as_ref());
-            let Some(last) = records.last() else { return Ok(()) };
+            let Some(last) = records.last() else { break };
             after = Some(last.info.id.clone());
+            let holds = |record: &&TokenRecord| !record.info.is_expired(now_us);
+            by_anybody += records.iter().filter(|r| r.by_anybody).filter(holds).count() as u64;
             self.tell_every_core(|| Call::CopyTokens(records.clone())).await?;
         }
+        if by_anybody > 0 && !self.gate.is_open() {
+            tracing::warn!(
+                count = by_anybody,
+                "access tokens that were issued while the server asked nobody for one still hold: \
+                 revoke those that you do not know"
+            );
+        }
+        Ok(())
     }
 
     /// Tells every core, that of shard 0 last.

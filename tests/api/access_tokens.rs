@@ -326,3 +326,30 @@ fn root_tokens_are_made_and_kept_from_others() {
     assert!(serve().contains("16 to 512 visible ASCII characters"));
     assert!(!data.exists(), "nothing was made");
 }
+
+/// Anybody may have issued them: who has closed the server since is told.
+#[test]
+fn a_server_that_was_open_says_that_tokens_of_that_time_still_hold() {
+    let Some(mut server) = Server::start() else { return };
+    let mut client = server.client();
+    for id in ["a", "b", "c"] {
+        issue(&mut client, id).status(201);
+    }
+    revoke(&mut client, "b").status(204);
+    server.terminate();
+    server.restart();
+    assert!(!server.said().contains("revoke those"), "nobody is asked for a token still");
+    server.terminate();
+    server.restart_with(("THALWEG_ROOT_TOKEN", ROOT));
+    let said = server.said();
+    let told: Vec<_> = said.lines().filter(|line| line.contains("revoke those")).collect();
+    assert!(told.len() == 1 && told[0].contains("count=2"), "{said}");
+    let mut client = server.client().with_token(ROOT);
+    issue(&mut client, "d").status(201);
+    revoke(&mut client, "a").status(204);
+    revoke(&mut client, "c").status(204);
+    server.terminate();
+    server.restart();
+    let again = server.said().matches("revoke those").count();
+    assert_eq!(again, 1, "the one that root issued is root's to know");
+}

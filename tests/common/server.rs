@@ -134,6 +134,12 @@ impl Server {
         }
     }
 
+    /// The same with one more setting.
+    pub(crate) fn restart_with(&mut self, setting: (&'static str, &'static str)) {
+        self.settings.push(setting);
+        self.restart();
+    }
+
     /// Ends the server at once, as a crash would (SIGKILL).
     pub(crate) fn kill(&mut self) {
         self.process.take().expect("the server runs").kill();

@@ -37,7 +37,8 @@ pub(super) async fn issue<I: Io>(
     let info = may_issue(access, parse_issue(body)?, created_us)?;
     let secret = Secret::generate().map_err(|e| ApiError::new(Code::Other, e.to_string()))?;
     let hash = core.gate.key().hash(secret.reveal().as_bytes()).to_bytes();
-    let record = Box::new(TokenRecord { info, hash, created_us });
+    let by_anybody = matches!(access, Access::Open);
+    let record = Box::new(TokenRecord { info, hash, created_us, by_anybody });
     match core.call(0, Call::IssueToken(record)).await? {
         Answer::Token(_) => Ok(issued(&secret)),
         other => Err(unexpected(&other)),

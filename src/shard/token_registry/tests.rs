@@ -9,7 +9,7 @@ use futures_util::future::{self, Either};
 use proptest::prelude::*;
 
 use super::*;
-use crate::io::sim::SimIo;
+use crate::io::sim::{Faults, SimIo};
 use crate::io::{Clock, Disk as _, Tasks as _};
 use crate::log::checkpoint;
 use crate::shard::testkit::{LOG, Shard, assert_whole, connection_settings, live_with};
@@ -34,7 +34,8 @@ fn record(name: &str, created_us: u64, expires_us: Option<u64>) -> TokenRecord {
         auto_prefix_streams: false,
         scope: Scope { ops: PermissionSet::of(crate::types::Permission::ALL), ..Scope::default() },
     };
-    TokenRecord { info, hash: [u8::try_from(created_us % 251).expect("below"); 32], created_us }
+    let hash = [u8::try_from(created_us % 251).expect("below"); 32];
+    TokenRecord { info, hash, created_us, by_anybody: false }
 }
 
 fn issue(record: &TokenRecord) -> Call {
@@ -305,6 +306,31 @@ async fn core(shard: &Shard) -> Rc<Core<SimIo>> {
     let core = Rc::new(Core::new(1, engines, vec![None], ((), ()), settings, load));
     core.share_all_tokens().await.expect("the one shard is here");
     core
+}
+
+/// What cannot be written does not last, but who revokes a token does not want it let in.
+#[test]
+fn a_token_revoked_after_the_log_failed_is_let_in_no_more() {
+    let io = SimIo::new(4);
+    let (known, other) = (record("t", 1, None), record("u", 2, None));
+    live(&io, async |shard| {
+        let core = core(&shard).await;
+        for record in [&known, &other] {
+            core.call(0, issue(record)).await.expect("issued");
+            assert!(lets_in(&core, record));
+        }
+        io.set_faults(Faults { fail_sync: Some(0), ..io.faults() });
+        // The first learns that the log fails, the second that it has failed.
+        for _ in 0..2 {
+            let refused = core.call(0, Call::RevokeToken(id("t"))).await;
+            let Err(Refusal::Storage(message)) = refused else { panic!("{refused:?}") };
+            assert!(message.contains("revoked again"), "{message}");
+            assert!(!lets_in(&core, &known));
+        }
+        assert!(lets_in(&core, &other), "nobody spoke of this one");
+        let unknown = core.call(0, Call::RevokeToken(id("x"))).await;
+        assert!(matches!(unknown, Err(Refusal::AccessTokenNotFound(_))), "{unknown:?}");
+    });
 }
 
 /// Whether the core lets the token of this record in.
