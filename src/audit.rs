@@ -1,9 +1,11 @@
 //! The audit log: who changed what, and who was refused for who they are.
 //!
 //! * One event of `tracing` each, with the target [`TARGET`]: changes and refusals at `info`,
-//!   looks at the control plane (lists, configurations) at `debug`.
+//!   looks at the control plane (lists, configurations) at `debug`. Of the data plane only what
+//!   makes a stream, trims or fences one: nothing per request.
 //! * Fields: `operation`, `basin`, `stream`, `token` (its id), `status`, `code` (of a refusal),
-//!   `by` (who was let in, as the access tokens have it), `peer` (address, where one is known).
+//!   `tried` (what was refused), `trim_point`, `by` (who was let in, as the access tokens have
+//!   it), `peer` (address, where one is known).
 //!   Names are quoted or escaped where they are written: no name can pass for another line.
 //! * Never: tokens, keys, bodies, configurations, texts of errors.
 //! * Refusals cost their sender little, so there is a bound on how many are written: beyond
@@ -11,15 +13,16 @@
 
 #![forbid(unsafe_code)]
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 
 use crate::api::control::{CreateBasin, CreateStream};
 use crate::api::route::StreamPath;
 use crate::api::token::parse_issue;
+use crate::api::usage::UsageScope;
 use crate::api::{ApiError, Operation, Response};
-use crate::types::{BasinName, StreamName, TokenId};
+use crate::auth::Name;
+use crate::types::{AppendInput, BasinName, Command, StreamName, TokenId};
 
 /// What filters and files know the events by.
 pub const TARGET: &str = "thalweg::audit";
@@ -31,7 +34,16 @@ const ABANDONED: &str = "abandoned";
 
 const SECOND_US: u64 = 1_000_000;
 
-/// An operation on the control plane, taken down before it is done.
+/// Who asks, in a form that may cross cores.
+#[derive(Debug, Clone, Default)]
+pub struct Origin {
+    /// In whose name.
+    pub name: Name,
+    /// From where; `None` when nobody connected.
+    pub peer: Option<SocketAddr>,
+}
+
+/// An operation, taken down before it is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     operation: &'static str,
@@ -75,7 +87,11 @@ impl Entry {
             }
             Operation::ListLocations => Self::look("list_locations", None, None),
             Operation::GetDefaultLocation => Self::look("get_default_location", None, None),
-            Operation::Usage { .. } => Self::look("usage", None, None),
+            Operation::Usage { scope, .. } => match scope {
+                UsageScope::Account => Self::look("usage", None, None),
+                UsageScope::Basin(basin) => Self::look("usage", Some(basin.clone()), None),
+                UsageScope::Stream(path) => Self::of_data("usage", path),
+            },
             Operation::IssueToken => {
                 let named = parse_issue(body).ok().map(|asked| asked.id);
                 Self { token: named, ..Self::change("issue_access_token", None, None) }
@@ -85,19 +101,28 @@ impl Entry {
                 Self { token, ..Self::change("revoke_access_token", None, None) }
             }
             Operation::ListTokens(_) => Self::look("list_access_tokens", None, None),
-            // Of the data plane, and what is public; nobody comes here with them.
+            // Of the data plane; taken down for who is refused, and for nobody else.
+            Operation::CheckTail(path) => Self::of_data("check_tail", path),
+            Operation::Append { path, .. } | Operation::AppendSession { path, .. } => {
+                Self::of_data("append", path)
+            }
+            Operation::Read { path, .. } | Operation::ReadSession { path, .. } => {
+                Self::of_data("read", path)
+            }
+            // Nobody is refused these.
             Operation::Health
             | Operation::Metrics
             | Operation::Latency(_)
             | Operation::Dashboard { .. }
             | Operation::Stats
-            | Operation::Options
-            | Operation::CheckTail(_)
-            | Operation::Append { .. }
-            | Operation::AppendSession { .. }
-            | Operation::Read { .. }
-            | Operation::ReadSession { .. } => Self::look("other", None, None),
+            | Operation::Options => Self::look("other", None, None),
         }
+    }
+
+    /// An operation on the records of a stream.
+    #[must_use]
+    pub fn of_data(operation: &'static str, path: &StreamPath) -> Self {
+        Self::look(operation, Some(path.basin.clone()), Some(path.stream.clone()))
     }
 
     fn of_basin(operation: &'static str, basin: &BasinName) -> Self {
@@ -120,12 +145,10 @@ impl Entry {
         Self { operation, basin, stream, token: None, changes: false }
     }
 
-    fn write(&self, status: Option<u16>, code: Option<&str>, by: &str, peer: Option<SocketAddr>) {
-        let Self { operation, basin, stream, token, changes } = self;
-        let basin = basin.as_ref().map(BasinName::as_str);
-        let stream = stream.as_ref().map(StreamName::as_str);
-        let token = token.as_ref().map(TokenId::as_str);
-        let peer = peer.map(tracing::field::display);
+    fn write(&self, status: Option<u16>, code: Option<&str>, origin: &Origin) {
+        let Self { operation, changes, .. } = self;
+        let (basin, stream, token) = self.names();
+        let (by, peer) = (origin.name.as_str(), origin.peer.map(tracing::field::display));
         if *changes {
             tracing::info!(
                 target: TARGET, operation, basin, stream, token, status, code, by, peer,
@@ -138,6 +161,42 @@ impl Entry {
             );
         }
     }
+
+    fn names(&self) -> (Option<&str>, Option<&str>, Option<&str>) {
+        let basin = self.basin.as_ref().map(BasinName::as_str);
+        let stream = self.stream.as_ref().map(StreamName::as_str);
+        (basin, stream, self.token.as_ref().map(TokenId::as_str))
+    }
+}
+
+/// Writes that a first use created its stream; durable with the answer to it.
+pub fn auto_created(path: &StreamPath, origin: &Origin) {
+    let (by, peer) = (origin.name.as_str(), origin.peer.map(tracing::field::display));
+    let (basin, stream) = (path.basin.as_str(), path.stream.as_str());
+    tracing::info!(target: TARGET, operation = "auto_create_stream", basin, stream, by, peer, "used");
+}
+
+/// Writes what the commands of a batch change that was taken, in a line for each kind of them;
+/// durable with the batch's acknowledgement. Of batches without any, nothing is written.
+pub fn commanded(path: &StreamPath, batch: &AppendInput, origin: &Origin) {
+    let commands = || batch.records.iter().filter_map(|record| record.command);
+    if commands().next().is_none() {
+        return;
+    }
+    let (by, peer) = (origin.name.as_str(), origin.peer.map(tracing::field::display));
+    let (basin, stream) = (path.basin.as_str(), path.stream.as_str());
+    let trims = commands().filter_map(|command| match command {
+        Command::Trim(trim_point) => Some(trim_point),
+        Command::Fence(_) => None,
+    });
+    if let Some(trim_point) = trims.max() {
+        tracing::info!(
+            target: TARGET, operation = "trim", basin, stream, trim_point, by, peer, "command"
+        );
+    }
+    if commands().any(|command| matches!(command, Command::Fence(_))) {
+        tracing::info!(target: TARGET, operation = "fence", basin, stream, by, peer, "command");
+    }
 }
 
 /// An operation on the control plane while it is done; written when that ends, however it does.
@@ -145,34 +204,34 @@ impl Entry {
 /// A client that resets its request ends the wait for the answer, not what was begun: without
 /// this, a change would be done that nobody took down.
 #[derive(Debug)]
-pub struct UnderWay<'a> {
+pub struct UnderWay {
     entry: Option<Entry>,
-    by: Cow<'a, str>,
-    peer: Option<SocketAddr>,
+    origin: Origin,
 }
 
-impl<'a> UnderWay<'a> {
-    /// Begins; `by` and `peer` are who asks.
+impl UnderWay {
+    /// Begins.
     #[must_use]
-    pub fn new(entry: Entry, by: Cow<'a, str>, peer: Option<SocketAddr>) -> Self {
-        Self { entry: Some(entry), by, peer }
+    pub fn new(entry: Entry, origin: Origin) -> Self {
+        Self { entry: Some(entry), origin }
     }
 
-    /// Writes what became of it.
-    pub fn ended(mut self, answered: &Result<Response, ApiError>) {
-        let Some(entry) = self.entry.take() else { return };
+    /// Writes what became of it; gives what that was.
+    pub fn ended(mut self, answered: &Result<Response, ApiError>) -> Option<Entry> {
+        let entry = self.entry.take()?;
         let (status, code) = match answered {
             Ok(response) => (response.status, None),
             Err(error) => (error.status(), Some(error.code_text())),
         };
-        entry.write(Some(status), code, &self.by, self.peer);
+        entry.write(Some(status), code, &self.origin);
+        Some(entry)
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for UnderWay {
     fn drop(&mut self) {
         if let Some(entry) = &self.entry {
-            entry.write(None, Some(ABANDONED), &self.by, self.peer);
+            entry.write(None, Some(ABANDONED), &self.origin);
         }
     }
 }
@@ -188,15 +247,20 @@ pub fn is_about_access(error: &ApiError) -> bool {
 pub struct Refusals(RefCell<Pace>);
 
 impl Refusals {
-    /// Takes down a refusal, now or as one of a number.
+    /// Takes down a refusal of what was `tried`, as far as that is known, now or as one of a number.
     ///
     /// * Units: `now_us` on a monotonic clock.
-    pub fn note(&self, now_us: u64, error: &ApiError, by: &str, peer: Option<SocketAddr>) {
+    pub fn note(&self, now_us: u64, error: &ApiError, tried: Option<&Entry>, origin: &Origin) {
         self.sweep(now_us);
         if self.0.borrow_mut().may_write() {
             let (status, code) = (error.status(), error.code_text());
-            let peer = peer.map(tracing::field::display);
-            tracing::info!(target: TARGET, operation = "access", status, code, by, peer, "refused");
+            let (by, peer) = (origin.name.as_str(), origin.peer.map(tracing::field::display));
+            let (basin, stream, token) = tried.map_or((None, None, None), Entry::names);
+            let tried = tried.map(|entry| entry.operation);
+            tracing::info!(
+                target: TARGET, operation = "access", tried, basin, stream, token, status, code,
+                by, peer, "refused"
+            );
         }
     }
 

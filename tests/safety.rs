@@ -7,6 +7,8 @@ mod common;
 mod alone;
 #[path = "safety/audit.rs"]
 mod audit;
+#[path = "safety/audit_data.rs"]
+mod audit_data;
 #[path = "safety/exposure.rs"]
 mod exposure;
 #[path = "safety/metrics.rs"]

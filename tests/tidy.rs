@@ -77,7 +77,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("inspect", &["control", "directory", "io", "log", "stream", "types", "usage"]),
     ("reload", &["config", "logs", "types"]),
     ("logs", &["audit", "config"]),
-    ("audit", &["api", "types"]),
+    ("audit", &["api", "auth", "types"]),
     ("api", &["auth", "codec", "dashboard", "types", "usage"]),
     ("auth", &["types"]),
     ("http1", &["types", "wire"]),

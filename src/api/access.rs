@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 
+use super::credential::unauthenticated;
 use super::error::{ApiError, Code};
 use super::query::{ListQuery, bad_query};
 use super::route::{Operation, StreamPath};
@@ -23,7 +24,10 @@ const APPENDING: PermissionSet =
 
 impl From<Denied> for ApiError {
     fn from(denied: Denied) -> Self {
-        Self::new(Code::PermissionDenied, denied.to_string())
+        match denied {
+            Denied::Nobody => unauthenticated("an access token is required"),
+            denied => Self::new(Code::PermissionDenied, denied.to_string()),
+        }
     }
 }
 
@@ -36,21 +40,21 @@ impl From<NotIssued> for ApiError {
     }
 }
 
-/// Judges what a request's head asks for; returns it with full names, lists reduced to what may
-/// be seen.
+/// Judges what a request's head asks for, and gives it full names, and lists no more than may be
+/// seen.
 ///
 /// * Errors: 403 `permission_denied`; 400 `bad_path` or `bad_query` when a name is too long with
 ///   what goes before it.
 /// * Cost: nothing but a comparison when everything is permitted to everybody.
-pub fn authorize(access: &Access, mut operation: Operation) -> Result<Operation, ApiError> {
-    if access.token().is_none() {
-        return Ok(operation);
+pub fn authorize(access: &Access, operation: &mut Operation) -> Result<(), ApiError> {
+    if access.is_unlimited() {
+        return Ok(());
     }
-    if let Some(path) = stream_of(&mut operation) {
+    if let Some(path) = stream_of(operation) {
         path.stream = full_name(access, &path.stream).map_err(bad_path)?.into_owned();
     }
-    check(access, &operation)?;
-    match &mut operation {
+    check(access, operation)?;
+    match operation {
         Operation::ListBasins(query) => query.narrow(access, |scope| &scope.basins),
         Operation::ListTokens(query) => query.narrow(access, |scope| &scope.access_tokens),
         Operation::ListStreams { query, .. } => {
@@ -59,7 +63,7 @@ pub fn authorize(access: &Access, mut operation: Operation) -> Result<Operation,
         }
         _ => {}
     }
-    Ok(operation)
+    Ok(())
 }
 
 /// Whether the operation, with full names, is permitted as far as its head says what it is.
@@ -145,7 +149,7 @@ pub fn check_new_stream(access: &Access, path: StreamPath) -> Result<StreamPath,
 /// Whether a batch may be appended to a stream that [`authorize`] let through: commands need an
 /// operation each, everything else needs `append`.
 pub fn check_batch(access: &Access, batch: &AppendInput) -> Result<(), ApiError> {
-    if access.token().is_none() {
+    if access.is_unlimited() {
         return Ok(());
     }
     let needed = |command: Option<Command>| match command {

@@ -7,8 +7,9 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
+use super::credential::{bearer, unauthenticated};
 use super::error::{ApiError, Code};
-use super::request::{Parts, trim};
+use super::request::Parts;
 use super::route::no_such_route;
 use crate::dashboard;
 
@@ -81,10 +82,9 @@ pub fn refusal(parts: &Parts<'_>, port: Port, scraping: &Scraping) -> Option<Api
         return Some(ApiError::new(Code::MethodNotAllowed, "only GET is answered here"));
     }
     let token = scraping.token.as_ref().filter(|_| is_metrics)?;
-    let shown = parts.headers.first("authorization").and_then(bearer);
-    match shown {
-        Some(shown) if token.is(shown) => None,
-        _ => Some(ApiError::new(Code::Authn, "the token for metrics is missing or wrong")),
+    match bearer(parts.headers) {
+        Ok(shown) if token.is(shown) => None,
+        _ => Some(unauthenticated("the token for metrics is missing or wrong")),
     }
 }
 
@@ -93,12 +93,6 @@ pub fn refusal(parts: &Parts<'_>, port: Port, scraping: &Scraping) -> Option<Api
 pub fn no_dashboard(parts: &Parts<'_>) -> Option<ApiError> {
     let is_asked = parts.method != "OPTIONS" && dashboard::is_below(parts.path);
     is_asked.then(no_such_route)
-}
-
-/// The credentials of an `authorization` header of the scheme `Bearer`.
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = trim(value).split_at_checked("bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then(|| trim(token))
 }
 
 #[cfg(test)]
@@ -152,7 +146,11 @@ mod tests {
             let scraping = Scraping { is_elsewhere, token: ScrapeToken::new(TOKEN.as_bytes()) };
             let port = if is_elsewhere { Port::Metrics } else { Port::Main };
             let shown = |text: &str| refused(port, &scraping, ("GET", "/metrics", text));
-            for right in ["Bearer 0123456789abcdef", "bearer  0123456789abcdef "] {
+            for right in [
+                "Bearer 0123456789abcdef",
+                "bearer  0123456789abcdef ",
+                "BEARER\t0123456789abcdef\t",
+            ] {
                 assert_eq!(shown(right), None, "{right:?}");
             }
             for wrong in [
@@ -170,6 +168,10 @@ mod tests {
             for path in ["/debug/latency", "/debug/stats"] {
                 assert_eq!(refused(port, &scraping, ("GET", path, "")), Some(401), "{path}");
             }
+            let twice = format!("Bearer {TOKEN}");
+            let twice = [("authorization", &*twice), ("authorization", &twice)];
+            let told = refusal(&parts("GET", "/metrics", &Pairs(&twice)), port, &scraping);
+            assert_eq!(told.map(|error| error.status()), Some(401), "which of them is meant?");
             assert_eq!(refused(port, &scraping, ("GET", "/health", "")), None);
         }
     }

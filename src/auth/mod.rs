@@ -19,9 +19,9 @@ mod issue;
 mod listing;
 pub mod secret;
 
-use std::borrow::Cow;
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::types::{Permission, PermissionSet, TokenInfo};
 
@@ -33,6 +33,7 @@ pub use listing::{Within, narrow};
 pub struct Grant {
     /// What it is.
     pub info: TokenInfo,
+    name: Name,
     ended: Cell<bool>,
 }
 
@@ -40,7 +41,8 @@ impl Grant {
     /// A token that holds.
     #[must_use]
     pub fn new(info: TokenInfo) -> Rc<Self> {
-        Rc::new(Self { info, ended: Cell::new(false) })
+        let name = Name::Token(format!("token:{}", info.id).into());
+        Rc::new(Self { info, name, ended: Cell::new(false) })
     }
 
     /// Says that it was revoked or has expired; there is no way back.
@@ -55,9 +57,38 @@ impl Grant {
     }
 }
 
+/// How the audit log names who asks: no id of a token passes for another name. Cheap to clone, and
+/// may cross cores.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Name {
+    /// One of those that are always the same.
+    Fixed(&'static str),
+    /// That of a token.
+    Token(Arc<str>),
+}
+
+impl Name {
+    /// The name itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Fixed(name) => name,
+            Self::Token(name) => name,
+        }
+    }
+}
+
+impl Default for Name {
+    fn default() -> Self {
+        Self::Fixed("nobody")
+    }
+}
+
 /// In whose name something is asked for.
 #[derive(Debug, Clone)]
 pub enum Access {
+    /// Nobody's that was let in: nothing is permitted, but what everybody may do.
+    Nobody,
     /// Anybody's: this server has no root token, so it asks nobody who they are.
     Open,
     /// The operator's, who has the root token.
@@ -67,22 +98,29 @@ pub enum Access {
 }
 
 impl Access {
-    /// The token, if there is one: otherwise everything is permitted.
+    /// The token, if there is one.
     #[must_use]
     pub fn token(&self) -> Option<&TokenInfo> {
         match self {
-            Self::Open | Self::Root => None,
+            Self::Nobody | Self::Open | Self::Root => None,
             Self::Token(grant) => Some(&grant.info),
         }
     }
 
-    /// How the audit log names who asks: no id of a token passes for another of these.
+    /// Whether everything is permitted.
     #[must_use]
-    pub fn name(&self) -> Cow<'_, str> {
+    pub fn is_unlimited(&self) -> bool {
+        matches!(self, Self::Open | Self::Root)
+    }
+
+    /// How the audit log names who asks.
+    #[must_use]
+    pub fn name(&self) -> Name {
         match self {
-            Self::Open => Cow::Borrowed("open"),
-            Self::Root => Cow::Borrowed("root"),
-            Self::Token(grant) => Cow::Owned(format!("token:{}", grant.info.id)),
+            Self::Nobody => Name::default(),
+            Self::Open => Name::Fixed("open"),
+            Self::Root => Name::Fixed("root"),
+            Self::Token(grant) => grant.name.clone(),
         }
     }
 
@@ -96,7 +134,7 @@ impl Access {
     #[must_use]
     pub fn is_ended(&self) -> bool {
         match self {
-            Self::Open | Self::Root => false,
+            Self::Nobody | Self::Open | Self::Root => false,
             Self::Token(grant) => grant.is_ended(),
         }
     }
@@ -123,6 +161,9 @@ pub enum Resource<'a> {
 /// Why something is not permitted. The message is for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
+    /// Nobody was let in.
+    #[error("an access token is required")]
+    Nobody,
     /// The token lacks the operation.
     #[error("the access token does not permit {}", .0.as_str())]
     Operation(Permission),
@@ -149,7 +190,7 @@ pub fn permit(
     needed: PermissionSet,
     resource: Resource<'_>,
 ) -> Result<(), Denied> {
-    let Some(info) = access.token() else { return Ok(()) };
+    let Some(info) = limits(access)? else { return Ok(()) };
     permit_operations(info, needed)?;
     permit_resource(info, resource)
 }
@@ -163,12 +204,21 @@ pub fn permit_any(
     candidates: PermissionSet,
     resource: Resource<'_>,
 ) -> Result<(), Denied> {
-    let Some(info) = access.token() else { return Ok(()) };
+    let Some(info) = limits(access)? else { return Ok(()) };
     let permissions = info.scope.permissions();
     if !candidates.iter().any(|candidate| permissions.has(candidate)) {
         permit_operations(info, candidates)?;
     }
     permit_resource(info, resource)
+}
+
+/// What limits it; `None` when everything is permitted.
+fn limits(access: &Access) -> Result<Option<&TokenInfo>, Denied> {
+    match access {
+        Access::Nobody => Err(Denied::Nobody),
+        Access::Open | Access::Root => Ok(None),
+        Access::Token(grant) => Ok(Some(&grant.info)),
+    }
 }
 
 fn permit_operations(info: &TokenInfo, needed: PermissionSet) -> Result<(), Denied> {

@@ -172,6 +172,19 @@ fn without_a_token_everything_is_permitted() {
 }
 
 #[test]
+fn nobody_is_permitted_nothing() {
+    let read = PermissionSet::of(&[Permission::Read]);
+    let nobody = &Access::Nobody;
+    for resource in [Resource::Account, Resource::Stream { basin: "test-basin-1", stream: "s" }] {
+        assert_eq!(permit(nobody, read, resource), Err(Denied::Nobody));
+        assert_eq!(permit_any(nobody, read, resource), Err(Denied::Nobody));
+    }
+    assert!(!nobody.is_unlimited());
+    assert_eq!(nobody.name().as_str(), "nobody");
+    assert_eq!(Access::Open.name().as_str(), "open");
+}
+
+#[test]
 fn a_grant_that_ended_stays_ended_for_all_who_hold_it() {
     let held = access(Scope::default());
     let other = held.clone();

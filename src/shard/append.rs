@@ -2,18 +2,17 @@
 
 use std::rc::Rc;
 
-use super::call::{Answer, CallResult, StreamPath};
+use super::call::{Answer, Asked, CallResult, StreamPath};
 use super::encryption::check_seq_nums;
 use super::engine::{Engine, Note, Refused};
 use super::receipt::ReceiptSlot;
+use crate::audit;
 use crate::control::Stream;
 use crate::crypto::StreamKey;
 use crate::io::Io;
 use crate::log::entry::sealed::sealed_bytes_max;
 use crate::log::entry::{BatchPlace, batch_bytes_max, metadata_bytes};
-use crate::types::{
-    Ack, AppendInput, Command, PartialStreamConfig, Refusal, StreamPosition, SuppliedKey,
-};
+use crate::types::{Ack, AppendInput, Command, Refusal, StreamPosition, SuppliedKey};
 
 /// Log bytes kept free on a full disk for what gives room back: trims and deletions. No more than
 /// a quarter of a segment: room for one is all that an empty log may count on.
@@ -33,7 +32,7 @@ impl<I: Io> Engine<I> {
         self: &Rc<Self>,
         (path, key): (&StreamPath, Option<SuppliedKey>),
         input: AppendInput,
-        auto_create: &PartialStreamConfig,
+        asked: &Asked,
         wants_receipt: bool,
     ) -> CallResult {
         let start_us = self.io.now_us();
@@ -45,10 +44,11 @@ impl<I: Io> Engine<I> {
         let sequenced = self
             .check_room_for(&input)
             .map_err(Refused::from)
-            .and_then(|()| self.stream_for_append((path, key.as_ref()), auto_create))
+            .and_then(|()| self.stream_for_append((path, key.as_ref()), asked))
             .and_then(|(stream, key)| {
                 let slot = wants_receipt.then(|| ReceiptSlot::new(start_us, stream.class()));
                 let (ack, ticket) = self.sequence(&stream, &input, key.as_ref(), slot.clone())?;
+                audit::commanded(path, &input, &asked.from);
                 Ok((stream, ack, ticket, slot))
             });
         let records = input.records.len() as u64;

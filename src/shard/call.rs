@@ -8,6 +8,7 @@ use crate::api::query::ReadQuery;
 use crate::api::response::Provision;
 pub use crate::api::route::StreamPath;
 pub use crate::api::usage::UsageScope;
+use crate::audit::Origin;
 use crate::codec::BatchForm;
 use crate::control::{BasinRecord, Creation, StreamRecord, TokenRecord};
 use crate::metrics::{ExecutorSnapshot, LatencySnapshot, ShardStats, Snapshot};
@@ -29,6 +30,15 @@ pub struct Page {
     pub limit: usize,
 }
 
+/// How something is asked for that may create its stream.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// What the request says about a stream that it creates.
+    pub auto_create: PartialStreamConfig,
+    /// Who sent it.
+    pub from: Origin,
+}
+
 /// An operation on one shard.
 #[derive(Debug)]
 pub enum Call {
@@ -40,8 +50,8 @@ pub enum Call {
         key: Option<SuppliedKey>,
         /// The batch.
         input: AppendInput,
-        /// What the request says about a stream that it creates.
-        auto_create: PartialStreamConfig,
+        /// How that is asked for.
+        asked: Asked,
         /// Whether the answer is to come with a receipt.
         receipt: bool,
     },
@@ -55,11 +65,11 @@ pub enum Call {
         query: ReadQuery,
         /// How to spell it.
         form: BatchForm,
-        /// What the request says about a stream that it creates.
-        auto_create: PartialStreamConfig,
+        /// How that is asked for.
+        asked: Asked,
     },
     /// The durable tail.
-    CheckTail(StreamPath),
+    CheckTail(StreamPath, Origin),
     /// Create a stream.
     CreateStream {
         /// Which one.

@@ -2,10 +2,11 @@
 
 use std::rc::Rc;
 
-use super::call::{Answer, CallResult, Page, StreamPath};
+use super::call::{Answer, Asked, CallResult, Page, StreamPath};
 use super::encryption::check_key;
 use super::engine::{Engine, Refused};
 use crate::api::response::Provision;
+use crate::audit::{self, Origin};
 use crate::control::{Creation, Stream, StreamRecord};
 use crate::crypto::StreamKey;
 use crate::io::Io;
@@ -26,11 +27,10 @@ impl<I: Io> Engine<I> {
     pub(super) fn stream_for_append(
         &self,
         (path, key): (&StreamPath, Option<&SuppliedKey>),
-        auto_create: &PartialStreamConfig,
+        asked: &Asked,
     ) -> Result<(Rc<Stream>, Option<StreamKey>), Refused> {
         let check = |cipher| check_key(cipher, key);
-        let stream =
-            self.stream_or_create(path, auto_create, |c| c.create_stream_on_append, check)?;
+        let stream = self.stream_or_create(path, asked, |c| c.create_stream_on_append, check)?;
         let key = self.key_to(&stream, key)?;
         Ok((stream, key))
     }
@@ -39,25 +39,28 @@ impl<I: Io> Engine<I> {
     pub(super) fn stream_for_read(
         &self,
         (path, key): (&StreamPath, Option<&SuppliedKey>),
-        auto_create: &PartialStreamConfig,
+        asked: &Asked,
     ) -> Result<(Rc<Stream>, Option<StreamKey>), Refused> {
         let check = |cipher| check_key(cipher, key);
-        let stream =
-            self.stream_or_create(path, auto_create, |c| c.create_stream_on_read, check)?;
+        let stream = self.stream_or_create(path, asked, |c| c.create_stream_on_read, check)?;
         let key = self.key_to(&stream, key)?;
         Ok((stream, key))
     }
 
     /// The stream whose tail is asked for, for which nobody needs a key.
-    pub(super) fn stream_for_tail(&self, path: &StreamPath) -> Result<Rc<Stream>, Refused> {
-        let auto_create = PartialStreamConfig::default();
-        self.stream_or_create(path, &auto_create, |c| c.create_stream_on_read, |_| Ok(()))
+    pub(super) fn stream_for_tail(
+        &self,
+        path: &StreamPath,
+        from: Origin,
+    ) -> Result<Rc<Stream>, Refused> {
+        let asked = Asked { from, ..Asked::default() };
+        self.stream_or_create(path, &asked, |c| c.create_stream_on_read, |_| Ok(()))
     }
 
     fn stream_or_create(
         &self,
         path: &StreamPath,
-        auto_create: &PartialStreamConfig,
+        asked: &Asked,
         may_create: impl FnOnce(&BasinConfig) -> bool,
         check_cipher: impl FnOnce(Option<Cipher>) -> Result<(), Refusal>,
     ) -> Result<Rc<Stream>, Refused> {
@@ -71,7 +74,9 @@ impl<I: Io> Engine<I> {
                 check_cipher(config.stream_cipher)?;
                 self.check_open()?;
                 self.check_room_to_create()?;
-                Ok(self.add_stream(path, auto_create, &config, None))
+                let stream = self.add_stream(path, &asked.auto_create, &config, None);
+                audit::auto_created(path, &asked.from);
+                Ok(stream)
             }
             found => found,
         }

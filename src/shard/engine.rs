@@ -227,8 +227,8 @@ impl<I: Io> Engine<I> {
     /// * Cancel: what was logged becomes durable all the same.
     pub async fn handle(self: &Rc<Self>, call: Call) -> CallResult {
         match call {
-            Call::Append { path, key, input, auto_create, receipt } => {
-                self.append((&path, key), input, &auto_create, receipt).await
+            Call::Append { path, key, input, asked, receipt } => {
+                self.append((&path, key), input, &asked, receipt).await
             }
             // Boxed: each append would carry the room of the largest of them.
             other => Box::pin(self.handle_other(other)).await,
@@ -238,11 +238,11 @@ impl<I: Io> Engine<I> {
     async fn handle_other(self: &Rc<Self>, call: Call) -> CallResult {
         match call {
             Call::Append { .. } => Err(Refusal::Other("appends are handled before".to_owned())),
-            Call::Read { path, key, query, form, auto_create } => {
-                let read = self.read((&path, key), &query, form, &auto_create).await?;
+            Call::Read { path, key, query, form, asked } => {
+                let read = self.read((&path, key), &query, form, &asked).await?;
                 Ok(Answer::Body(read.0, read.1))
             }
-            Call::CheckTail(path) => self.check_tail(&path).await.map(Answer::Tail),
+            Call::CheckTail(path, from) => self.check_tail(&path, from).await.map(Answer::Tail),
             Call::CreateStream { path, config, creation } => {
                 self.create_stream(&path, &config, creation).await
             }

@@ -4,6 +4,7 @@ use super::tokens::Tokens;
 use crate::api::credential::{bearer, is_public, unauthenticated};
 use crate::api::request::Parts;
 use crate::api::{ApiError, Operation, access, route};
+use crate::audit::Entry;
 use crate::auth::Access;
 use crate::auth::secret::{HashKey, SecretHash};
 
@@ -14,6 +15,22 @@ pub struct AuthSettings {
     pub key: HashKey,
     /// The hash of the root token. Without one the server is open: it asks nobody who they are.
     pub root: Option<SecretHash>,
+}
+
+/// What a request's head says when it was looked at.
+pub(super) struct Admitted {
+    /// In whose name.
+    pub access: Access,
+    /// What is to be done, or why not.
+    pub operation: Result<Operation, ApiError>,
+    /// What was not permitted, for the audit log.
+    pub tried: Option<Box<Entry>>,
+}
+
+impl Admitted {
+    pub(super) fn refused(access: Access, error: ApiError) -> Self {
+        Self { access, operation: Err(error), tried: None }
+    }
 }
 
 /// What one core needs to know who asks.
@@ -33,6 +50,11 @@ impl Gate {
         self.settings.root.is_none()
     }
 
+    /// In whose name something is asked for before anybody looked who asks.
+    pub(super) fn stranger(&self) -> Access {
+        if self.is_open() { Access::Open } else { Access::Nobody }
+    }
+
     /// Keys the hashes of secrets.
     pub(super) fn key(&self) -> &HashKey {
         &self.settings.key
@@ -43,23 +65,28 @@ impl Gate {
     ///
     /// * Errors: 401 before anything else is looked at, then as `route` and `authorize` say.
     /// * Cost: a comparison when the server is open.
-    pub(super) fn admit(
-        &self,
-        parts: &Parts<'_>,
-        now_us: impl FnOnce() -> u64,
-    ) -> (Access, Result<Operation, ApiError>) {
+    pub(super) fn admit(&self, parts: &Parts<'_>, now_us: impl FnOnce() -> u64) -> Admitted {
         let access = match self.access(parts, now_us) {
             Ok(access) => access,
-            Err(error) => return (Access::Open, Err(error)),
+            Err(error) => return Admitted::refused(self.stranger(), error),
         };
-        let operation = route(parts).and_then(|found| access::authorize(&access, found));
-        (access, operation)
+        let mut operation = match route(parts) {
+            Ok(operation) => operation,
+            Err(error) => return Admitted::refused(access, error),
+        };
+        match access::authorize(&access, &mut operation) {
+            Ok(()) => Admitted { access, operation: Ok(operation), tried: None },
+            Err(error) => {
+                let tried = Some(Box::new(Entry::of(&operation, "", b"")));
+                Admitted { tried, ..Admitted::refused(access, error) }
+            }
+        }
     }
 
     fn access(&self, parts: &Parts<'_>, now_us: impl FnOnce() -> u64) -> Result<Access, ApiError> {
         let Some(root) = &self.settings.root else { return Ok(Access::Open) };
         if is_public(parts) {
-            return Ok(Access::Open);
+            return Ok(Access::Nobody);
         }
         let hash = self.settings.key.hash(bearer(parts.headers)?);
         if hash == *root {
@@ -116,7 +143,7 @@ mod tests {
     ) -> Option<Code> {
         let headers = Authorization(authorization);
         let parts = Parts { method, path, query: None, headers: &headers };
-        gate.admit(&parts, || now_us).1.err().and_then(|error| error.code())
+        gate.admit(&parts, || now_us).operation.err().and_then(|error| error.code())
     }
 
     const LIST: (&str, &str) = ("GET", "/v1/basins");
@@ -162,6 +189,19 @@ mod tests {
             assert_eq!(code(&gate, asked, None, 0), None, "{asked:?}");
             assert_eq!(code(&gate, asked, Some("Bearer other"), 0), None, "{asked:?}");
         }
+    }
+
+    #[test]
+    fn what_was_tried_is_known_when_it_was_understood() {
+        let gate = gate();
+        let headers = Authorization(Some("Bearer listing"));
+        let ask = |method, path| {
+            let parts = Parts { method, path, query: None, headers: &headers };
+            gate.admit(&parts, || 0).tried.map(|tried| format!("{tried:?}"))
+        };
+        let tried = ask("DELETE", "/v1/basins/test-basin-1").expect("not permitted");
+        assert!(tried.contains("delete_basin") && tried.contains("test-basin-1"), "{tried}");
+        assert_eq!((ask("GET", "/v1/basins"), ask("GET", "/v1/nope")), (None, None));
     }
 
     #[test]

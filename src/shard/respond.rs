@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
-use super::call::{Age, Answer, Call};
+use super::call::{Age, Answer, Asked, Call};
 use super::core::Core;
 use super::engine::json;
 use super::scrub::DamagedPlace;
@@ -20,7 +20,7 @@ use crate::api::access::{check_batch, shown_error};
 use crate::api::receipt::{RECEIPT, header_value};
 use crate::api::response::{JSON, PROMETHEUS, PROTOBUF, Response};
 use crate::api::{ApiError, Code, Operation, credential};
-use crate::audit::{self, Entry, UnderWay};
+use crate::audit::{self, Entry, Origin, UnderWay};
 use crate::auth::Access;
 use crate::codec::json::{encode_ack, encode_tail};
 use crate::codec::{BatchForm, DecodeError, proto};
@@ -44,6 +44,26 @@ pub(super) struct Aside {
     pub(super) is_paced: bool,
     /// Who asks; set by the connection.
     pub(super) peer: Option<SocketAddr>,
+    /// What was not permitted, when that is found only now.
+    pub(super) tried: Option<Box<Entry>>,
+}
+
+/// Who asks for what, as far as the audit log is told.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asker<'a> {
+    /// In whose name.
+    pub(super) access: &'a Access,
+    /// From where.
+    pub(super) peer: Option<SocketAddr>,
+    /// What, when that is known.
+    pub(super) tried: Option<&'a Entry>,
+}
+
+impl Asker<'_> {
+    /// Who it is, for who is told elsewhere.
+    pub(super) fn origin(&self) -> Origin {
+        Origin { name: self.access.name(), peer: self.peer }
+    }
 }
 
 /// Header of `/health` that names what the server's addresses lack.
@@ -54,13 +74,10 @@ const ACK_BYTES: usize = 192;
 impl<I: Io> Core<I> {
     /// Counts a request that is refused before a shard is asked, or by a shard; who is refused for
     /// who they are is also written to the audit log.
-    pub(super) fn refused(&self, error: &ApiError, access: &Access, peer: Option<SocketAddr>) {
+    pub(super) fn refused(&self, error: &ApiError, asker: Asker<'_>) {
         self.metrics.refused(error.code_text());
         if audit::is_about_access(error) {
-            // Who was not let in is nobody, unless nobody is asked.
-            let is_nobody = matches!(access, Access::Open) && !self.gate.is_open();
-            let by = if is_nobody { "nobody".into() } else { access.name() };
-            self.refusals.note(self.now_us(), error, &by, peer);
+            self.refusals.note(self.now_us(), error, asker.tried, &asker.origin());
         }
     }
 }
@@ -99,10 +116,12 @@ async fn answer<I: Io>(
     match operation {
         Operation::Append { path, key, form, answer_proto, receipt, auto_create } => {
             let input = decode(core, body, form).map_err(refused_body)?;
-            check_batch(access, &input)?;
-            let auto_create = auto_create.unwrap_or_default();
+            check_batch(access, &input)
+                .inspect_err(|_| aside.tried = Some(Box::new(Entry::of_data("append", &path))))?;
+            let from = Origin { name: access.name(), peer: aside.peer };
+            let asked = Asked { auto_create: auto_create.unwrap_or_default(), from };
             let shard = core.shard_of(&path);
-            let call = Call::Append { path, key, input, auto_create, receipt };
+            let call = Call::Append { path, key, input, asked, receipt };
             let (ack, receipt) = append(core, shard, call, aside).await?;
             let mut body = std::mem::take(&mut aside.body);
             body.reserve(ACK_BYTES);
@@ -147,7 +166,8 @@ async fn answer_other<I: Io>(
         }
         Operation::Stats => stats::stats(core).await,
         Operation::CheckTail(path) => {
-            match core.call_owner(&path, Call::CheckTail(path.clone())).await? {
+            let from = Origin { name: access.name(), peer: aside.peer };
+            match core.call_owner(&path, Call::CheckTail(path.clone(), from)).await? {
                 Answer::Tail(tail) => {
                     let mut body = Vec::with_capacity(64);
                     encode_tail(&mut body, tail);
@@ -157,8 +177,9 @@ async fn answer_other<I: Io>(
             }
         }
         Operation::Read { path, key, query, form, auto_create } => {
-            let auto_create = auto_create.unwrap_or_default();
-            let call = Call::Read { path: path.clone(), key, query, form, auto_create };
+            let from = Origin { name: access.name(), peer: aside.peer };
+            let asked = Asked { auto_create: auto_create.unwrap_or_default(), from };
+            let call = Call::Read { path: path.clone(), key, query, form, asked };
             match core.call_owner(&path, call).await? {
                 // It may have waited for long.
                 Answer::Body(..) if access.is_ended() => Err(credential::ended()),
@@ -179,9 +200,10 @@ async fn answer_other<I: Io>(
         }
         other => {
             let entry = Entry::of(&other, access.stream_prefix(), body.as_slice());
-            let under_way = UnderWay::new(entry, access.name(), aside.peer);
+            let origin = Origin { name: access.name(), peer: aside.peer };
+            let under_way = UnderWay::new(entry, origin);
             let answered = control::respond(core, access, other, body).await;
-            under_way.ended(&answered);
+            aside.tried = under_way.ended(&answered).map(Box::new);
             answered
         }
     }

@@ -12,15 +12,15 @@ use crate::common::server::Server;
 use crate::common::{EVENTUALLY_WAIT, Stopwatch, poll, unique_name};
 
 /// A file of a test's own, removed at its end.
-struct Temporary(PathBuf);
+pub(crate) struct Temporary(pub(crate) PathBuf);
 
 impl Temporary {
-    fn new(label: &str) -> Self {
+    pub(crate) fn new(label: &str) -> Self {
         Self(Path::new(env!("CARGO_TARGET_TMPDIR")).join(unique_name(label)))
     }
 
     /// Settings of the harness live as long as the process.
-    fn setting(&self) -> &'static str {
+    pub(crate) fn setting(&self) -> &'static str {
         Box::leak(self.0.to_str().expect("a plain path").to_owned().into_boxed_str())
     }
 }

@@ -106,6 +106,12 @@ fn operations() -> Vec<(Operation, Needs, On)> {
     ]
 }
 
+/// The operation as it is when it is permitted.
+fn authorized(access: &Access, mut operation: Operation) -> Result<Operation, ApiError> {
+    authorize(access, &mut operation)?;
+    Ok(operation)
+}
+
 #[test]
 fn every_operation_needs_exactly_what_the_table_says() {
     let named = |name: &str| Permission::from_text(name).expect("in the specification");
@@ -121,7 +127,7 @@ fn every_operation_needs_exactly_what_the_table_says() {
                 Needs::Any(names) => (is_named(names), false),
             };
             let what = format!("{operation:?} and {permission:?}");
-            let allowed = |access| code(authorize(access, operation.clone()));
+            let allowed = |access| code(authorized(access, operation.clone()));
             let denied = |is_denied: bool| is_denied.then_some(Code::PermissionDenied);
             assert_eq!(allowed(&only), denied(!enough), "{what} alone");
             assert_eq!(allowed(&without), denied(missed), "all but {what}");
@@ -141,7 +147,7 @@ fn every_operation_is_permitted_only_on_what_the_token_is_about() {
             (without_streams, on == On::Stream),
             (without_tokens, on == On::Token),
         ] {
-            let denied = code(authorize(&access(scope.clone()), operation.clone()));
+            let denied = code(authorized(&access(scope.clone()), operation.clone()));
             let expected = matters.then_some(Code::PermissionDenied);
             assert_eq!(denied, expected, "{operation:?} ({needs:?}) by {scope:?}");
         }
@@ -152,7 +158,7 @@ fn every_operation_is_permitted_only_on_what_the_token_is_about() {
 fn without_a_token_nothing_is_changed_and_nothing_denied() {
     for access in [Access::Open, Access::Root] {
         for (operation, ..) in operations() {
-            assert_eq!(authorize(&access, operation.clone()), Ok(operation));
+            assert_eq!(authorized(&access, operation.clone()), Ok(operation));
         }
     }
 }
@@ -230,7 +236,7 @@ fn a_token_that_prefixes_means_full_names() {
         if on != On::Stream {
             continue;
         }
-        let mut found = authorize(&access, operation).expect("permitted");
+        let mut found = authorized(&access, operation).expect("permitted");
         let path = stream_of(&mut found).expect("about a stream");
         assert_eq!((path.basin.as_str(), path.stream.as_str()), (BASIN, "p/s"));
         count += 1;
@@ -239,14 +245,14 @@ fn a_token_that_prefixes_means_full_names() {
     let longest = "x".repeat(510);
     for (name, expected) in [(longest.clone(), None), (longest + "x", Some(Code::BadPath))] {
         let operation = ask("GET", &format!("/v1/streams/{name}"), JSON);
-        assert_eq!(code(authorize(&access, operation)), expected);
+        assert_eq!(code(authorized(&access, operation)), expected);
     }
 }
 
 #[test]
 fn a_list_is_reduced_to_what_the_token_is_about() {
     let list = |access: &Access, target: &str| {
-        let operation = authorize(access, ask("GET", target, JSON)).expect("permitted");
+        let operation = authorized(access, ask("GET", target, JSON)).expect("permitted");
         let (Operation::ListBasins(query)
         | Operation::ListTokens(query)
         | Operation::ListStreams { query, .. }) = operation
@@ -276,7 +282,7 @@ fn a_list_is_reduced_to_what_the_token_is_about() {
         assert_eq!(list(access, target), expected, "{target}");
     }
     let long = format!("/v1/streams?prefix={}", "x".repeat(511));
-    let refused = authorize(&prefixing("p/"), ask("GET", &long, JSON));
+    let refused = authorized(&prefixing("p/"), ask("GET", &long, JSON));
     assert_eq!(code(refused), Some(Code::BadQuery));
 }
 

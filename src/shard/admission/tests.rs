@@ -3,12 +3,13 @@
 use std::rc::Rc;
 
 use super::*;
+use crate::audit::Origin;
 use crate::io::Clock;
 use crate::io::sim::{Faults, SimIo};
-use crate::shard::call::{Answer, Call};
+use crate::shard::call::{Answer, Asked, Call};
 use crate::shard::testkit::{Shard, create_basin, live_with, path, provision};
+use crate::types::StreamConfigPatch;
 use crate::types::append::{AppendBuilder, Span};
-use crate::types::{PartialStreamConfig, StreamConfigPatch};
 
 const BATCH_BYTES: usize = 500_000;
 
@@ -23,12 +24,12 @@ fn batch(match_seq_num: Option<u64>) -> AppendInput {
 /// Appends, and says how long it took.
 async fn append(shard: &Shard, match_seq_num: Option<u64>) -> (Result<(), Refusal>, u64) {
     let began_us = shard.io.now_us();
-    let auto_create = PartialStreamConfig::default();
+    let asked = Asked::default();
     let call = Call::Append {
         path: path("s"),
         key: None,
         input: batch(match_seq_num),
-        auto_create,
+        asked,
         receipt: false,
     };
     let outcome = match shard.handle(call).await {
@@ -79,7 +80,8 @@ fn a_slow_disk_is_not_asked_for_more_than_it_does_in_time() {
     for (class, seed) in [("express", 1), ("express", 2), ("standard", 3), ("standard", 4)] {
         live_slowly(seed, class, async |shard| {
             let class = StorageClass::of(class);
-            let before = shard.check_tail(&path("s")).await.expect("is there").seq_num;
+            let before =
+                shard.check_tail(&path("s"), Origin::default()).await.expect("is there").seq_num;
             let one = |wave: u64| {
                 let shard = Rc::clone(&shard);
                 async move {
@@ -102,7 +104,8 @@ fn a_slow_disk_is_not_asked_for_more_than_it_does_in_time() {
                 }
             }
             assert!(acked > 0 && refused > 0, "seed {seed}: {acked} acked, {refused} refused");
-            let after = shard.check_tail(&path("s")).await.expect("is there").seq_num;
+            let after =
+                shard.check_tail(&path("s"), Origin::default()).await.expect("is there").seq_num;
             assert_eq!(after - before, acked, "seed {seed}: what was refused is not there");
             assert_eq!(shard.waiting_bytes.get(), 0);
             assert_eq!(append(&shard, None).await.0, Ok(()), "seed {seed}: all is as before");

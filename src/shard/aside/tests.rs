@@ -1,10 +1,10 @@
 use super::*;
 use crate::io::Clock;
 use crate::io::sim::{Faults, SimIo};
-use crate::shard::call::Call;
+use crate::shard::call::{Asked, Call};
 use crate::shard::testkit::{create, create_basin, live_with, path, provision};
+use crate::types::AppendInput;
 use crate::types::append::{AppendBuilder, Span};
-use crate::types::{AppendInput, PartialStreamConfig};
 
 fn batch() -> AppendInput {
     let mut builder = AppendBuilder::default();
@@ -21,12 +21,12 @@ fn there_are_no_appends_once_the_log_has_failed() {
         provision(&shard, create("s")).await;
         shard.io.sleep_us(1_000_000).await;
         let append = || {
-            let auto_create = PartialStreamConfig::default();
+            let asked = Asked::default();
             shard.handle(Call::Append {
                 path: path("s"),
                 key: None,
                 input: batch(),
-                auto_create,
+                asked,
                 receipt: false,
             })
         };

@@ -7,14 +7,14 @@ use super::*;
 use crate::io::sim::{SimIo, SimRuntime};
 use crate::io::{Clock, Disk};
 use crate::log::entry::{Kind, Trimmed};
-use crate::shard::call::Call;
+use crate::shard::call::{Asked, Call};
 use crate::shard::engine::Note;
 use crate::shard::testkit::{
     LOG, Shard, age, assert_whole, basin, create, create_basin, live_with, patch, path, provision,
 };
 use crate::stream::State;
+use crate::types::AppendInput;
 use crate::types::append::{AppendBuilder, Span};
-use crate::types::{AppendInput, PartialStreamConfig};
 
 mod replayed;
 
@@ -33,8 +33,8 @@ fn batch(records: usize, body_bytes: usize) -> AppendInput {
 }
 
 async fn append(shard: &Shard, stream: &str, records: usize, body_bytes: usize) {
-    let (input, auto_create) = (batch(records, body_bytes), PartialStreamConfig::default());
-    let call = Call::Append { path: path(stream), key: None, input, auto_create, receipt: false };
+    let (input, asked) = (batch(records, body_bytes), Asked::default());
+    let call = Call::Append { path: path(stream), key: None, input, asked, receipt: false };
     shard.handle(call).await.expect("appended");
 }
 

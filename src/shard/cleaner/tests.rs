@@ -6,14 +6,14 @@ use super::*;
 use crate::io::Clock;
 use crate::io::sim::{SimIo, SimRuntime};
 use crate::log::entry::Kind;
-use crate::shard::call::Call;
+use crate::shard::call::{Asked, Call};
 use crate::shard::read::{Budget, From};
 use crate::shard::testkit::{
     LOG, Shard, assert_whole, basin, create, create_basin, live_with, path, provision,
 };
 use crate::stream::State;
 use crate::types::append::{AppendBuilder, Span};
-use crate::types::{AppendInput, PartialStreamConfig, Refusal};
+use crate::types::{AppendInput, Refusal};
 
 mod full_disk;
 
@@ -35,8 +35,8 @@ fn batch(body: &[u8]) -> AppendInput {
 
 /// Appends a batch; false when the disk is full.
 async fn has_room_for(shard: &Shard, stream: &str, input: AppendInput) -> bool {
-    let auto_create = PartialStreamConfig::default();
-    let call = Call::Append { path: path(stream), key: None, input, auto_create, receipt: false };
+    let asked = Asked::default();
+    let call = Call::Append { path: path(stream), key: None, input, asked, receipt: false };
     match shard.handle(call).await {
         Ok(_) => true,
         Err(Refusal::HotServer(_)) => false,

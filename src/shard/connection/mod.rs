@@ -23,16 +23,18 @@ use std::task::Poll;
 use futures_util::future::{self, Either};
 use futures_util::io::{AsyncRead, AsyncReadExt};
 
+use super::call::Asked;
 use super::core::{Core, Message};
-use super::gate::AuthSettings;
+use super::gate::{Admitted, AuthSettings};
 use super::lifeline::{Registered, Waiting};
-use super::respond::{Aside, respond};
+use super::respond::{Aside, Asker, respond};
 use super::session::Open;
 use crate::api::gate::{Port, Scraping};
 use crate::api::negotiate::MediaType;
 use crate::api::request::Parts;
 use crate::api::response::{EVENT_STREAM, Header, Response, S2S};
 use crate::api::{ApiError, Code, Operation, cors, gate, negotiate};
+use crate::audit::{Entry, Origin};
 use crate::auth::Access;
 use crate::codec::coding::{compress, decompress};
 use crate::codec::{BatchForm, Coding, Feed};
@@ -123,6 +125,8 @@ struct Routed {
     wants_append_session: bool,
     /// Who sent it.
     peer: Option<SocketAddr>,
+    /// What was not permitted, or is a session.
+    tried: Option<Box<Entry>>,
 }
 
 impl Routed {
@@ -137,8 +141,8 @@ impl Routed {
             Some(_) => None,
             None => gate::no_dashboard(parts),
         });
-        let (access, operation) = match refusal {
-            Some(error) => (Access::Open, Err(error)),
+        let Admitted { access, operation, tried } = match refusal {
+            Some(error) => Admitted::refused(core.gate.stranger(), error),
             None => core.gate.admit(parts, || core.clock().wall_us()),
         };
         Self {
@@ -152,7 +156,20 @@ impl Routed {
                 && negotiate::media_type(parts.headers, "content-type") == Some(MediaType::S2s),
             peer,
             operation,
+            tried,
         }
+    }
+
+    /// Who asks for it.
+    fn asker(&self) -> Asker<'_> {
+        Asker { access: &self.access, peer: self.peer, tried: self.tried.as_deref() }
+    }
+
+    /// Takes the session that it asks for; `None` when it is none.
+    fn take_session(&mut self) -> Option<SessionRequest> {
+        let operation = self.take_operation().ok()?;
+        self.tried = Some(Box::new(Entry::of(&operation, "", b"")));
+        SessionRequest::of(operation, self.asker().origin())
     }
 
     /// Takes the operation, which is done once. What is left in its place is nobody's to look at
@@ -193,19 +210,19 @@ enum SessionKind {
 
 impl SessionRequest {
     /// `None` when the operation is not a session.
-    fn of(operation: Operation) -> Option<Self> {
+    fn of(operation: Operation, from: Origin) -> Option<Self> {
         Some(match operation {
             Operation::AppendSession { path, key, coding, receipt, auto_create } => {
-                let auto_create = auto_create.unwrap_or_default();
+                let asked = Asked { auto_create: auto_create.unwrap_or_default(), from };
                 Self {
-                    open: Open::Append { path, key, auto_create, receipt },
+                    open: Open::Append { path, key, asked, receipt },
                     kind: SessionKind::Append { coding },
                 }
             }
             Operation::ReadSession { path, key, query, feed, auto_create } => {
-                let auto_create = auto_create.unwrap_or_default();
+                let asked = Asked { auto_create: auto_create.unwrap_or_default(), from };
                 Self {
-                    open: Open::Read { path, key, query, feed, auto_create },
+                    open: Open::Read { path, key, query, feed, asked },
                     kind: SessionKind::Read { feed },
                 }
             }
@@ -275,7 +292,9 @@ async fn answer<I: Io>(
     match result {
         Ok(response) => coded(core, response, routed.answer_coding).await,
         Err(error) => {
-            core.refused(&error, &routed.access, routed.peer);
+            let tried = aside.tried.take();
+            let asker = routed.asker();
+            core.refused(&error, Asker { tried: tried.as_deref().or(asker.tried), ..asker });
             error.into_response()
         }
     }

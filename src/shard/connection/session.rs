@@ -27,6 +27,7 @@ use crate::planted::{self, Bug};
 use crate::shard::call::Age;
 use crate::shard::core::Core;
 use crate::shard::drain::Stage;
+use crate::shard::respond::Asker;
 use crate::shard::session::{In, Open, Out, PENDING_BATCHES_MAX, PENDING_BYTES_MAX, Session};
 use crate::types::{AppendInput, Refusal};
 
@@ -166,18 +167,18 @@ impl Unanswered {
     }
 }
 
-/// Serves an append session whose response head was sent; `access` is in whose name.
+/// Serves an append session whose response head was sent.
 pub(super) async fn append<I: Io>(
     core: &Core<I>,
     session: &Session<I>,
-    access: &Access,
+    asker: Asker<'_>,
     coding: Option<Coding>,
     inlet: &mut impl Inlet,
     outlet: &mut impl Outlet,
 ) -> Ended {
     let unanswered = Unanswered::new(&core.held, inlet.free_bytes());
-    let intake = pin!(take_in(core, session, access, &unanswered, inlet));
-    let answers = pin!(answer(core, session, (access, coding), &unanswered, outlet));
+    let intake = pin!(take_in(core, session, asker.access, &unanswered, inlet));
+    let answers = pin!(answer(core, session, (asker, coding), &unanswered, outlet));
     let ended = match future::select(answers, intake).await {
         Either::Left((ended, _)) => ended,
         Either::Right((Err(Gone), _)) => Err(Gone),
@@ -302,7 +303,7 @@ fn bad_frame(message: String) -> Stop {
 async fn answer<I: Io>(
     core: &Core<I>,
     session: &Session<I>,
-    (access, coding): (&Access, Option<Coding>),
+    (asker, coding): (Asker<'_>, Option<Coding>),
     unanswered: &Unanswered,
     outlet: &mut impl Outlet,
 ) -> Result<Ended, Gone> {
@@ -321,14 +322,16 @@ async fn answer<I: Io>(
                     s2s::finish(&mut bytes, start, coding, advised)
                         .expect("an acknowledgement is short");
                 }
-                Out::Failed(refusal) => end = Some(Err(shown_error(access, refusal.into()))),
+                Out::Failed(refusal) => {
+                    end = Some(Err(shown_error(asker.access, refusal.into())));
+                }
                 Out::Done => end = Some(unanswered.failure.take().map_or(Ok(()), Err)),
                 Out::Opened | Out::Bytes(..) => {}
             }
             next = if end.is_none() { session.try_recv() } else { None };
         }
         if let Some(Err(error)) = &end {
-            core.refused(error, access, None);
+            core.refused(error, asker);
             push_terminal(&mut bytes, error);
         }
         if !bytes.is_empty() {
@@ -368,14 +371,15 @@ async fn send_on<I: Io>(
     }
 }
 
-/// Serves a read session whose response head was sent; `access` is in whose name.
+/// Serves a read session whose response head was sent.
 pub(super) async fn read<I: Io>(
     core: &Core<I>,
     session: &Session<I>,
-    access: &Access,
+    asker: Asker<'_>,
     feed: Feed,
     outlet: &mut impl Outlet,
 ) -> Ended {
+    let access = asker.access;
     let mut token_ended = pin!(core.gate.tokens.ended(access));
     let sent = async {
         loop {
@@ -396,9 +400,9 @@ pub(super) async fn read<I: Io>(
                 }
                 Ok(Out::Failed(refusal)) => {
                     let error = shown_error(access, refusal.into());
-                    return end_with(core, access, feed, error, outlet).await;
+                    return end_with(core, asker, feed, error, outlet).await;
                 }
-                Err(error) => return end_with(core, access, feed, error, outlet).await,
+                Err(error) => return end_with(core, asker, feed, error, outlet).await,
                 Ok(Out::Done) => {
                     if let Feed::Sse { .. } = feed {
                         let mut last = Vec::new();
@@ -418,12 +422,12 @@ pub(super) async fn read<I: Io>(
 /// Ends a read session with an error, in the form that its feed has for one.
 async fn end_with<I: Io>(
     core: &Core<I>,
-    access: &Access,
+    asker: Asker<'_>,
     feed: Feed,
     error: ApiError,
     outlet: &mut impl Outlet,
 ) -> Result<Ended, Gone> {
-    core.refused(&error, access, None);
+    core.refused(&error, asker);
     let mut last = Vec::new();
     match feed {
         Feed::S2s { .. } => push_terminal(&mut last, &error),

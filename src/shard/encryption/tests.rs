@@ -2,12 +2,13 @@
 
 use super::*;
 use crate::api::query::{ReadQuery, ReadStart};
+use crate::audit::Origin;
 use crate::codec::{BatchForm, Format};
 use crate::io::sim::SimIo;
-use crate::shard::call::{Answer, Call, CallResult};
+use crate::shard::call::{Answer, Asked, Call, CallResult};
 use crate::shard::testkit::{Shard, basin, change_basin, create, live_with, path, provision};
 use crate::types::append::{AppendBuilder, HeaderSpan, Span};
-use crate::types::{BasinConfig, Cipher, PartialStreamConfig, StreamPosition};
+use crate::types::{BasinConfig, Cipher, StreamPosition};
 
 const CIPHERS: [Cipher; 2] = [Cipher::Aegis256, Cipher::Aes256Gcm];
 
@@ -36,16 +37,14 @@ async fn read(shard: &Shard, stream: &str) -> CallResult {
     let start = ReadStart::SeqNum(0);
     let query =
         ReadQuery { start, count: None, bytes: None, until: None, wait_secs: None, clamp: false };
-    let (form, auto_create) = (BatchForm::Json(Format::Raw), PartialStreamConfig::default());
-    shard
-        .handle(Call::Read { path: path(stream), key: Some(key()), query, form, auto_create })
-        .await
+    let (form, asked) = (BatchForm::Json(Format::Raw), Asked::default());
+    shard.handle(Call::Read { path: path(stream), key: Some(key()), query, form, asked }).await
 }
 
 async fn append(shard: &Shard, stream: &str) -> CallResult {
-    let (input, auto_create) = (data(), PartialStreamConfig::default());
+    let (input, asked) = (data(), Asked::default());
     let key = Some(key());
-    shard.handle(Call::Append { path: path(stream), key, input, auto_create, receipt: false }).await
+    shard.handle(Call::Append { path: path(stream), key, input, asked, receipt: false }).await
 }
 
 /// A shard with the encrypted streams "a" and "b".
@@ -71,7 +70,8 @@ fn what_belongs_to_another_stream_or_to_nobody_does_not_open() {
             with_streams(cipher, async |shard| {
                 append(&shard, "b").await.unwrap();
                 assert!(matches!(read(&shard, "b").await, Ok(Answer::Body(..))));
-                let stream = |name: &str| shard.stream_for_tail(&path(name)).unwrap();
+                let stream =
+                    |name: &str| shard.stream_for_tail(&path(name), Origin::default()).unwrap();
                 let key = shard.key_to(&stream("a"), Some(&key())).unwrap();
                 let key = key.filter(|_| forged == "of a");
                 let (_, ticket) =
@@ -84,12 +84,25 @@ fn what_belongs_to_another_stream_or_to_nobody_does_not_open() {
     }
 }
 
+/// Of a batch whose second record does not open, nobody gets the first, so nobody is said to.
+#[test]
+fn what_is_refused_counts_as_read_by_nobody() {
+    with_streams(Cipher::Aegis256, async |shard| {
+        append(&shard, "b").await.unwrap();
+        let stream = shard.stream_for_tail(&path("b"), Origin::default()).unwrap();
+        let (_, ticket) = shard.sequence(&stream, &data(), None, None).unwrap();
+        shard.settle(ticket).await.unwrap();
+        assert_eq!(read(&shard, "b").await.unwrap_err(), Refusal::DecryptionFailed);
+        assert_eq!(shard.metrics.snapshot().records_read, 0);
+    });
+}
+
 /// Section 4.4 of the specification, step 5.
 #[test]
 fn aes_streams_end_at_2_to_the_32_and_others_do_not() {
     for cipher in CIPHERS {
         with_streams(cipher, async |shard| {
-            let stream = shard.stream_for_tail(&path("a")).unwrap();
+            let stream = shard.stream_for_tail(&path("a"), Origin::default()).unwrap();
             let key = shard.key_to(&stream, Some(&key())).unwrap();
             let last = u64::from(u32::MAX);
             let is_limited = cipher == Cipher::Aes256Gcm;

@@ -8,14 +8,14 @@ use crate::io::sim::{Faults, SimIo, Stream as Dice};
 use crate::io::{BLOCK_BYTES, Clock, Disk, LogFile};
 use crate::log::footer;
 use crate::log::index::{ENTRY_BYTES, IndexEntry};
-use crate::shard::call::Call;
+use crate::shard::call::{Asked, Call};
 use crate::shard::engine::EngineConfig;
 use crate::shard::read::{Budget, From};
 use crate::shard::testkit::{
     CONFIG, LOG, Shard, basin, create, create_basin, live_configured, path, provision,
 };
 use crate::types::append::{AppendBuilder, Span};
-use crate::types::{AppendInput, PartialStreamConfig, Retention};
+use crate::types::{AppendInput, Retention};
 
 const STREAMS: u64 = 150;
 const ROUNDS: u64 = 60;
@@ -57,12 +57,12 @@ async fn fill(shard: &Shard) {
     }
     for round in 0..ROUNDS {
         let append = |stream| {
-            let (path, auto_create) = (path(&name(stream)), PartialStreamConfig::default());
+            let (path, asked) = (path(&name(stream)), Asked::default());
             shard.handle(Call::Append {
                 path,
                 key: None,
                 input: batch(stream, round),
-                auto_create,
+                asked,
                 receipt: false,
             })
         };
@@ -351,10 +351,10 @@ fn a_footer_is_made_out_of_a_segment_only_when_the_log_goes_on_behind_it() {
         assert_eq!(shard.footers.find(epoch, 7, footer::Target::SeqNum(0)).await, None);
         let made = shard.fold_step().await;
         assert!(matches!(made, Err(FoldError::NothingBehind(of)) if of == epoch), "{made:?}");
-        let append = (path(&name(0)), batch(0, ROUNDS), PartialStreamConfig::default());
-        let (path, input, auto_create) = append;
+        let append = (path(&name(0)), batch(0, ROUNDS), Asked::default());
+        let (path, input, asked) = append;
         shard
-            .handle(Call::Append { path, key: None, input, auto_create, receipt: false })
+            .handle(Call::Append { path, key: None, input, asked, receipt: false })
             .await
             .expect("appended");
         assert_eq!(shard.fold_step().await.expect("now it does"), Folded::Footer);

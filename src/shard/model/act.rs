@@ -4,9 +4,10 @@ use serde_json::Value;
 
 use super::plan::{Batch, Op, Upkeep};
 use crate::api::query::{ReadQuery, ReadStart};
+use crate::audit::Origin;
 use crate::codec::{BatchForm, Format};
 use crate::io::Clock;
-use crate::shard::call::{Answer, Call, Page};
+use crate::shard::call::{Answer, Asked, Call, Page};
 use crate::shard::folder::FoldError;
 use crate::shard::testkit::{Shard, basin, patch, path};
 use crate::types::append::{AppendBuilder, HeaderSpan, Span};
@@ -118,7 +119,7 @@ pub(super) async fn act(shard: &Shard, op: &Op) -> Outcome {
         }
         Op::Append { name, batch } => append(name, input(batch)),
         Op::Read { name, query } => read(name, *query),
-        Op::Tail { name } => Call::CheckTail(path(name)),
+        Op::Tail { name } => Call::CheckTail(path(name), Origin::default()),
         Op::List => list(),
     };
     match shard.handle(call).await {
@@ -156,18 +157,12 @@ fn age_secs(retention: Retention) -> Option<u64> {
 }
 
 fn append(name: &str, input: AppendInput) -> Call {
-    Call::Append {
-        path: path(name),
-        key: None,
-        input,
-        auto_create: PartialStreamConfig::default(),
-        receipt: false,
-    }
+    Call::Append { path: path(name), key: None, input, asked: Asked::default(), receipt: false }
 }
 
 fn read(name: &str, query: ReadQuery) -> Call {
-    let (form, auto_create) = (BatchForm::Json(Format::Raw), PartialStreamConfig::default());
-    Call::Read { path: path(name), key: None, query, form, auto_create }
+    let (form, asked) = (BatchForm::Json(Format::Raw), Asked::default());
+    Call::Read { path: path(name), key: None, query, form, asked }
 }
 
 pub(super) fn list() -> Call {
@@ -237,7 +232,7 @@ pub(super) async fn look(shard: &Shard, name: &'static str) -> Option<Seen> {
     let is_gone = |refusal: &Refusal| {
         matches!(refusal, Refusal::StreamNotFound(_) | Refusal::StreamDeletionPending(_))
     };
-    let tail = match shard.handle(Call::CheckTail(path(name))).await {
+    let tail = match shard.handle(Call::CheckTail(path(name), Origin::default())).await {
         Ok(Answer::Tail(tail)) => tail,
         Err(refusal) if is_gone(&refusal) => return None,
         other => panic!("the tail of {name}: {other:?}"),

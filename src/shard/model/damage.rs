@@ -18,6 +18,7 @@ use super::life::{SETTLED_US, try_open};
 use super::plan::{Batch, Op};
 use super::truth::Known;
 use super::{Run, one_in};
+use crate::audit::Origin;
 use crate::io::sim::{FaultKind, Faults, Mishap, SimIo, SimRuntime};
 use crate::io::{Clock, Disk};
 use crate::shard::call::{Answer, Call};
@@ -333,7 +334,7 @@ impl Judge {
         let Expected { known, appended } = expected;
         let may_miss = self.witnesses.may_miss(name);
         let say = |what: &str| format!("{name}: {what}, {:?}, may miss {may_miss:?}", self.damage);
-        let tail = match shard.handle(Call::CheckTail(path(name))).await {
+        let tail = match shard.handle(Call::CheckTail(path(name), Origin::default())).await {
             Ok(Answer::Tail(tail)) => tail.seq_num,
             Err(Refusal::StreamNotFound(_) | Refusal::StreamDeletionPending(_)) => {
                 // It may also have stayed empty for long enough.

@@ -19,10 +19,11 @@ use std::rc::Rc;
 
 use futures_util::future::{self, Either};
 
-use super::call::{Age, StreamPath};
+use super::call::{Age, Asked, StreamPath};
 use super::encryption::open;
 use super::engine::Engine;
 use crate::api::query::{ReadQuery, UnaryLimits};
+use crate::audit::Origin;
 use crate::codec::{BatchEncoder, BatchForm};
 use crate::control::Stream;
 use crate::crypto::StreamKey;
@@ -31,7 +32,7 @@ use crate::log::entry::Record;
 use crate::planted::{self, Bug};
 use crate::types::limits::{BATCH_METERED_BYTES_MAX, BATCH_RECORDS_MAX};
 use crate::types::refusal::chain;
-use crate::types::{PartialStreamConfig, Refusal, StreamPosition, SuppliedKey};
+use crate::types::{Refusal, StreamPosition, SuppliedKey};
 
 pub(super) use live::Followed;
 pub(super) use start::start_of;
@@ -95,8 +96,9 @@ impl<I: Io> Engine<I> {
     pub(super) async fn check_tail(
         self: &Rc<Self>,
         path: &StreamPath,
+        from: Origin,
     ) -> Result<StreamPosition, Refusal> {
-        let stream = match self.stream_for_tail(path) {
+        let stream = match self.stream_for_tail(path, from) {
             Ok(stream) => stream,
             Err(refused) => return self.refuse(refused).await,
         };
@@ -113,9 +115,9 @@ impl<I: Io> Engine<I> {
         (path, key): (&StreamPath, Option<SuppliedKey>),
         query: &ReadQuery,
         form: BatchForm,
-        auto_create: &PartialStreamConfig,
+        asked: &Asked,
     ) -> Result<(Vec<u8>, Age), Refusal> {
-        let (stream, key) = match self.stream_for_read((path, key.as_ref()), auto_create) {
+        let (stream, key) = match self.stream_for_read((path, key.as_ref()), asked) {
             Ok((stream, key)) => (stream, key.map(Rc::new)),
             Err(refused) => return self.refuse(refused).await,
         };
@@ -204,6 +206,7 @@ impl<I: Io> Engine<I> {
         if delivered.is_shut {
             return Err(Refusal::DecryptionFailed);
         }
+        self.count_delivered(stream, &delivered);
         encoder.finish(tail.filter(|_| delivered.records > 0));
         Ok((delivered, body))
     }
@@ -259,9 +262,13 @@ impl<I: Io> Engine<I> {
             self.metrics.read_damaged();
             Refusal::Storage(format!("reading failed: {error}"))
         })?;
+        Ok(delivered)
+    }
+
+    /// Counts what was delivered, once it is on its way to the reader.
+    pub(super) fn count_delivered(&self, stream: &Stream, delivered: &Delivered) {
         self.metrics.records_read(delivered.records as u64, delivered.bytes);
         self.count_bytes_read(stream, delivered.bytes);
-        Ok(delivered)
     }
 }
 

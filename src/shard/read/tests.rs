@@ -11,7 +11,7 @@ use crate::codec::{Feed, Format};
 use crate::io::Clock;
 use crate::io::sim::{SimIo, Stream as Dice};
 use crate::log::entry::{Kind, Trimmed};
-use crate::shard::call::{Answer, Call};
+use crate::shard::call::{Answer, Asked, Call};
 use crate::shard::engine::Note;
 use crate::shard::session::{Open, Out, Pipe};
 use crate::shard::testkit::{Shard, basin, create, create_basin, live_with, path, provision};
@@ -30,9 +30,9 @@ fn batch(seq_num: u64, body_bytes: usize) -> AppendInput {
 
 async fn append(shard: &Shard, name: &str, body_bytes: usize) {
     let seq_num = stream(shard, name).accepted.get().tail.seq_num;
-    let (input, auto_create) = (batch(seq_num, body_bytes), PartialStreamConfig::default());
+    let (input, asked) = (batch(seq_num, body_bytes), Asked::default());
     shard
-        .handle(Call::Append { path: path(name), key: None, input, auto_create, receipt: false })
+        .handle(Call::Append { path: path(name), key: None, input, asked, receipt: false })
         .await
         .expect("appended");
 }
@@ -60,8 +60,8 @@ fn seq_nums(batch: &Value) -> Vec<u64> {
 
 async fn poll(shard: &Shard, name: &str, seq_num: u64, wait_secs: Option<u32>) -> Vec<u64> {
     let (query, form) = (query(seq_num, wait_secs), BatchForm::Json(Format::Raw));
-    let auto_create = PartialStreamConfig::default();
-    match shard.handle(Call::Read { path: path(name), key: None, query, form, auto_create }).await {
+    let asked = Asked::default();
+    match shard.handle(Call::Read { path: path(name), key: None, query, form, asked }).await {
         Ok(Answer::Body(body, _)) => seq_nums(&serde_json::from_slice(&body).expect("JSON")),
         other => panic!("{other:?}"),
     }
@@ -75,7 +75,7 @@ async fn follow(shard: &Shard, name: &str, mut each: impl AsyncFnMut(Vec<u64>) -
         key: None,
         query: query(0, Some(3600)),
         feed: Feed::Sse { format: Format::Raw, resumed: None },
-        auto_create: PartialStreamConfig::default(),
+        asked: Asked::default(),
     };
     let client = async {
         loop {
@@ -309,10 +309,8 @@ fn a_stream_made_anew_shows_nothing_of_the_old_one() {
             let at_tail = shard.clone();
             let waiting = async move {
                 let (query, form) = (query(1, Some(60)), BatchForm::Json(Format::Raw));
-                let auto_create = PartialStreamConfig::default();
-                at_tail
-                    .handle(Call::Read { path: path("s"), key: None, query, form, auto_create })
-                    .await
+                let asked = Asked::default();
+                at_tail.handle(Call::Read { path: path("s"), key: None, query, form, asked }).await
             };
             let deletion = async {
                 shard.io.sleep_us(1000).await;
@@ -372,7 +370,7 @@ fn old_records_are_said_to_be_old_and_the_live_end_is_not() {
         key: None,
         query: query(0, Some(3600)),
         feed: Feed::Sse { format: Format::Raw, resumed: None },
-        auto_create: PartialStreamConfig::default(),
+        asked: Asked::default(),
     };
     live_with(
         &io.kill(2),
@@ -407,8 +405,8 @@ fn old_records_are_said_to_be_old_and_the_live_end_is_not() {
             let form = BatchForm::Json(Format::Raw);
             for (seq_num, age) in [(0, Age::Old), (OLD, Age::Recent)] {
                 let query = ReadQuery { count: Some(1), ..query(seq_num, None) };
-                let auto_create = PartialStreamConfig::default();
-                let read = shard.read((&path("s"), None), &query, form, &auto_create).await;
+                let asked = Asked::default();
+                let read = shard.read((&path("s"), None), &query, form, &asked).await;
                 assert_eq!(read.expect("read").1, age, "{seq_num}");
             }
         },

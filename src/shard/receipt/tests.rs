@@ -8,10 +8,10 @@ use crate::io::{Clock, LogFile};
 use crate::log::entry::{Batch, entries};
 use crate::log::format::{FrameHeader, payload_of};
 use crate::metrics::Phase;
-use crate::shard::call::{Answer, Call};
+use crate::shard::call::{Answer, Asked, Call};
 use crate::shard::testkit::{Shard, create, create_basin, live_with, path, provision};
 use crate::types::append::{AppendBuilder, Span};
-use crate::types::{Ack, AppendInput, PartialStreamConfig};
+use crate::types::{Ack, AppendInput};
 
 fn batch(body_bytes: usize) -> AppendInput {
     let mut builder = AppendBuilder::default();
@@ -23,8 +23,8 @@ fn batch(body_bytes: usize) -> AppendInput {
 
 async fn append(shard: &Shard, body_bytes: usize, receipt: bool) -> (Ack, Option<Receipt>) {
     let (path, input) = (path("s"), batch(body_bytes));
-    let auto_create = PartialStreamConfig::default();
-    match shard.handle(Call::Append { path, key: None, input, auto_create, receipt }).await {
+    let asked = Asked::default();
+    match shard.handle(Call::Append { path, key: None, input, asked, receipt }).await {
         Ok(Answer::Ack(ack, _, receipt)) => (ack, receipt),
         other => panic!("{other:?}"),
     }

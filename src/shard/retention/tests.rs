@@ -1,14 +1,15 @@
 //! What expires, when, and what stays gone, on a simulated disk and clock.
 
+use crate::audit::Origin;
 use crate::io::sim::{SimIo, SimRuntime};
 use crate::io::{Clock, Disk};
-use crate::shard::call::Call;
+use crate::shard::call::{Asked, Call};
 use crate::shard::testkit::{
     Shard, age, basin, create, create_basin, live_with, patch, path, provision,
 };
 use crate::types::append::{AppendBuilder, Span};
 use crate::types::config::Change;
-use crate::types::{AppendInput, PartialStreamConfig, Refusal, Retention, StreamConfigPatch};
+use crate::types::{AppendInput, Refusal, Retention, StreamConfigPatch};
 
 use super::*;
 
@@ -57,9 +58,9 @@ fn batch(records: usize, body_bytes: usize) -> AppendInput {
 
 /// Appends a batch to a stream.
 async fn append_to(shard: &Shard, stream: &str, input: AppendInput) -> Result<(), Refusal> {
-    let auto_create = PartialStreamConfig::default();
+    let asked = Asked::default();
     shard
-        .handle(Call::Append { path: path(stream), key: None, input, auto_create, receipt: false })
+        .handle(Call::Append { path: path(stream), key: None, input, asked, receipt: false })
         .await
         .map(|_| ())
 }
@@ -181,7 +182,7 @@ fn a_stream_that_stays_empty_is_deleted_when_its_time_has_come() {
         // Expired at 12 s after the write, which is longer ago than 4 s: it goes at once.
         sleep(&shard, 2 * SECOND_US).await;
         assert!(stream(&shard).is_none());
-        let call = Call::CheckTail(path("s"));
+        let call = Call::CheckTail(path("s"), Origin::default());
         let refusal = Refusal::StreamNotFound("s".to_owned());
         assert_eq!(shard.handle(call).await.err(), Some(refusal));
     });

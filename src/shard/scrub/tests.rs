@@ -4,10 +4,10 @@ use crate::io::Clock;
 use crate::io::sim::{SimIo, SimRuntime};
 use crate::log::format::FrameHeader;
 use crate::log::quarantine::LostPlace;
-use crate::shard::call::{Answer, Call};
+use crate::shard::call::{Answer, Asked, Call};
 use crate::shard::testkit::{Shard, create, create_basin, live_with, path, provision};
+use crate::types::AppendInput;
 use crate::types::append::{AppendBuilder, Span};
-use crate::types::{AppendInput, PartialStreamConfig};
 
 use super::*;
 
@@ -30,9 +30,9 @@ fn batch(body_bytes: usize) -> AppendInput {
 
 async fn append(shard: &Shard, stream: &str, body_bytes: usize) {
     let (path, input) = (path(stream), batch(body_bytes));
-    let auto_create = PartialStreamConfig::default();
+    let asked = Asked::default();
     shard
-        .handle(Call::Append { path, key: None, input, auto_create, receipt: false })
+        .handle(Call::Append { path, key: None, input, asked, receipt: false })
         .await
         .expect("appended");
 }

@@ -13,15 +13,16 @@ use futures_util::future::{self, Either};
 
 use super::pipe::Pipe;
 use super::{In, Out};
+use crate::audit::{self, Origin};
 use crate::control::Stream;
 use crate::crypto::StreamKey;
 use crate::io::Io;
 use crate::io::notify::Notify;
 use crate::planted::{self, Bug};
-use crate::shard::call::StreamPath;
+use crate::shard::call::{Asked, StreamPath};
 use crate::shard::engine::Engine;
 use crate::shard::receipt::ReceiptSlot;
-use crate::types::{Ack, PartialStreamConfig, Refusal, SuppliedKey};
+use crate::types::{Ack, Refusal, SuppliedKey};
 
 /// A batch that was judged, and what its answer waits for.
 struct Judged {
@@ -68,6 +69,14 @@ impl Pending {
     }
 }
 
+/// Where the batches of a session go, and who sends them.
+struct To<'a> {
+    stream: &'a Rc<Stream>,
+    key: Option<StreamKey>,
+    path: &'a StreamPath,
+    from: &'a Origin,
+}
+
 impl<I: Io> Engine<I> {
     /// Serves an append session until it ends; `Ok` is its good end.
     ///
@@ -75,19 +84,20 @@ impl<I: Io> Engine<I> {
     pub(super) async fn append_session(
         self: &Rc<Self>,
         (path, key): (&StreamPath, Option<SuppliedKey>),
-        auto_create: &PartialStreamConfig,
+        asked: &Asked,
         wants_receipts: bool,
         pipe: &Pipe,
     ) -> Result<(), Refusal> {
         self.check_open()?;
-        let (stream, key) = match self.stream_for_append((path, key.as_ref()), auto_create) {
+        let (stream, key) = match self.stream_for_append((path, key.as_ref()), asked) {
             Ok(found) => found,
             Err(refused) => return self.refuse(refused).await,
         };
         self.settle(stream.created_ticket).await?;
         pipe.push_out(Out::Opened);
         let pending = Pending::default();
-        let intake = pin!(self.take_in((&stream, key), wants_receipts, pipe, &pending));
+        let to = To { stream: &stream, key, path, from: &asked.from };
+        let intake = pin!(self.take_in(to, wants_receipts, pipe, &pending));
         let acknowledge = pin!(self.acknowledge(&stream, pipe, &pending));
         match future::select(acknowledge, intake).await {
             Either::Left((ended, _)) => ended,
@@ -100,11 +110,12 @@ impl<I: Io> Engine<I> {
     /// Judges and logs what comes in, until it ends or something is refused.
     async fn take_in(
         self: &Rc<Self>,
-        (stream, key): (&Rc<Stream>, Option<StreamKey>),
+        to: To<'_>,
         wants_receipts: bool,
         pipe: &Pipe,
         pending: &Pending,
     ) {
+        let To { stream, key, path, from } = to;
         while let Some(input) = pipe.next_in().await {
             let In::Batch(input) = input else { return pending.end() };
             let began_us = self.io.now_us();
@@ -120,6 +131,7 @@ impl<I: Io> Engine<I> {
             let receipt = wants_receipts.then(|| ReceiptSlot::new(began_us, stream.class()));
             match self.sequence(stream, &input, key.as_ref(), receipt.clone()) {
                 Ok((ack, ticket)) => {
+                    audit::commanded(path, &input, from);
                     let outcome = Ok(Accepted { ack, ticket, records, bytes, began_us, receipt });
                     pending.push(Judged { ticket, outcome });
                 }

@@ -20,13 +20,13 @@ mod read;
 
 use std::rc::Rc;
 
-use super::call::{Age, StreamPath};
+use super::call::{Age, Asked, StreamPath};
 use super::core::{Core, Message};
 use super::engine::Engine;
 use crate::api::query::ReadQuery;
 use crate::codec::Feed;
 use crate::io::Io;
-use crate::types::{Ack, AppendInput, PartialStreamConfig, Receipt, Refusal, SuppliedKey};
+use crate::types::{Ack, AppendInput, Receipt, Refusal, SuppliedKey};
 
 pub(super) use pipe::{Pipe, RemoteSessions};
 
@@ -51,8 +51,8 @@ pub(super) enum Open {
         path: StreamPath,
         /// The key to an encrypted stream.
         key: Option<SuppliedKey>,
-        /// What the request says about a stream that it creates.
-        auto_create: PartialStreamConfig,
+        /// How that is asked for.
+        asked: Asked,
         /// Whether acknowledgements come with a receipt.
         receipt: bool,
     },
@@ -66,8 +66,8 @@ pub(super) enum Open {
         query: ReadQuery,
         /// How to spell it.
         feed: Feed,
-        /// What the request says about a stream that it creates.
-        auto_create: PartialStreamConfig,
+        /// How that is asked for.
+        asked: Asked,
     },
 }
 
@@ -208,11 +208,11 @@ fn start<I: Io>(engine: &Rc<Engine<I>>, open: Open, pipe: &Rc<Pipe>, core: &Rc<C
 impl<I: Io> Engine<I> {
     pub(super) async fn run_session(self: Rc<Self>, open: Open, pipe: &Rc<Pipe>) {
         let ended = match open {
-            Open::Append { path, key, auto_create, receipt } => {
-                self.append_session((&path, key), &auto_create, receipt, pipe).await
+            Open::Append { path, key, asked, receipt } => {
+                self.append_session((&path, key), &asked, receipt, pipe).await
             }
-            Open::Read { path, key, query, feed, auto_create } => {
-                self.read_session((&path, key), &query, feed, &auto_create, pipe).await
+            Open::Read { path, key, query, feed, asked } => {
+                self.read_session((&path, key), &query, feed, &asked, pipe).await
             }
         };
         match ended {

@@ -28,11 +28,11 @@ use crate::crypto::StreamKey;
 use crate::io::Io;
 use crate::io::permits::Permit;
 use crate::log::entry::Record;
-use crate::shard::call::{Age, StreamPath};
+use crate::shard::call::{Age, Asked, StreamPath};
 use crate::shard::drain::Stage;
 use crate::shard::engine::Engine;
 use crate::shard::read::{Budget, From, start_of};
-use crate::types::{PartialStreamConfig, Refusal, StreamPosition, SuppliedKey};
+use crate::types::{Refusal, StreamPosition, SuppliedKey};
 
 /// Shortest time between two heartbeats, in microseconds.
 const HEARTBEAT_US_MIN: u64 = 5_000_000;
@@ -91,10 +91,10 @@ impl<I: Io> Engine<I> {
         (path, key): (&StreamPath, Option<SuppliedKey>),
         query: &ReadQuery,
         feed: Feed,
-        auto_create: &PartialStreamConfig,
+        asked: &Asked,
         pipe: &Rc<Pipe>,
     ) -> Result<(), Refusal> {
-        let (stream, key) = match self.stream_for_read((path, key.as_ref()), auto_create) {
+        let (stream, key) = match self.stream_for_read((path, key.as_ref()), asked) {
             Ok(found) => found,
             Err(refused) => return self.refuse(refused).await,
         };
@@ -210,6 +210,7 @@ impl<I: Io> Reading<I> {
         let delivered = self.engine.deliver(of, from, end, budget, each).await?;
         self.from = From::SeqNum(delivered.next_seq_num);
         self.last_bytes = delivered.bytes;
+        self.engine.count_delivered(&self.stream, &delivered);
         if delivered.records == 0 {
             batch.abandon();
             if delivered.is_shut {

@@ -10,7 +10,6 @@ use super::{Connection, End};
 use crate::api::ApiError;
 use crate::api::access::shown_error;
 use crate::api::response::Header;
-use crate::auth::Access;
 use crate::codec::s2s::Deframer;
 use crate::http1::{
     Conn, Event, Framing, LAST_CHUNK, Persistence, Version, chunk_head, reason_phrase,
@@ -31,11 +30,8 @@ const AHEAD_BYTES_MAX: usize = 16 * 1024;
 
 impl<I: Io> Connection<'_, I> {
     /// Serves the session that the head asks for, here if the stream is, otherwise where it is.
-    pub(super) async fn session(&mut self, routed: Routed) -> Result<(), End> {
-        let Routed { access, operation, extra, is_head, .. } = routed;
-        let Some(request) = operation.ok().and_then(SessionRequest::of) else {
-            return Err(End::Done);
-        };
+    pub(super) async fn session(&mut self, mut routed: Routed) -> Result<(), End> {
+        let Some(request) = routed.take_session() else { return Err(End::Done) };
         if let Some(core) = self.core.foreign_owner(request.open.path())
             && !self.core.drain.is_begun()
         {
@@ -48,8 +44,8 @@ impl<I: Io> Connection<'_, I> {
         let session = match opened {
             Ok(Ok(session)) => session,
             Ok(Err(error)) => {
-                let error = shown_error(&access, error);
-                return self.say_refusal(error, &access, &extra, is_head).await;
+                let error = shown_error(&routed.access, error);
+                return self.say_refusal(error, &routed).await;
             }
             Err(_) => return Err(End::Done),
         };
@@ -64,13 +60,14 @@ impl<I: Io> Connection<'_, I> {
         // The head has arrived and is given up: for as long as the session lasts, only the buffer
         // that it came in is held.
         self.share.set((self.conn.memory_bytes() as u64).saturating_sub(FREE_BYTES));
-        self.spell_session_head(kind.content_type(), &extra, chunked, keep_alive);
+        self.spell_session_head(kind.content_type(), &routed.extra, chunked, keep_alive);
         self.flush().await?;
-        if is_head {
+        if routed.is_head {
             return Err(End::Linger);
         }
         // The head was taken. From here on either side may be silent for as long as it likes.
         self.line.wait_for(Waiting::Answer, 0);
+        let asker = routed.asker();
         let Self { core, conn, socket, line, settings, .. } = self;
         let (reader, writer) = AsyncReadExt::split(socket);
         let mut inlet = BodyIn { conn, reader, ended: false };
@@ -78,12 +75,12 @@ impl<I: Io> Connection<'_, I> {
             BodyOut { core, writer, line, settings, chunked, chunk_head: Vec::new(), watch: None };
         let ended = match kind {
             SessionKind::Append { coding } => {
-                let ended = session::append(core, &session, &access, coding, &mut inlet, &mut out);
+                let ended = session::append(core, &session, asker, coding, &mut inlet, &mut out);
                 line.guard(pin!(ended)).await
             }
             SessionKind::Read { feed } => {
                 out.watch = Some(&mut inlet);
-                line.guard(pin!(session::read(core, &session, &access, feed, &mut out))).await
+                line.guard(pin!(session::read(core, &session, asker, feed, &mut out))).await
             }
         };
         let whole =
@@ -106,19 +103,14 @@ impl<I: Io> Connection<'_, I> {
     ) -> Result<(), End> {
         self.line.wait_for(Waiting::Answer, 0);
         self.core.metrics.request();
-        self.say_refusal(error, &routed.access, &routed.extra, routed.is_head).await
+        self.say_refusal(error, routed).await
     }
 
     /// Answers with an error; what comes of the body is thrown away.
-    async fn say_refusal(
-        &mut self,
-        error: ApiError,
-        access: &Access,
-        extra: &[Header],
-        is_head: bool,
-    ) -> Result<(), End> {
-        self.core.refused(&error, access, self.peer);
-        self.spell(&error.into_response(), extra, Persistence::Close, is_head);
+    async fn say_refusal(&mut self, error: ApiError, routed: &Routed) -> Result<(), End> {
+        self.core.refused(&error, routed.asker());
+        let Routed { extra, is_head, .. } = routed;
+        self.spell(&error.into_response(), extra, Persistence::Close, *is_head);
         self.flush().await?;
         Err(End::Linger)
     }

@@ -102,7 +102,7 @@ impl<I: Io> Stream<I> {
     ) -> Result<(), http2::Error> {
         let core = Rc::clone(&self.core);
         if let Some(error) = routed.refused_at_once(!body.is_end_stream()) {
-            core.refused(&error, &routed.access, self.peer);
+            core.refused(&error, routed.asker());
             return self.send(error.into_response(), &routed, false, line).await;
         }
         let limit_bytes = core.connection.limits.body_bytes_max;
@@ -226,14 +226,11 @@ impl<I: Io> Stream<I> {
         line: &Registered,
     ) -> Result<(), http2::Error> {
         let core = Rc::clone(&self.core);
-        let operation = routed.take_operation().ok();
-        let Some(SessionRequest { open, kind }) = operation.and_then(SessionRequest::of) else {
-            return Ok(());
-        };
+        let Some(SessionRequest { open, kind }) = routed.take_session() else { return Ok(()) };
         let session = match session::open(&core, open).await {
             Ok(session) => session,
             Err(error) => {
-                core.refused(&error, &routed.access, self.peer);
+                core.refused(&error, routed.asker());
                 let error = shown_error(&routed.access, error);
                 return self.send(error.into_response(), &routed, false, line).await;
             }
@@ -252,12 +249,12 @@ impl<I: Io> Stream<I> {
             None => FREE_BYTES,
         };
         let mut outlet = BodyOut { core: &core, stream, line };
-        let access = &routed.access;
+        let asker = routed.asker();
         let ended = match kind {
             SessionKind::Append { coding } => {
                 let mut inlet = BodyIn { body, free_bytes };
                 let ended =
-                    session::append(&core, &session, access, coding, &mut inlet, &mut outlet).await;
+                    session::append(&core, &session, asker, coding, &mut inlet, &mut outlet).await;
                 // The body is kept until the response has ended, and a while longer: dropping it
                 // resets the stream, and a client that is still sending may see that before it
                 // has read why the session ended.
@@ -269,7 +266,7 @@ impl<I: Io> Stream<I> {
                 ended
             }
             SessionKind::Read { feed } => {
-                session::read(&core, &session, access, feed, &mut outlet).await
+                session::read(&core, &session, asker, feed, &mut outlet).await
             }
         };
         if ended == Ended::Gone {

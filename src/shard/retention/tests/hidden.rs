@@ -6,8 +6,9 @@ use super::*;
 
 mod clock;
 use crate::api::query::{ReadQuery, ReadStart};
+use crate::audit::Origin;
 use crate::codec::{BatchForm, Feed, Format};
-use crate::shard::call::Answer;
+use crate::shard::call::{Answer, Asked};
 use crate::shard::session::{Open, Out, Pipe};
 
 use ReadStart::{SeqNum, TailOffset, Timestamp};
@@ -31,8 +32,8 @@ fn seq_nums(text: &[u8]) -> Vec<u64> {
 
 /// Does a read; returns the numbers of its records.
 async fn read_as(shard: &Shard, query: ReadQuery) -> Result<Vec<u64>, Refusal> {
-    let (form, auto_create) = (BatchForm::Json(Format::Raw), PartialStreamConfig::default());
-    match shard.handle(Call::Read { path: path("s"), key: None, query, form, auto_create }).await? {
+    let (form, asked) = (BatchForm::Json(Format::Raw), Asked::default());
+    match shard.handle(Call::Read { path: path("s"), key: None, query, form, asked }).await? {
         Answer::Body(body, _) => {
             let text = String::from_utf8(body).expect("JSON is UTF-8");
             let records = text.split("\"tail\"").next().expect("the front");
@@ -133,7 +134,7 @@ fn every_start_passes_over_what_is_hidden_as_over_what_was_trimmed() {
         for (start, expected) in nothing.clone() {
             assert_eq!(read(&shard, start).await, expected, "{start:?} when all is hidden");
         }
-        let tail_now = shard.handle(Call::CheckTail(path("s"))).await;
+        let tail_now = shard.handle(Call::CheckTail(path("s"), Origin::default())).await;
         assert!(matches!(tail_now, Ok(Answer::Tail(now)) if now == tail), "the tail stays");
         assert_eq!(kept(&shard), (6, 6), "what was shown to be gone is trimmed");
         for (start, expected) in nothing {
@@ -214,7 +215,7 @@ fn a_session_under_way_passes_over_what_was_hidden_meanwhile() {
             key: None,
             query: query(SeqNum(0), Some(0)),
             feed: Feed::Sse { format: Format::Raw, resumed: None },
-            auto_create: PartialStreamConfig::default(),
+            asked: Asked::default(),
         };
         let client = async {
             // It takes nothing for so long that the rest of the old ones is hidden.
