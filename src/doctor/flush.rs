@@ -142,7 +142,7 @@ pub fn judge_honesty(facts: &FlushFacts) -> Option<Finding> {
     const SUSPICION: &str = "this is a suspicion, not a proof: only a power cut shows what a sync \
                              was worth";
     const CHECK: &str = "ask whoever provides the disk whether flushes reach something that lasts \
-                         (in QEMU: no cache=unsafe), and pull the plug once (scripts/power.sh)";
+                         (in QEMU: no cache=unsafe), and cut the power once while it writes";
     let FlushFacts { alone_ns, sync_ns, both_ns, cache, is_in_memory } = *facts;
     if is_in_memory {
         return None;

@@ -28,7 +28,6 @@ pub mod measure;
 pub mod mounts;
 pub mod place;
 pub mod report;
-
 pub mod room;
 pub mod trial;
 pub mod uring;
