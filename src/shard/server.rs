@@ -256,7 +256,7 @@ impl Server {
 fn unstarted(error: &GlommioError<()>) -> String {
     format!(
         "an executor could not be started (is io_uring allowed here, and enough locked memory, \
-         `ulimit -l`?): {error}"
+         `ulimit -l`? `thalweg doctor` looks for reasons): {error}"
     )
 }
 

@@ -21,6 +21,11 @@ pub(crate) fn without_direct_io() -> (Value, i32) {
     (json!([{ "syscall": "openat", "args": [flag] }]), 22)
 }
 
+/// Refuses to register anything with a ring: an executor fails on its own thread then.
+pub(crate) fn without_registering() -> (Value, i32) {
+    (json!([{ "syscall": "io_uring_register" }]), 1)
+}
+
 /// Has the command start with these calls refused.
 pub(crate) fn refuse(command: &mut Command, (calls, errno): (Value, i32)) {
     let text = json!({

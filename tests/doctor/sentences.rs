@@ -33,9 +33,9 @@ fn limited(dir: &Path, limit: &str) -> Command {
     command
 }
 
-/// Runs a server that must end by itself with status 1, and gives its last line.
+/// Runs a server that must end by itself with status 1, and gives all that it said.
 #[track_caller]
-fn last_words(mut command: Command) -> String {
+fn run_to_end(mut command: Command) -> String {
     let mut child = command
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -48,13 +48,14 @@ fn last_words(mut command: Command) -> String {
     let output = child.wait_with_output().expect("its words");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(status.and_then(|status| status.code()), Some(1), "{said}");
-    assert!(!said.contains("panicked"), "{said}");
-    said.lines().last().unwrap_or_default().to_owned()
+    said
 }
 
 #[track_caller]
 fn says(command: Command, words: &[&str]) {
-    let said = last_words(command);
+    let said = run_to_end(command);
+    assert!(!said.contains("panicked"), "{said}");
+    let said = said.lines().last().unwrap_or_default();
     for words in [&["thalweg: "], words].concat() {
         assert!(said.contains(words), "{words:?} is not in: {said}");
     }
@@ -69,6 +70,18 @@ fn rings_are_refused() {
     crate::filter::refuse(&mut command, crate::filter::without_rings(1));
     says(command, &["io_uring is refused: Operation not permitted", "seccomp filter is in force"]);
     assert!(!data.exists(), "nothing was made");
+}
+
+/// "A core ended early" was all that was said when an executor failed on its own thread.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn an_executor_fails_on_its_own_thread() {
+    let own = Own::new();
+    let mut command = serve(&own.0.join("data"), &[]);
+    crate::filter::refuse(&mut command, crate::filter::without_registering());
+    let said = run_to_end(command);
+    assert!(said.contains("an executor could not be started"), "{said}");
+    assert!(!said.contains("a core ended early"), "{said}");
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -128,7 +141,7 @@ fn too_little_memory_may_be_locked() {
 
 #[test]
 fn a_limit_of_locked_memory_that_may_be_raised_is_raised() {
-    let Some(mut server) = of_nobody("ulimit -H -l 4096 && ulimit -S -l 64") else { return };
+    let Some(mut server) = of_nobody("ulimit -S -l 64 && ulimit -H -l 4096") else { return };
     let host = server.host().unwrap_or_else(|status| panic!("{status}: {}", server.read("stderr")));
     assert!(!host.is_empty());
 }
