@@ -1,4 +1,5 @@
-//! Who may scrape `/metrics`, `/debug/latency` and `/debug/stats`, and at which of the server's addresses.
+//! Who may scrape `/metrics`, `/debug/latency` and `/debug/stats`, and at which of the server's
+//! addresses.
 //!
 //! * With an address of their own, metrics are there and nowhere else, and nothing else is there
 //!   but `/health`.
