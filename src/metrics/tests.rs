@@ -175,10 +175,9 @@ fn peer_series_have_the_peers_bounds_and_units() {
 
 #[test]
 fn numbers_arrive_under_their_names() {
-    let (shard, executor) = (busy_shard(), busy_executor());
-    let exposition = render(&[&Metrics::default(), &shard], &[&executor]);
+    let exposition = render(&[&Metrics::default(), &busy_shard()], &[]);
     let (express, standard) = (("class", "express"), ("class", "standard"));
-    let (zero, one, executor) = (("shard", "0"), ("shard", "1"), ("executor", "0"));
+    let (zero, one) = (("shard", "0"), ("shard", "1"));
     for (name, labels, expected) in [
         ("thalweg_appends_total", &[express][..], 3.0),
         ("thalweg_appends_total", &[standard], 3.0),
@@ -206,8 +205,6 @@ fn numbers_arrive_under_their_names() {
         ("thalweg_checkpoints_total", &[one], 1.0),
         ("thalweg_checkpoint_failures_total", &[one], 1.0),
         ("thalweg_checkpoint_seconds_total", &[one], 2.5),
-        ("thalweg_busy_seconds_total", &[executor], 1.5),
-        ("thalweg_tasks_total", &[executor], 40.0),
         ("thalweg_reads_total", &[], 1.0),
         ("thalweg_group_batches_sum", &[], 6.0),
         ("thalweg_group_bytes_sum", &[], 8192.0),
@@ -233,6 +230,18 @@ fn numbers_arrive_under_their_names() {
         ("thalweg_scrub_passes_total", &[one], 1.0),
         ("thalweg_scrub_damaged_frames", &[zero], 0.0),
         ("thalweg_scrub_damaged_frames", &[one], 2.0),
+    ] {
+        assert_eq!(exposition.value(name, labels), Some(expected), "{name} {labels:?}");
+    }
+}
+
+#[test]
+fn numbers_of_executors_arrive_under_their_names() {
+    let exposition = render(&[&busy_shard()], &[&busy_executor()]);
+    let executor = ("executor", "0");
+    for (name, labels, expected) in [
+        ("thalweg_busy_seconds_total", &[executor][..], 1.5),
+        ("thalweg_tasks_total", &[executor], 40.0),
         ("thalweg_connections", &[executor], 2.0),
         ("thalweg_connections_accepted_total", &[executor], 2.0),
         ("thalweg_connections_moved_total", &[executor], 1.0),
