@@ -220,6 +220,10 @@ rule("trims with confirmation, and sets a fencing token", async (page, server) =
   await button(page, "Read once").click();
   await page.getByRole("row").filter({ hasText: "trim" }).filter({ hasText: "3" }).waitFor();
   await page.getByRole("row").filter({ hasText: "fence" }).getByText("holder-1").waitFor();
+  const edges = await page
+    .locator("table.records td.number:first-child")
+    .evaluateAll((cells) => cells.map((one) => one.getBoundingClientRect().right));
+  assert.equal(new Set(edges).size, 1, `commands stand in the columns of the others: ${edges}`);
   await field(page, "Hide command records").check();
   await page.getByRole("row").filter({ hasText: "holder-1" }).waitFor({ state: "hidden" });
 });

@@ -40,7 +40,7 @@ function command(name, text) {
   };
   return h("div", {},
     h("h3", {}, name),
-    h("div", { class: "command" },
+    h("div", { class: "shell" },
       h("pre", { tabindex: "0", "aria-label": name }, h("code", {}, text)),
       h("button", { class: "button", type: "button", "aria-label": `Copy: ${name}`, on: { click: copy } }, "Copy")));
 }
