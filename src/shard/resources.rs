@@ -14,7 +14,8 @@ use super::call::{Answer, Call, CallResult, StreamPath};
 use super::core::Core;
 use crate::api::response::{Provision, Response};
 use crate::api::{ApiError, Operation};
-use crate::audit::{Entry, UnderWay};
+use crate::audit::{Entry, Origin, UnderWay};
+use crate::auth::Name;
 use crate::io::Io;
 use crate::resources::{BasinResource, Resources, StreamResource};
 use crate::types::Refusal;
@@ -101,7 +102,8 @@ impl<I: Io> Core<I> {
             self.clock().sleep_us(DELETION_LOOK_US).await;
             answered = self.call(shard, call()).await;
         }
-        let entry = || UnderWay::new(Entry::of(operation, "", &[]), BY.into(), None);
+        let origin = || Origin { name: Name::Fixed(BY), peer: None };
+        let entry = || UnderWay::new(Entry::of(operation, "", &[]), origin());
         match answered {
             Ok(Answer::Basin(_, provision) | Answer::Stream(_, provision)) => {
                 let status = if provision == Provision::Created { 201 } else { 200 };
