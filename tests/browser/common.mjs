@@ -95,8 +95,11 @@ const reportViolations = () =>
 
 async function serveAssets(context, directory) {
   await context.route("**/dashboard/assets/**", (route) => {
-    const path = join(directory, new URL(route.request().url()).pathname.split("/assets/")[1]);
-    return existsSync(path) ? route.fulfill({ path }) : route.continue();
+    const [, name] = new URL(route.request().url()).pathname.split("/assets/");
+    // The page names its assets below their version.
+    const names = [name, name.slice(name.indexOf("/") + 1)];
+    const path = names.map((one) => join(directory, one)).find((one) => existsSync(one));
+    return path ? route.fulfill({ path }) : route.continue();
   });
 }
 
