@@ -188,6 +188,8 @@ if ! $fast; then
   latency
   end
   export THALWEG_BIN=$thalweg LOADGEN_BIN=$loadgen
+  step 300 "the guide, as a reader follows it" "$root/scripts/guide.sh"
+  step_where_possible 300 "the dashboard in a browser" "$root/scripts/browser.sh"
   step 180 "latency by phase, and against the last kept" "$root/scripts/latency.sh"
   step 180 "cost curves can be measured" "$root/scripts/curves.sh" --quick
   step 300 "kills under load" "$root/scripts/crash.sh" --rounds 5
