@@ -130,7 +130,6 @@ if [[ -n ${DASHBOARD_ASSETS:-} ]]; then
   DASHBOARD_ASSETS=$(realpath -- "$DASHBOARD_ASSETS")
   export DASHBOARD_ASSETS
 fi
-# On a quiet machine it is a minute.
 status=0
 arguments=(--test --test-force-exit --test-concurrency=2 --test-reporter=spec)
 [[ -z $case ]] || arguments+=(--test-name-pattern="$case")
