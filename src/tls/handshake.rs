@@ -33,7 +33,7 @@ pub struct Handshake {
 
 enum Step {
     /// The hello is not whole yet.
-    Hello(Hello),
+    Hello(Box<Hello>),
     /// The hello is whole, and there is work to do; then come these bytes.
     Work(Box<Work>, Vec<u8>),
     /// The rest.
@@ -60,7 +60,7 @@ impl Handshake {
     /// A handshake of which nothing was received.
     #[must_use]
     pub fn begin(acceptor: &Acceptor) -> Self {
-        let step = Step::Hello(Hello::default());
+        let step = Step::Hello(Box::default());
         let acceptor = acceptor.clone();
         Self { acceptor, step, received_bytes: 0, second_pieces: 0, alert: None }
     }
@@ -102,8 +102,12 @@ impl Handshake {
     /// * Errors: as for [`receive`](Self::receive).
     /// * Cost: a signature and a key exchange; see [`Acceptor::is_slow`].
     pub fn work(&mut self) -> io::Result<()> {
-        let Step::Work(work, rest) = std::mem::replace(&mut self.step, Step::Failed) else {
-            return Ok(());
+        let (work, rest) = match std::mem::replace(&mut self.step, Step::Failed) {
+            Step::Work(work, rest) => (work, rest),
+            other => {
+                self.step = other;
+                return Ok(());
+            }
         };
         let session = match *work {
             Work::Second(session) => session,
@@ -120,7 +124,7 @@ impl Handshake {
     }
 
     /// Gathers the hello.
-    fn greet(&mut self, mut hello: Hello, mut bytes: &[u8]) -> io::Result<Step> {
+    fn greet(&mut self, mut hello: Box<Hello>, mut bytes: &[u8]) -> io::Result<Step> {
         while !bytes.is_empty() {
             if hello.read_tls(&mut bytes)? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
