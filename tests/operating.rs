@@ -1,5 +1,5 @@
-//! What an operator does with a server: backup and restore, also of one at work; starting and ending
-//! it as a service; running it in a container.
+//! What an operator does with a server: backup and restore, also of one at work; starting and
+//! ending it as a service; running it in a container.
 
 mod common;
 

@@ -299,7 +299,7 @@ fn a_stream_keeps_the_cipher_of_its_creation() {
     }
 }
 
-/// What the peer does too: the stream is there, whether its first request can use it or not.
+/// By an append, a read, or the question for a tail, which needs no key.
 #[test]
 fn a_stream_that_is_created_on_the_way_is_encrypted() {
     for cipher in CIPHERS {
@@ -308,9 +308,10 @@ fn a_stream_that_is_created_on_the_way_is_encrypted() {
                 "stream_cipher": cipher,
                 "create_stream_on_append": true, "create_stream_on_read": true,
             }));
-            send(&client, protocol, append("a", &["x"])).refused(400, "bad_header");
-            send(&client, protocol, read("r", "seq_num=0")).refused(400, "bad_header");
-            for stream in ["a", "r"] {
+            send(&client, protocol, with_key(append("a", &["x"]), KEY)).status(200);
+            send(&client, protocol, with_key(read("r", "seq_num=0"), KEY)).status(416);
+            client.tail("t").status(200);
+            for stream in ["a", "r", "t"] {
                 let found = client.get(&format!("/v1/streams?prefix={stream}"));
                 assert_eq!(found.json()["streams"][0]["cipher"], cipher);
             }

@@ -83,6 +83,7 @@ fn refusals_of_sessions_do_not_wait_for_a_body() {
 /// A server that was held up, as by a machine that sleeps, has not looked at what came meanwhile:
 /// nobody is late for that. On a slow machine a try may be lost before it begins.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the test's own thread waits, no executor")]
 fn who_sent_in_time_is_answered_by_a_server_that_was_held_up() {
     let Some(server) = Server::start_with(2, &[("THALWEG_PEER_SECS", "3")]) else { return };
     let all_are_answered = || {
