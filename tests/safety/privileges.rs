@@ -132,7 +132,7 @@ fn memory_is_kept_from_core_files_unless_allowed() {
 
 /// The kernel counts an executor's rings as locked memory of whoever has no right to more.
 #[test]
-fn an_executor_that_cannot_be_made_ends_the_server_and_says_why() {
+fn a_server_that_may_lock_no_memory_ends_and_says_why() {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     let mut server = unprivileged_and(&[], |command| {
         let lower = move || setrlimit(Resource::Memlock, none).map_err(Into::into);
@@ -146,6 +146,6 @@ fn an_executor_that_cannot_be_made_ends_the_server_and_says_why() {
     let status = server.host().expect_err("it must not start");
     let said = server.read("stderr");
     assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.contains("an executor could not be started"), "{said}");
-    assert!(said.contains("enough locked memory, `ulimit -l`?): "), "{said}");
+    assert!(said.contains("io_uring is refused: "), "{said}");
+    assert!(said.contains("raise the limit of locked memory"), "{said}");
 }
