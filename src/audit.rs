@@ -247,7 +247,8 @@ pub fn is_about_access(error: &ApiError) -> bool {
 pub struct Refusals(RefCell<Pace>);
 
 impl Refusals {
-    /// Takes down a refusal of what was `tried`, as far as that is known, now or as one of a number.
+    /// Takes down a refusal of what was `tried`, as far as that is known: now, or as one of a
+    /// number.
     ///
     /// * Units: `now_us` on a monotonic clock.
     pub fn note(&self, now_us: u64, error: &ApiError, tried: Option<&Entry>, origin: &Origin) {

@@ -15,27 +15,33 @@ pub(super) struct Place<'a> {
     pub(super) metrics_address: Option<SocketAddr>,
 }
 
-/// Says that the server listens; then, for a shell, what clients need.
+/// Says that the server listens; then where its dashboard is and, for a shell, what clients need.
 ///
 /// * Errors: nobody reads the line that is waited for. Whoever has read that may be gone.
 pub(super) fn announce(place: &Place<'_>) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    // First: who waits for the last line may go on at once.
+    // First: who waits for the other line may go on at once.
     if let Some(address) = place.metrics_address {
         writeln!(out, "metrics on http://{address}/metrics")?;
     }
-    if place.settings.dashboard {
-        writeln!(out, "dashboard on {}://{}/dashboard", place.scheme(), place.address)?;
-    }
     writeln!(out, "listening on {}://{}", place.scheme(), place.address)?;
     out.flush()?;
-    let _gone = out.write_all(place.exports().as_bytes()).and_then(|()| out.flush());
+    let rest = place.dashboard() + &place.exports();
+    let _gone = out.write_all(rest.as_bytes()).and_then(|()| out.flush());
     Ok(())
 }
 
 impl Place<'_> {
     fn scheme(&self) -> &'static str {
         if self.settings.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// Where the dashboard is, if there is one.
+    fn dashboard(&self) -> String {
+        match self.settings.dashboard {
+            true => format!("dashboard on {}://{}/dashboard\n", self.scheme(), self.address),
+            false => String::new(),
+        }
     }
 
     /// Lines to paste into a shell of this machine. The token is no part of them, but where it is.

@@ -7,11 +7,11 @@ use serde_json::json;
 use crate::common::client::{fresh_basin_on, records_path};
 use crate::common::duplex::{Exchange, Protocol};
 use crate::common::http::Request;
-use crate::common::poll;
 use crate::common::s2s::AppendInput;
 use crate::common::session::Session;
 use crate::common::sse::{Events, sse_request};
 use crate::common::tls::Secure;
+use crate::common::{PROCESS_WAIT, poll};
 use crate::secure_server;
 
 #[test]
@@ -52,7 +52,8 @@ fn the_dashboard_is_there_and_says_that_it_is_private() {
     assert!(page.starts_with("HTTP/1.1 200 ") && page.ends_with("</html>\n"), "{page}");
     let config = ask("/dashboard/config.json");
     assert!(config.contains("\"tls\":\"self_signed\""), "{config}");
-    assert!(server.said().contains("dashboard on https://"), "{}", server.said());
+    let told = || server.said().contains("\ndashboard on https://").then_some(());
+    poll(PROCESS_WAIT, told).expect("it says where its dashboard is");
 }
 
 #[test]
