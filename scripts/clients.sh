@@ -214,7 +214,7 @@ fi
 mkdir --parents "$artifacts" "$clients"
 rm --force -- "$artifacts"/*
 export -f install_python install_typescript build_rust run_rust run_python run_typescript
-export root clients
+export root target clients
 
 install_start=$SECONDS
 bounded 900 build-rust.log bash -euc build_rust

@@ -140,7 +140,7 @@ run_shell() {
 run_rust() {
   local source=tests/clients/rust/examples/$1.rs mark=run
   diff --unified "$source" - <<<"${text%$'\n'}" >&2 || fail "$line" "this is not $source"
-  text=$clients/rust/debug/examples/$1
+  text=$target/sdk/debug/examples/$1
   run_shell run
 }
 

@@ -69,7 +69,7 @@ if ((${#pages[@]} == 0)); then
 fi
 for file in "$thalweg" "$loadgen" "$clients/python/bin/python" \
   "$clients/typescript/node_modules/@s2-dev/streamstore/package.json" \
-  "$clients/rust/debug/examples/quick-start"; do
+  "$target/sdk/debug/examples/quick-start"; do
   [[ -e $file ]] && continue
   echo "guide: $file is missing; build the server and the load generator, and run" \
     "scripts/clients.sh once, which installs the clients" >&2

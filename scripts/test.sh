@@ -9,7 +9,8 @@
 #
 # Needs Rust (with rustfmt and clippy), a C compiler, bash and coreutils, and for the official
 # clients also Python 3.11 with venv and Node 20.14 with npm, and curl; works from a fresh clone.
-# Power cuts need FUSE and attacks 12,000 open files: where a machine does not allow them, that is said.
+# Power cuts need FUSE, attacks 12,000 open files, and the dashboard a Chromium, which is installed on Debian
+# where that is allowed: where a machine does not allow them, that is said.
 # Every step is bounded in time. Measurements are kept under artifacts/, and test data when a step
 # fails; nothing else is left behind.
 #
@@ -189,7 +190,8 @@ if ! $fast; then
   end
   export THALWEG_BIN=$thalweg LOADGEN_BIN=$loadgen
   step 300 "the guide, as a reader follows it" "$root/scripts/guide.sh"
-  step_where_possible 300 "the dashboard in a browser" "$root/scripts/browser.sh"
+  step_where_possible 700 "the dashboard in a browser" env BROWSER_SECONDS=300 \
+    "$root/scripts/browser.sh" --install
   step 180 "latency by phase, and against the last kept" "$root/scripts/latency.sh"
   step 180 "cost curves can be measured" "$root/scripts/curves.sh" --quick
   step 300 "kills under load" "$root/scripts/crash.sh" --rounds 5

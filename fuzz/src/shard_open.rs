@@ -62,7 +62,7 @@ async fn serve(shard: &Shard) {
 }
 
 async fn ask(shard: &Shard, path: &StreamPath) {
-    let _tail = shard.handle(Call::CheckTail(path.clone())).await;
+    let _tail = shard.handle(Call::CheckTail(path.clone(), Default::default())).await;
     let starts = [
         ReadStart::SeqNum(0),
         ReadStart::SeqNum(5),
@@ -72,8 +72,8 @@ async fn ask(shard: &Shard, path: &StreamPath) {
     for start in starts {
         let _read = read(shard, path, start).await;
     }
-    let (input, auto_create) = (one(), Default::default());
-    let call = Call::Append { path: path.clone(), input, auto_create, receipt: false, key: None };
+    let (to, input, asked) = (path.clone(), one(), Default::default());
+    let call = Call::Append { path: to, input, asked, receipt: false, key: None };
     if let Ok(Answer::Ack(ack, ..)) = shard.handle(call).await {
         assert_eq!(ack.end.seq_num, ack.start.seq_num + 1);
         let start = ReadStart::SeqNum(ack.start.seq_num);
@@ -97,7 +97,7 @@ async fn read(
     let query =
         ReadQuery { start, clamp: true, count: None, bytes: None, until: None, wait_secs: None };
     let (path, form) = (path.clone(), BatchForm::Proto);
-    shard.handle(Call::Read { path, query, form, auto_create: Default::default(), key: None }).await
+    shard.handle(Call::Read { path, query, form, asked: Default::default(), key: None }).await
 }
 
 /// A batch of one record.

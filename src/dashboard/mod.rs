@@ -8,7 +8,7 @@
 //!
 //! Invariants:
 //!
-//! * A path is compared with the names of [`assets`] as it was sent: there is no file system and
+//! * A path is compared with the names of `assets` as it was sent: there is no file system and
 //!   nothing to decode, so no path leads anywhere else.
 //! * The page runs no script and uses no style but ours: [`POLICY`] lets the browser refuse what a
 //!   stream's name or a record might have slipped in.

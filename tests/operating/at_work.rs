@@ -1,5 +1,7 @@
 //! Backups of servers that append, trim, clean, write checkpoints, and make and delete basins.
 
+#![expect(clippy::disallowed_methods, reason = "threads of a test run no executor")]
+
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,5 +1,7 @@
 //! A server under a service manager, which is a socket here, and its end.
 
+#![expect(clippy::disallowed_methods, reason = "threads of a test run no executor")]
+
 use std::fs;
 use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;

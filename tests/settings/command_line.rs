@@ -104,7 +104,8 @@ fn checking_finds_what_a_start_would_fail_for() {
 #[test]
 fn options_of_the_peer_that_cannot_be_followed_are_refused_in_a_sentence() {
     let files = Files::new();
-    let cases: [(&[&str], &[(&str, &str)], &str); 5] = [
+    type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
+    let cases: [Case<'_>; 5] = [
         (&["--bucket", "b"], &[], "--bucket"),
         (&["--local-root", "d", "--wal-bucket", "b"], &[], "--wal-bucket"),
         (&["--wal-local-root", "d"], &[], "--wal-local-root"),
