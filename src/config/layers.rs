@@ -1,7 +1,7 @@
 //! Where each setting came from: one precedence, and the way to read the file again.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -54,6 +54,12 @@ pub struct Layers {
     notes: Vec<String>,
 }
 
+/// Whether a switch of S2 Lite's is on with this value, which is not empty.
+pub(super) fn is_yes(value: &OsStr) -> bool {
+    let value = value.to_string_lossy().to_lowercase();
+    !["0", "n", "no", "f", "false", "off"].contains(&&*value)
+}
+
 impl Layers {
     /// Takes what was given on the command line and in the environment, the variables of other
     /// servers and tools too, where ours are silent. `variable` looks up one of the environment.
@@ -86,6 +92,7 @@ impl Layers {
 
     fn borrow_variables(&mut self, variable: impl Fn(&str) -> Option<OsString>) {
         const INIT_FILE: &str = "S2LITE_INIT_FILE";
+        const NO_DASHBOARD: &str = "S2LITE_NO_DASHBOARD";
         const LOG: &str = "RUST_LOG";
         let from = |name: &str| Source::Environment(name.to_owned());
         if self.given.init_file.is_none()
@@ -93,6 +100,12 @@ impl Layers {
         {
             self.given.init_file = Some(path.into());
             self.sources.insert("init_file".to_owned(), from(INIT_FILE));
+        }
+        if self.given.no_dashboard.is_none()
+            && variable(NO_DASHBOARD).is_some_and(|value| is_yes(&value))
+        {
+            self.given.no_dashboard = Some(true);
+            self.sources.insert("no_dashboard".to_owned(), from(NO_DASHBOARD));
         }
         if self.given.log_level.is_none()
             && let Some(text) = variable(LOG)

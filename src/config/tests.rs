@@ -73,10 +73,21 @@ fn loaded(line: &[&str], file: Option<PathBuf>) -> Result<Loaded, ConfigError> {
     let variable = |name: &str| match name {
         "RUST_LOG" => Some("info,log=debug".into()),
         "S2LITE_INIT_FILE" => Some("spec.json".into()),
+        "S2LITE_NO_DASHBOARD" => Some("yes".into()),
         "THALWEG_ROOT_TOKEN" => Some("a-token-of-the-environment".into()),
         _ => None,
     };
     Layers::new(given, &matches, file, 8, variable).load()
+}
+
+#[test]
+fn switches_of_the_peer_are_off_by_these_words() {
+    for (value, expected) in [("1", true), ("true", true), ("x", true), ("0", false)] {
+        assert_eq!(layers::is_yes(value.as_ref()), expected, "{value}");
+    }
+    for value in ["n", "no", "f", "false", "off", "OFF", "False"] {
+        assert!(!layers::is_yes(value.as_ref()), "{value}");
+    }
 }
 
 #[test]
@@ -100,6 +111,7 @@ fn each_setting_says_where_it_comes_from() {
         ("idle_secs", format!("file {}", path.display())),
         ("log_level", "environment RUST_LOG".to_owned()),
         ("init_file", "environment S2LITE_INIT_FILE".to_owned()),
+        ("no_dashboard", "environment S2LITE_NO_DASHBOARD".to_owned()),
         ("peer_secs", "default".to_owned()),
     ];
     for (name, source) in expected {
