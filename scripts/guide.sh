@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs the pages of docs/guide as a reader would: every command in them, in order, against a server of
-# the given binary, and compares what they print with what the page shows.
+# Runs the pages of docs/guide as a reader would: the commands in them, in order, against a server of
+# the given binary, and compares what they print with what the page shows. What a page marks as `shown`
+# is not run; at the end all of that is listed.
 #
 # Usage: scripts/guide.sh [--server-bin FILE] [--loadgen-bin FILE] [--port N] [PAGE...]
 #

@@ -8,7 +8,7 @@
 #            the proofs (kills, histories, power cuts, planted bugs, attacks)
 #
 # Needs Rust (with rustfmt and clippy), a C compiler, bash and coreutils, and for the official
-# clients also Python 3.11 with venv and Node 20.14 with npm, and curl; works from a fresh clone.
+# clients also Python 3.11 with venv, Node 20.14 with npm, openssl and curl; works from a fresh clone.
 # Power cuts need FUSE, attacks 12,000 open files, and the dashboard a Chromium, which is installed on Debian
 # where that is allowed: where a machine does not allow them, that is said.
 # Every step is bounded in time. Measurements are kept under artifacts/, and test data when a step
@@ -182,6 +182,8 @@ if ! $fast; then
   lint tests/power power
   lint fuzz .
   step 1500 "official clients" env THALWEG_BIN="$thalweg" "$root/scripts/clients.sh"
+  step 60 "what the server's page computes" node --experimental-detect-module --test \
+    tests/dashboard/history.test.js
   step 600 "official clients with tokens, under TLS" env THALWEG_BIN="$thalweg" \
     "$root/scripts/clients.sh" --root-token --tls
   # Not joined by &&: that would let a failure inside pass.

@@ -120,12 +120,12 @@ pub struct Given {
     pub request_memory_bytes: Option<Size>,
 
     /// Seconds that a connection may have no request before it is closed
-    /// [default: 300; at least 1]
+    /// [default: 300; range: 1 to 86400]
     #[arg(long, env = "THALWEG_IDLE_SECS", value_name = "SECS")]
     pub idle_secs: Option<u64>,
 
     /// Seconds that a request may take to arrive, or an answer to be taken, beyond one second for
-    /// each 16 KiB of it [default: 30; at least 1]
+    /// each 16 KiB of it [default: 30; range: 1 to 86400]
     #[arg(long, env = "THALWEG_PEER_SECS", value_name = "SECS")]
     pub peer_secs: Option<u64>,
 
@@ -145,13 +145,14 @@ pub struct Given {
     #[arg(long, env = "THALWEG_USAGE_FLUSH_MS", value_name = "MS", hide = true)]
     pub usage_flush_ms: Option<u64>,
 
-    /// Serve metrics at this address and port alone; they are then not at the address of --listen
-    /// [default: with everything else]
+    /// Serve metrics at this address and port alone, without TLS; they are then not at the address
+    /// of --listen, where the dashboard looks for them. Beyond loopback it needs
+    /// --metrics-token-file and --insecure-no-tls [default: with everything else]
     #[arg(long, env = "THALWEG_METRICS_LISTEN", value_name = "ADDR:PORT")]
     pub metrics_listen: Option<SocketAddr>,
 
-    /// File with the token, 16 to 512 visible characters, that `/metrics` is answered for; nobody
-    /// but its owner may read it [default: none is asked for]
+    /// File with the token, 16 to 512 visible characters, that `/metrics`, `/debug/latency` and
+    /// `/debug/stats` are answered for; closed to other users [default: none is asked for]
     #[arg(long, env = "THALWEG_METRICS_TOKEN_FILE", value_name = "FILE")]
     pub metrics_token_file: Option<PathBuf>,
 
@@ -228,7 +229,13 @@ pub struct Given {
     pub no_cors: Option<bool>,
 
     /// Do not serve the web dashboard at /dashboard [default: serve it]
-    #[arg(long, env = "THALWEG_NO_DASHBOARD", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(
+        long,
+        env = "THALWEG_NO_DASHBOARD",
+        num_args = 0..=1,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new()
+    )]
     pub no_dashboard: Option<bool>,
 
     /// JSON file with basins and streams that are there, configured as it says, before anything is

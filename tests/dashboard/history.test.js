@@ -1,5 +1,5 @@
 // What the server's page computes from /debug/stats, without a browser:
-// node --experimental-default-type=module --test tests/dashboard/
+// node --experimental-detect-module --test tests/dashboard/history.test.js
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -187,11 +187,17 @@ impl Routed {
     }
 
     /// Why it is refused, when that is said before its body is received: who wants an append
-    /// session sends nothing before it is answered, and for who is unknown nothing is kept.
+    /// session sends nothing before it is answered, and for who is unknown nothing is kept, also
+    /// where anybody may ask.
     fn refused_at_once(&self, has_body: bool) -> Option<ApiError> {
-        let error = self.operation.as_ref().err()?;
-        let is_unknown = error.code() == Some(Code::Authn);
-        (self.wants_append_session || (has_body && is_unknown)).then(|| error.clone())
+        let is_stranger = has_body && matches!(self.access, Access::Nobody);
+        match &self.operation {
+            Err(error) if is_stranger || self.wants_append_session => Some(error.clone()),
+            Ok(_) if is_stranger => {
+                Some(ApiError::of_transport(413, "nothing is asked with a body here"))
+            }
+            _ => None,
+        }
     }
 }
 

@@ -77,7 +77,12 @@ export function appender({ api, basin, stream, key, onAck }) {
       fail(new Error("This file is larger than a batch can be."));
       return;
     }
-    body.value = await chosen.text();
+    try {
+      body.value = new TextDecoder("utf-8", { fatal: true }).decode(await chosen.arrayBuffer());
+    } catch {
+      fail(new Error("This file is no text in UTF-8."));
+      return;
+    }
     mode.value = /\.(json|jsonl|ndjson)$/i.test(chosen.name) ? "json" : "lines";
     file.value = "";
     follow();

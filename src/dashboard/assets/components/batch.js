@@ -1,7 +1,7 @@
 // What is typed as records of a batch, and how much of one it is.
 
 import { parse } from "../api.js";
-import { fromBase64, unsigned, utf8 } from "./text.js";
+import { fromBase64, toBase64, unsigned, utf8 } from "./text.js";
 
 export const RECORDS_MAX = 1000;
 export const BYTES_MAX = 1024 * 1024;
@@ -21,7 +21,7 @@ export function single({ body, headers, timestamp, isBase64 }) {
 }
 
 function encoded(text) {
-  return btoa(String.fromCharCode(...utf8(text)));
+  return toBase64(utf8(text));
 }
 
 function check64(text) {

@@ -36,8 +36,7 @@ export async function follow({ api, basin, stream, start, headers, signal, onBat
         basin, headers, accept: "text/event-stream", signal: once.signal,
       });
       onState({ state: "live", next });
-      for await (const { event, data } of events(response.body)) {
-        heard();
+      for await (const { event, data } of events(response.body, heard)) {
         if (event !== "error") pause = PAUSE_MS_MIN;
         if (data === "[DONE]") {
           onState({ state: "done", next });

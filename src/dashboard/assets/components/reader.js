@@ -15,6 +15,8 @@ const COUNT_MAX = 1000;
 // How often the count of records is said while they come.
 const COUNT_MS = 2000;
 // Pages that are asked for at once.
+// Beyond every number.
+const END = 1n << 64n;
 const TURNS_MAX = 5;
 const FORMAT = { "s2-format": "base64" };
 
@@ -111,7 +113,7 @@ export function reader({ api, basin, stream, key, onTail, checkTail, signal }) {
 
   // Reads one batch, only what comes before the number `before` if there is one: what was trimmed
   // is passed over, and would lead beyond it. 416 says that there is nothing beyond the tail.
-  async function readOnce(asked, before = 1n << 64n) {
+  async function readOnce(asked, before = END) {
     fresh();
     reading = new AbortController();
     const { signal: mine } = reading;
@@ -120,9 +122,16 @@ export function reader({ api, basin, stream, key, onTail, checkTail, signal }) {
     try {
       const batch = await api.get(path, { basin, headers: headers(), signal: mine });
       if (batch.tail) onTail(batch.tail);
-      const wanted = batch.records.filter(({ seq_num }) => BigInt(seq_num) < before);
+      let wanted = batch.records.filter(({ seq_num }) => BigInt(seq_num) < before);
       take(wanted);
-      if (wanted.length === 0) nothing("There are no records there.");
+      // An answer ends at 1 MiB; what comes before a number comes right up to it.
+      while (before < END && wanted.length > 0 && shown.last + 1n < before) {
+        const rest = { seq_num: shown.last + 1n, count: before - shown.last - 1n };
+        const more = await api.get(url(["v1", "streams", stream, "records"], rest), { basin, headers: headers(), signal: mine });
+        wanted = more.records.filter(({ seq_num }) => BigInt(seq_num) < before);
+        take(wanted);
+      }
+      if (shown.total === 0) nothing("There are no records there.");
       else put(status, range());
     } catch (error) {
       if (mine.aborted) return;
@@ -166,7 +175,8 @@ export function reader({ api, basin, stream, key, onTail, checkTail, signal }) {
     try {
       const wanted = wantedCount() || 1;
       const step = BigInt(wanted);
-      const { first, last } = shown;
+      const { last } = shown;
+      const first = records.oldest();
       if (direction > 0) return await readFrom(last === null ? 0n : last + 1n, wanted);
       if (first === null || first === 0n) return await readFrom(0n, wanted);
       const to = first > step ? first - step : 0n;

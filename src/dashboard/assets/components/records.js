@@ -21,7 +21,7 @@ export function recordsTable() {
       heads.map(([title, kind]) => h("th", { scope: "col", class: kind }, title)),
       h("th", { scope: "col" }, h("span", { class: "sr" }, "Actions")))),
     body);
-  let kept = []; // { row, bytes, open } in the order of the table
+  let kept = []; // { row, bytes, open, number } in the order of the table
   let total = 0;
 
   function row(raw) {
@@ -41,7 +41,9 @@ export function recordsTable() {
       h("td", { class: "preview" }, h("bdi", {}, record.isCommand ? command(record).text : preview(record, type))),
       h("td", {}, button));
     const headersBytes = record.headers.reduce((sum, [n, v]) => sum + n.length + v.length + 64, 0);
-    const entry = { row: line, open: null, bytes: record.body.length + headersBytes };
+    const entry = {
+      row: line, open: null, bytes: record.body.length + headersBytes, number: BigInt(record.seq_num),
+    };
     button.addEventListener("click", () => {
       const isOpen = entry.open !== null;
       if (isOpen) {
@@ -81,6 +83,8 @@ export function recordsTable() {
       total = 0;
     },
     count: () => kept.length,
+    // The number of the oldest record that is still there; null when none is.
+    oldest: () => kept[0]?.number ?? null,
     hideCommands: (isHidden) => table.classList.toggle("no-commands", isHidden),
     // Gives how many older records went to make room.
     add(records) {

@@ -3,8 +3,8 @@
 // Longest event that is taken, in characters: a batch of 1 MiB in base64 with all of its headers.
 const EVENT_CHARACTERS_MAX = 64 * 1024 * 1024;
 
-// Yields `{ event, data }`; ends with the body.
-export async function* events(body) {
+// Yields `{ event, data }`; ends with the body. Calls `heard` whenever something comes.
+export async function* events(body, heard = () => {}) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let pieces = []; // of the line that is not complete yet
   let length = 0;
@@ -14,6 +14,7 @@ export async function* events(body) {
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return;
+      heard();
       const lines = value.split("\n");
       for (const [index, part] of lines.entries()) {
         pieces.push(part);

@@ -47,15 +47,15 @@ export function hexDump(bytes) {
   return lines.join("\n");
 }
 
-// A text in which nothing is hidden: control characters, and those that turn the direction of what
-// follows, are spelled out. `keepLines` leaves line ends and tabs.
+// A text in which nothing is hidden: control and format characters, such as those that turn the
+// direction of what follows, are spelled out. `keepLines` leaves line ends and tabs.
 export function visible(text, { keepLines = false } = {}) {
-  const hidden = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/g;
+  const hidden = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
   return text.replace(hidden, (character) => {
     if (keepLines && (character === "\n" || character === "\t" || character === "\r")) {
       return character;
     }
-    return `\\u{${character.charCodeAt(0).toString(16)}}`;
+    return `\\u{${character.codePointAt(0).toString(16)}}`;
   });
 }
 

@@ -104,8 +104,8 @@ function livePart(signal, onBack) {
     if (signal.aborted) return;
     say();
     // Who does not look needs no picture; what is asked is kept all the same.
-    if (!document.hidden) draw();
     if (!state.isPaused && !isRefused()) timer = setTimeout(ask, wait);
+    if (!document.hidden) draw();
   }
 
   function draw() {

@@ -26,7 +26,8 @@ export function noAppends(asksForTokens) {
     h("h2", { id: "no-appends" }, "No appends yet"),
     h("p", {}, "This page draws what the server does while records are appended. To see something now, run one of these:"),
     command("A few appends with curl", loop),
-    command("More of them with the load generator", loadgen));
+    // The load generator speaks no TLS.
+    window.location.protocol === "http:" && command("More of them with the load generator", loadgen));
 }
 
 function command(name, text) {

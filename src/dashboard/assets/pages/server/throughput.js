@@ -192,10 +192,13 @@ export function executorsPanel() {
     update(view) {
       const last = view.allSteps.findLast((step) => step.gap === undefined);
       const head = ["Executor", "busy", "requests/s", "connections", "accepted", "moved in", "crossed over"];
-      const rows = view.newest.executors.map((one, index) => [
-        one.executor, last ? percent(last.executors[index].busy) : "–",
-        last ? rate(last.executors[index].requests / last.seconds) : "–", count(one.connections),
-        count(one.connections_accepted), count(one.connections_moved), count(one.forwarded)]);
+      const rows = view.newest.executors.map((one, index) => {
+        const was = last?.executors[index]; // a server that was started again may have more of them
+        return [
+          one.executor, was ? percent(was.busy) : "–", was ? rate(was.requests / last.seconds) : "–",
+          count(one.connections), count(one.connections_accepted), count(one.connections_moved),
+          count(one.forwarded)];
+      });
       put(cores, table(head, rows));
       const refused = refusals(view.newest.executors).map(([code, times]) => [code, count(times)]);
       put(codes, refused.length > 0 ? table(["Refusal", "times"], refused) : h("p", { class: "hint" }, "Nothing was refused."));
