@@ -8,13 +8,16 @@
 //!   it), `peer` (address, where one is known).
 //!   Names are quoted or escaped where they are written: no name can pass for another line.
 //! * Never: tokens, keys, bodies, configurations, texts of errors.
-//! * Refusals cost their sender little, so there is a bound on how many are written: beyond
-//!   [`REFUSALS_PER_SECOND`] on a core they are counted, and the count is written.
+//! * Refusals, failed changes and commands in batches cost their sender little, so there is a bound
+//!   on how many are written: beyond [`PACED_PER_SECOND`] on a core they are counted, and the count
+//!   is written.
 
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::sync::LazyLock;
+use std::time::Instant;
 
 use crate::api::control::{CreateBasin, CreateStream};
 use crate::api::route::StreamPath;
@@ -26,8 +29,8 @@ use crate::types::{AppendInput, BasinName, Command, StreamName, TokenId};
 
 /// What filters and files know the events by.
 pub const TARGET: &str = "thalweg::audit";
-/// Refusals that one core writes in a second.
-pub const REFUSALS_PER_SECOND: u32 = 100;
+/// Refusals that one core writes in a second; and as many commands and failed changes.
+pub const PACED_PER_SECOND: u32 = 100;
 
 /// The code of what nobody waited for: it may have been done, or not.
 const ABANDONED: &str = "abandoned";
@@ -177,7 +180,8 @@ pub fn auto_created(path: &StreamPath, origin: &Origin) {
 }
 
 /// Writes what the commands of a batch change that was taken, in a line for each kind of them;
-/// durable with the batch's acknowledgement. Of batches without any, nothing is written.
+/// durable with the batch's acknowledgement. Of batches without any, nothing is written; of many in
+/// a second, [`PACED_PER_SECOND`] are, and the rest is counted.
 pub fn commanded(path: &StreamPath, batch: &AppendInput, origin: &Origin) {
     let commands = || batch.records.iter().filter_map(|record| record.command);
     if commands().next().is_none() {
@@ -185,6 +189,9 @@ pub fn commanded(path: &StreamPath, batch: &AppendInput, origin: &Origin) {
     }
     let (by, peer) = (origin.name.as_str(), origin.peer.map(tracing::field::display));
     let (basin, stream) = (path.basin.as_str(), path.stream.as_str());
+    if !paced() {
+        return;
+    }
     let trims = commands().filter_map(|command| match command {
         Command::Trim(trim_point) => Some(trim_point),
         Command::Fence(_) => None,
@@ -219,11 +226,15 @@ impl UnderWay {
     /// Writes what became of it; gives what that was.
     pub fn ended(mut self, answered: &Result<Response, ApiError>) -> Option<Entry> {
         let entry = self.entry.take()?;
-        let (status, code) = match answered {
-            Ok(response) => (response.status, None),
-            Err(error) => (error.status(), Some(error.code_text())),
-        };
-        entry.write(Some(status), code, &self.origin);
+        match answered {
+            Ok(response) => entry.write(Some(response.status), None, &self.origin),
+            // A change takes a sync; that there is none takes nothing, and may be asked often.
+            Err(error) => {
+                if paced() {
+                    entry.write(Some(error.status()), Some(error.code_text()), &self.origin);
+                }
+            }
+        }
         Some(entry)
     }
 }
@@ -271,6 +282,29 @@ impl Refusals {
         if left_out > 0 {
             tracing::info!(target: TARGET, operation = "access", left_out, "refused");
         }
+        turn_paced();
+    }
+}
+
+thread_local! {
+    /// Lines of a core that cost who causes them next to nothing.
+    static PACED: RefCell<Pace> = RefCell::default();
+}
+
+/// Whether another such line may be written in this second; it is counted otherwise.
+fn paced() -> bool {
+    turn_paced();
+    PACED.with_borrow_mut(Pace::may_write)
+}
+
+/// Says how many were left out, when their second is over.
+#[expect(clippy::disallowed_methods, reason = "lines are paced by real time")]
+fn turn_paced() {
+    static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let now_us = u64::try_from(BEGAN.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let left_out = PACED.with_borrow_mut(|pace| pace.turn(now_us));
+    if left_out > 0 {
+        tracing::info!(target: TARGET, operation = "any", left_out, "failed changes and commands");
     }
 }
 
@@ -292,7 +326,7 @@ impl Pace {
     }
 
     fn may_write(&mut self) -> bool {
-        let may = self.written < REFUSALS_PER_SECOND;
+        let may = self.written < PACED_PER_SECOND;
         if may {
             self.written += 1;
         } else {

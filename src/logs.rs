@@ -10,7 +10,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -102,6 +102,10 @@ impl MakeWriter<'_> for AuditFile {
 }
 
 fn open(path: &Path) -> Result<File, String> {
+    // Who opens one waits for somebody to read it, and takes no signals meanwhile.
+    if std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo()) {
+        return Err(format!("audit log {}: it is a pipe, not a file", path.display()));
+    }
     let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
     opened.map_err(|error| format!("audit log {}: {error}", path.display()))
 }

@@ -160,8 +160,8 @@ pub fn backup(plan: &Backup, out: &mut impl Write) -> Result<(), Error> {
     if earlier.as_ref().is_some_and(|(_, m)| !m.is_of(directory.id())) {
         return Err(Error::Refused("--reuse names a backup of another data directory".to_owned()));
     }
-    let incomplete = begin(plan)?;
     let executor = LocalExecutorBuilder::new(Placement::Unbound).make().map_err(Error::Executor)?;
+    let incomplete = begin(plan)?;
     let earlier = earlier.as_ref().map(|(path, manifest)| (*path, manifest));
     let copied = executor.run(async {
         let made = copy_all(plan, &directory, &incomplete, earlier, out).await?;
@@ -234,11 +234,18 @@ async fn copy_all(
         manifest.shards.push(copy_shard(&source, &path, earlier, &pace).await?);
         sync_directory(&path)?;
     }
+    pace.unpin();
     for part in &manifest.shards {
         let path = data.join(manifest::shard_directory(part.shard));
         let disk = PlainDisk::new(&path, Rc::clone(&pace));
         if !inspect::verify(&disk, directory.log_facts(part.shard), out).await? {
-            let text = format!("shard {} is damaged; see above, and thalweg repair", part.shard);
+            let linked = if earlier.is_some() {
+                "; or --reuse names a backup from before a restore: try without it"
+            } else {
+                ""
+            };
+            let shard = part.shard;
+            let text = format!("shard {shard} is damaged; see above, and thalweg repair{linked}");
             return Err(Error::Refused(text));
         }
     }

@@ -1,6 +1,6 @@
 //! How fast a backup reads, and the pin that it renews meanwhile.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use crate::io::Clock;
 use crate::io::glommio::GlommioIo;
@@ -17,7 +17,8 @@ const _: () = assert!(RENEW_US as u128 * 4 <= RENEWED_WITHIN.as_micros());
 pub(super) struct Pace {
     clock: GlommioIo,
     bytes_per_sec: u64,
-    pin: Pin,
+    /// Until everything is copied.
+    pin: RefCell<Option<Pin>>,
     /// When the next bytes may be read.
     free_us: Cell<u64>,
     renewed_us: Cell<u64>,
@@ -27,7 +28,7 @@ impl Pace {
     /// No more than `bytes_per_sec`; 0 is no bound.
     pub(super) fn new(clock: GlommioIo, bytes_per_sec: u64, pin: Pin) -> Self {
         let (free_us, renewed_us) = (Cell::new(0), Cell::new(clock.now_us()));
-        Self { clock, bytes_per_sec, pin, free_us, renewed_us }
+        Self { clock, bytes_per_sec, pin: Some(pin).into(), free_us, renewed_us }
     }
 
     /// Waits until so many bytes may be read.
@@ -40,6 +41,11 @@ impl Pace {
         self.rest(begin_us - now_us).await;
     }
 
+    /// Gives the pin up: nothing of the source is read any more.
+    pub(super) fn unpin(&self) {
+        self.pin.take();
+    }
+
     /// Waits for so many microseconds.
     pub(super) async fn rest(&self, us: u64) {
         let until_us = self.clock.now_us().saturating_add(us);
@@ -47,7 +53,7 @@ impl Pace {
             let now_us = self.clock.now_us();
             if now_us.saturating_sub(self.renewed_us.get()) >= RENEW_US {
                 self.renewed_us.set(now_us);
-                if let Err(error) = self.pin.renew() {
+                if let Some(Err(error)) = self.pin.borrow().as_ref().map(Pin::renew) {
                     // What it would have prevented is noticed.
                     tracing::warn!(%error, "the pin could not be renewed");
                 }

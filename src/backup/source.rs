@@ -6,7 +6,9 @@ use super::pace::Pace;
 use crate::io::{Disk, IoError};
 use crate::log::checkpoint::{self, CheckpointError, CheckpointFacts};
 use crate::log::entry::{Entry, Kind};
-use crate::log::format::{FormatError, SEGMENT_HEADER_BYTES};
+use crate::log::format::{
+    FRAME_HEADER_BYTES, FormatError, FrameHeader, SEGMENT_HEADER_BYTES, Salt,
+};
 use crate::log::recovery::{Found, RecoveryError, find};
 use crate::log::scan::{LogEnd, ScanError, Visitor, scan};
 use crate::log::segment::LogFacts;
@@ -36,12 +38,22 @@ pub(super) struct Source<D: Disk> {
 }
 
 /// Listens for what other shards depend on.
-#[derive(Default)]
 struct Heard {
     basins: bool,
+    /// Of the shard whose log is heard.
+    salt: Salt,
+    /// Behind the last whole frame.
+    end: Option<(LogPos, Chain)>,
 }
 
 impl Visitor for Heard {
+    fn frame(&mut self, pos: LogPos, header: &FrameHeader) {
+        let prev_crc = header.encode(&mut [0; FRAME_HEADER_BYTES], self.salt);
+        let bytes = u32::try_from(header.frame_bytes()).expect("bounded by the format");
+        let pos = LogPos { offset_bytes: pos.offset_bytes + bytes, ..pos };
+        self.end = Some((pos, Chain { next_frame_seq: header.frame_seq + 1, prev_crc }));
+    }
+
     fn entry(&mut self, _pos: LogPos, entry: &Entry<'_>) -> Result<(), FormatError> {
         self.basins |= matches!(entry.kind, Kind::Basin | Kind::BasinGone);
         Ok(())
@@ -51,6 +63,7 @@ impl Visitor for Heard {
 impl<D: Disk> Source<D> {
     /// Finds the newest checkpoint. From now on the log before it is not looked at.
     pub(super) async fn open(disk: D, log: LogFacts, pace: &Pace) -> Result<Self, Error> {
+        pace.rest(0).await;
         let checkpoint = newest_checkpoint(&disk, log, pace).await?;
         let (pos, chain) = match &checkpoint {
             Some(Checkpoint { facts, .. }) => (facts.pos, facts.chain),
@@ -71,21 +84,32 @@ impl<D: Disk> Source<D> {
 
     /// Moves the cut to where the log ends now; tells whether a basin changed on the way.
     ///
-    /// * Errors: damage, once it was seen twice: what a server just writes is whole at last.
+    /// * Errors: damage, once it was seen twice: what a server just writes is whole at last. When a
+    ///   later frame looks damaged then, the first one was such, and the cut is before the later.
     pub(super) async fn advance(&mut self, pace: &Pace) -> Result<bool, Error> {
         let mut suspect = None;
         for _ in 0..LOOKS_MAX {
+            pace.rest(0).await;
             self.found = find_again(&self.disk, self.log, pace).await?;
-            let mut heard = Heard::default();
+            let salt = self.log.salt();
+            let mut heard = Heard { basins: false, salt, end: None };
             let (start, chain) = (self.end.pos, self.end.chain);
             let segments = &self.found.segments;
-            match scan::<D>(segments, self.log.salt(), start, chain, &mut heard).await {
+            match scan::<D>(segments, salt, start, chain, &mut heard).await {
                 Ok(end) => {
                     self.end = end;
                     self.check_whole()?;
                     return Ok(heard.basins);
                 }
                 Err(ScanError::Damaged { frame_seq, .. }) if suspect != Some(frame_seq) => {
+                    let is_before =
+                        |(_, chain): &(LogPos, Chain)| chain.next_frame_seq == frame_seq;
+                    let moved = suspect.is_some_and(|before| before < frame_seq);
+                    if let Some((pos, chain)) = heard.end.filter(is_before).filter(|_| moved) {
+                        self.end = LogEnd { pos, chain, torn_to: None, torn_later: false };
+                        self.check_whole()?;
+                        return Ok(heard.basins);
+                    }
                     suspect = Some(frame_seq);
                 }
                 Err(error) => return Err(error.into()),
@@ -147,7 +171,8 @@ async fn try_checkpoints<D: Disk>(
 ) -> Result<Option<Checkpoint<D>>, CheckpointError> {
     for (name, bytes) in checkpoint::list(disk)?.into_iter().rev() {
         let file = disk.open(&name).await?;
-        match checkpoint::read(disk, log, &name, bytes, &mut Heard::default()).await {
+        let mut heard = Heard { basins: false, salt: log.salt(), end: None };
+        match checkpoint::read(disk, log, &name, bytes, &mut heard).await {
             Ok(facts) => return Ok(Some(Checkpoint { file, bytes, facts })),
             Err(error @ CheckpointError::Damaged { reason: FormatError::Version(_), .. }) => {
                 return Err(error);

@@ -141,7 +141,11 @@ impl Layers {
         let mut sources = self.sources.clone();
         let mut given = self.given.clone();
         if let Some(path) = &self.file {
-            let file = Given::from_file(path)?;
+            let mut file = Given::from_file(path)?;
+            // Who says an address above the file means its port, too.
+            if given.listen.is_some() && given.port.is_none() {
+                file.port = None;
+            }
             for name in file.table()?.keys() {
                 sources.entry(name.clone()).or_insert_with(|| Source::File(path.clone()));
             }

@@ -80,6 +80,19 @@ fn loaded(line: &[&str], file: Option<PathBuf>) -> Result<Loaded, ConfigError> {
     Layers::new(given, &matches, file, 8, variable).load()
 }
 
+/// A file has a port whenever `thalweg config` wrote it.
+#[test]
+fn an_address_above_the_file_is_not_given_the_files_port() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("settings.toml");
+    std::fs::write(&path, "listen = \"127.0.0.1:1\"\nport = 1\n").unwrap();
+    let loaded = loaded(&["--listen=127.0.0.1:9000"], Some(path)).unwrap();
+    assert_eq!(loaded.settings.listen.to_string(), "127.0.0.1:9000");
+    for name in ["listen", "port"] {
+        assert_eq!(loaded.sources[name].to_string(), "flag --listen", "{name}");
+    }
+}
+
 #[test]
 fn switches_of_the_peer_are_off_by_these_words() {
     for (value, expected) in [("1", true), ("true", true), ("x", true), ("0", false)] {

@@ -110,10 +110,13 @@ fn direct(mount: &Mount, trial: Trial) -> Option<Finding> {
         }
         Trial::Written { alignment: Some((_, offset)) } if offset as usize > BLOCK_BYTES => {
             let what = format!("direct I/O in units of {offset} bytes");
-            let finding = Finding::failure("storage.alignment", Group::Storage, what)
-                .why(format!("the log is written in blocks of {BLOCK_BYTES} bytes"))
+            let finding = Finding::warning("storage.alignment", Group::Storage, what)
+                .why(format!(
+                    "the log is written in blocks of {BLOCK_BYTES} bytes; that went well here, but \
+                     each may take reading and writing such a unit"
+                ))
                 .advice("use a device or a file system with blocks of at most 4096 bytes");
-            Some(finding.stops())
+            Some(finding)
         }
         Trial::Written { alignment: Some((0, 0)) } => Some(
             Finding::note("storage.buffered", Group::Storage, "direct writes seem to be buffered")
@@ -180,7 +183,7 @@ mod tests {
             (Trial::NotWritten(5), Some(("storage.write", Level::Failure, false))),
             (written(None), Some(("storage.direct", Level::Ok, false))),
             (written(Some((4, 4096))), Some(("storage.direct", Level::Ok, false))),
-            (written(Some((4, 8192))), Some(("storage.alignment", Level::Failure, true))),
+            (written(Some((4, 8192))), Some(("storage.alignment", Level::Warning, false))),
             (written(Some((0, 0))), Some(("storage.buffered", Level::Note, false))),
         ] {
             let found = direct(&mount("ext4", ""), trial);

@@ -65,7 +65,9 @@ pub fn gather(asked: &Path) -> PlaceFacts {
     let seen = fs::canonicalize(nearest).unwrap_or_else(|_| nearest.to_owned());
     let described = match DataDirectory::open_existing(&whole) {
         Ok(directory) => Described::Known {
-            is_initialised: directory.is_initialised(),
+            // Or it has its segments, and the first start did not come to its end.
+            is_initialised: directory.is_initialised()
+                || (0..directory.shards()).all(|shard| directory.check_shard(shard).is_ok()),
             segments_bytes: u64::from(directory.shards()) * directory.segment_bytes(),
         },
         Err(DirectoryError::NotFound(_)) => Described::New,

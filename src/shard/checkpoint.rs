@@ -11,7 +11,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::rc::Rc;
+
+use futures_util::future;
 
 use super::engine::{Engine, json};
 use super::turns::Turns;
@@ -26,6 +29,8 @@ use crate::planted::{self, Bug};
 use crate::types::{LogPos, StreamId};
 use crate::usage::Saved;
 
+/// How often it is looked whether a backup that segments are kept for is over, in microseconds.
+const PIN_LOOK_US: u64 = 5_000_000;
 /// Full frames after which what was saved is written, however few streams it is.
 const FULL_FRAMES_MAX: usize = 4;
 /// Shortest and longest pause after checkpoints that failed, or gave nothing back on a full disk,
@@ -64,6 +69,8 @@ pub(super) struct Checkpoints {
     /// Segments are to be given up at once.
     release_due: Cell<bool>,
     previous_first_epoch: Cell<u64>,
+    /// Segments before this epoch are kept for a backup alone.
+    held_before: Cell<Option<u64>>,
     turns: Turns<()>,
     under_way: RefCell<Option<UnderWay>>,
 }
@@ -75,6 +82,7 @@ impl Default for Checkpoints {
             due: Notify::default(),
             release_due: Cell::default(),
             previous_first_epoch: 1.into(),
+            held_before: Cell::default(),
             turns: Turns::default(),
             under_way: RefCell::default(),
         }
@@ -147,7 +155,17 @@ impl<I: Io> Engine<I> {
         self.keep_room().await;
         loop {
             while state.logged_bytes.get() < self.checkpoint_due_bytes() {
-                state.due.notified().await;
+                if state.held_before.get().is_none() {
+                    state.due.notified().await;
+                    continue;
+                }
+                let (due, later) =
+                    (pin!(state.due.notified()), pin!(self.io.sleep_us(PIN_LOOK_US)));
+                future::select(due, later).await;
+                let given_up = state.held_before.get().map(|oldest| self.give_up_before(oldest));
+                if let Some(Err(error)) = given_up {
+                    tracing::warn!(shard = self.config.log.shard, %error, "not all was given up");
+                }
             }
             state.logged_bytes.set(0);
             let (began_us, oldest_epoch) = (self.io.now_us(), self.segments.oldest_epoch());
@@ -299,11 +317,21 @@ impl<I: Io> Engine<I> {
         let previous = self.checkpoints.previous_first_epoch.replace(first_epoch);
         let early = planted::has(Bug::ReleasedEarly);
         let oldest_needed = if early { first_epoch } else { previous.min(first_epoch) };
+        self.give_up_before(oldest_needed)
+    }
+
+    /// Gives up the segments before this epoch, of which nothing is needed; while somebody copies
+    /// them, later.
+    fn give_up_before(&self, oldest_needed: u64) -> Result<(), IoError> {
         // On a full disk the copy, not the server, is what has to begin again.
         if self.io.is_pinned() && !self.segments.is_out_of_space() {
             tracing::debug!(shard = self.config.log.shard, "segments are kept for a backup");
+            if self.checkpoints.held_before.replace(Some(oldest_needed)).is_none() {
+                self.checkpoints.due.notify();
+            }
             return Ok(());
         }
+        self.checkpoints.held_before.set(None);
         let released = self.segments.release_before(oldest_needed);
         if released > 0 {
             tracing::info!(shard = self.config.log.shard, released, "segments given up");

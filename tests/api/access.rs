@@ -133,6 +133,19 @@ fn nothing_is_received_of_the_body_of_somebody_unknown() {
     let head = Request::new("PUT", "/v1/basins/test-basin-1").encode_head(client.host());
     let sent = [&head[..], b"content-length: 16000000\r\n\r\nx"].concat();
     server.client().answered_and_closed(&sent, &[401]);
+    // Nor where anybody may ask.
+    for (method, path, status) in [
+        ("POST", "/dashboard", 405),
+        ("GET", "/health", 413),
+        ("OPTIONS", "/v1/basins", 413),
+        ("GET", "/metrics", 413),
+    ] {
+        let head = Request::new(method, path).encode_head(client.host());
+        let sent = [&head[..], b"content-length: 16000000\r\n\r\nx"].concat();
+        server.client().answered_and_closed(&sent, &[status]);
+    }
+    let asked = Request::new("POST", "/dashboard");
+    assert_eq!(Exchange::start_open(&client, Protocol::Http2, asked).whole().status, 405);
 }
 
 #[test]

@@ -432,14 +432,17 @@ fn room_for_checkpoints_is_not_given_up_for_more_that_there_is_not() {
 fn segments_are_kept_while_somebody_copies_them_unless_the_disk_is_full() {
     for is_full in [false, true] {
         let io = SimIo::new(13);
-        live(&io, async |shard| {
+        let checkpoints = |runtime: &SimRuntime, shard: &Shard| {
+            runtime.spawn(Rc::clone(shard).run_checkpoints());
+        };
+        live_with(&io, checkpoints, async |shard| {
+            let faults = io.faults();
+            io.set_faults(crate::io::sim::Faults { pinned: true, ..faults });
             begin(&shard, &["a"]).await;
             for _ in 0..40 {
                 append(&shard, "a", 10, RECORD_BYTES).await;
             }
             trim(&shard, "a", 404).await;
-            let faults = io.faults();
-            io.set_faults(crate::io::sim::Faults { pinned: true, ..faults });
             for _ in 0..3 {
                 shard.checkpoint().await.expect("written");
             }
@@ -451,10 +454,13 @@ fn segments_are_kept_while_somebody_copies_them_unless_the_disk_is_full() {
                     append(&shard, "a", 10, RECORD_BYTES).await;
                 }
                 io.set_faults(crate::io::sim::Faults { pinned: true, ..faults });
+                shard.checkpoint().await.expect("written");
             } else {
+                shard.io.sleep_us(10 * PIN_LOOK_US).await;
+                assert_eq!(shard.segments.oldest_epoch(), 1, "still");
                 io.set_faults(faults);
+                shard.io.sleep_us(2 * PIN_LOOK_US).await;
             }
-            shard.checkpoint().await.expect("written");
             assert!(shard.segments.oldest_epoch() > 1, "full: {is_full}");
         });
     }
