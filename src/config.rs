@@ -66,7 +66,7 @@ pub struct Given {
     pub segment_bytes: Option<Size>,
 
     /// Longest time, in microseconds, that an append of class Standard waits for others to share
-    /// its sync; on a quick disk it waits less [default: 20000; range: 0 to 200000]
+    /// its sync [default: 20000; range: 0 to 200000]
     #[arg(long, env = "THALWEG_STANDARD_WAIT_US", value_name = "US")]
     pub standard_wait_us: Option<u64>,
 

@@ -17,10 +17,6 @@ const FRAME_BYTES_TARGET: usize = 512 * 1024;
 /// Most bytes written under one sync; the rest waits for the next. Bounds how long a sync takes.
 pub const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Longest that a gathering of Standard batches waits, in times of what a group takes: groups then
-/// take a sixteenth of the device.
-const STANDARD_WAITS_MAX: u64 = 16;
-
 /// Most notes that memory is kept for between two frames.
 const NOTES_KEPT: usize = 1024;
 
@@ -38,18 +34,12 @@ pub struct Policy {
 impl Policy {
     /// How long a gathering of Standard batches may wait now, in microseconds.
     ///
-    /// Adaptive, by what a group takes on this device:
-    ///
-    /// * A wait of so many times that leaves the device nearly idle: longer saves nothing.
-    /// * A device that takes long leaves less of the class's budget for waiting.
-    /// * A gathering that nobody joined for a quarter of the limit is complete: closed-loop clients
-    ///   have all sent what they had.
+    /// Adaptive: a device that takes long to sync leaves less of the class's budget for waiting,
+    /// and a gathering that nobody joined for a quarter of the limit is complete: closed-loop
+    /// clients have all sent what they had.
     fn standard_deadline_us(&self, oldest_us: u64, newest_us: u64, sync_us: u64) -> u64 {
         const BUDGET_US: u64 = 250_000;
-        let limit = self
-            .standard_wait_us_max
-            .min(sync_us.saturating_mul(STANDARD_WAITS_MAX))
-            .min(BUDGET_US.saturating_sub(4 * sync_us));
+        let limit = self.standard_wait_us_max.min(BUDGET_US.saturating_sub(4 * sync_us));
         (oldest_us + limit).min(newest_us + limit / 4)
     }
 }

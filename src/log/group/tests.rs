@@ -24,8 +24,6 @@ impl Buffer for Memory {
     }
 }
 
-/// What a group takes on a device of which the longest wait is a little thing.
-const GROUP_US: u64 = 2_000;
 const POLICY: Policy = Policy { standard_wait_us_max: 20_000, standard_bytes_enough: 10_000 };
 
 fn push(gather: &mut Gather<Memory, u64>, len: usize, class: StorageClass, now_us: u64) {
@@ -48,28 +46,13 @@ fn an_express_batch_is_written_at_once() {
 fn standard_batches_wait_for_company_while_it_comes() {
     let mut gather = Gather::default();
     push(&mut gather, 10, Standard, 1_000);
-    let step = |gather: &Gather<_, _>, now_us| gather.step(&POLICY, now_us, GROUP_US);
-    assert_eq!(step(&gather, 1_000), Step::WaitUntilUs(6_000), "a quarter of the limit");
+    assert_eq!(gather.step(&POLICY, 1_000, 0), Step::WaitUntilUs(6_000), "a quarter of the limit");
     push(&mut gather, 10, Standard, 5_000);
-    assert_eq!(step(&gather, 5_000), Step::WaitUntilUs(10_000), "company extends it");
+    assert_eq!(gather.step(&POLICY, 5_000, 0), Step::WaitUntilUs(10_000), "company extends it");
     push(&mut gather, 10, Standard, 20_000);
     assert_eq!(gather.standard_wait_us(20_500), Some(19_500));
-    assert_eq!(step(&gather, 20_000), Step::WaitUntilUs(21_000), "but not for ever");
-    assert_eq!(step(&gather, 21_000), Step::Write);
-}
-
-#[test]
-fn on_a_quick_device_the_wait_is_short() {
-    let mut gather = Gather::default();
-    push(&mut gather, 10, Standard, 1_000);
-    for group_us in [0, 1, 100, 1_249] {
-        let wait_us = group_us * STANDARD_WAITS_MAX / 4;
-        let until_us = 1_000 + wait_us;
-        let before = gather.step(&POLICY, until_us - u64::from(wait_us > 0), group_us);
-        let waits = if wait_us > 0 { Step::WaitUntilUs(until_us) } else { Step::Write };
-        assert_eq!(before, waits, "a group takes {group_us} us");
-        assert_eq!(gather.step(&POLICY, until_us, group_us), Step::Write);
-    }
+    assert_eq!(gather.step(&POLICY, 20_000, 0), Step::WaitUntilUs(21_000), "but not for ever");
+    assert_eq!(gather.step(&POLICY, 21_000, 0), Step::Write);
 }
 
 #[test]
@@ -81,8 +64,7 @@ fn an_express_batch_cuts_the_wait_of_standard_ones() {
     assert_eq!(gather.standard_wait_us(1), None);
     assert_eq!(gather.take(usize::MAX).len(), 1);
     push(&mut gather, 10, Standard, 2);
-    let step = gather.step(&POLICY, 2, GROUP_US);
-    assert!(matches!(step, Step::WaitUntilUs(_)), "urgency is gone with it");
+    assert!(matches!(gather.step(&POLICY, 2, 0), Step::WaitUntilUs(_)), "urgency is gone with it");
 }
 
 #[test]
