@@ -271,9 +271,8 @@ fn examine(
 ) -> Result<ExitCode, String> {
     start_logs()?;
     let cpus = available_cpus();
-    let shards = u16::try_from(cpus.len().min(1024)).expect("at most 1024");
     let given = Given { data_dir, ..Given::default() };
-    let settings = Settings::from(given, shards).map_err(|e| e.to_string())?;
+    let settings = Settings::from(given, cores(&cpus)).map_err(|e| e.to_string())?;
     let report = doctor::examine(&subject(&settings, cpus.len()), budget);
     let out = &mut std::io::stdout().lock();
     let written = if json { report.write_json(out) } else { report.write_text(out) };
@@ -281,8 +280,13 @@ fn examine(
     Ok(ExitCode::from(report.verdict.exit_status()))
 }
 
+/// How many cores settings reckon with.
+fn cores(cpus: &[usize]) -> u16 {
+    u16::try_from(cpus.len().min(1024)).expect("at most 1024")
+}
+
 fn layers(given: Given, matches: &ArgMatches, config: Option<PathBuf>) -> Layers {
-    let cores = u16::try_from(available_cpus().len().min(1024)).expect("at most 1024");
+    let cores = cores(&available_cpus());
     Layers::new(given, matches, config, cores, |name| std::env::var_os(name))
 }
 

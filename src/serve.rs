@@ -4,6 +4,8 @@
 
 mod announce;
 pub mod health;
+mod manager;
+mod safety;
 pub mod token;
 
 use std::hash::{BuildHasher, RandomState};
@@ -38,9 +40,6 @@ use crate::types::refusal::chain;
 use announce::{Place, announce};
 use manager::Manager;
 use safety::{give_up_privileges, judge_exposure, read_scrape_token, warn_if_open_to_others};
-
-mod manager;
-mod safety;
 
 /// Log bytes gathered beyond which a Standard batch waits no longer.
 const STANDARD_BYTES_ENOUGH: usize = 256 * 1024;
@@ -80,7 +79,6 @@ pub fn serve(
     doctor::quick(&subject(settings, cpus.len()))?;
     let (acceptor, reloader) = secure(settings)?;
     let mut manager = Manager::find();
-    let scheme = if acceptor.is_some() { "https" } else { "http" };
     let mut directory = open_directory(settings)?;
     warn_if_open_to_others(directory.path());
     let auth = auth_settings(&mut directory, root)?;
@@ -116,10 +114,10 @@ pub fn serve(
                     directory.mark_initialised().map_err(|e| chain(&e))?;
                     let metrics_address = server.metrics_address;
                     let has_root = root.is_some();
-                    announce(&Place { settings, has_root, address, metrics_address })
-                        .map_err(|e| chain(&e))?;
+                    let place = Place { settings, has_root, address, metrics_address };
+                    announce(&place).map_err(|e| chain(&e))?;
                     tracing::info!(%address, "listening");
-                    manager.ready(&format!("{scheme}://{address}"));
+                    manager.ready(&place.url());
                 }
             }
             Ok(Report::Stopped) => stopped += 1,

@@ -6,11 +6,9 @@ use super::pace::Pace;
 use crate::io::{Disk, IoError};
 use crate::log::checkpoint::{self, CheckpointError, CheckpointFacts};
 use crate::log::entry::{Entry, Kind};
-use crate::log::format::{
-    FRAME_HEADER_BYTES, FormatError, FrameHeader, SEGMENT_HEADER_BYTES, Salt,
-};
+use crate::log::format::{FormatError, FrameHeader, SEGMENT_HEADER_BYTES, Salt};
 use crate::log::recovery::{Found, RecoveryError, find};
-use crate::log::scan::{LogEnd, ScanError, Visitor, scan};
+use crate::log::scan::{LogEnd, ScanError, Visitor, behind, scan};
 use crate::log::segment::LogFacts;
 use crate::log::writer::Chain;
 use crate::types::LogPos;
@@ -48,10 +46,7 @@ struct Heard {
 
 impl Visitor for Heard {
     fn frame(&mut self, pos: LogPos, header: &FrameHeader) {
-        let prev_crc = header.encode(&mut [0; FRAME_HEADER_BYTES], self.salt);
-        let bytes = u32::try_from(header.frame_bytes()).expect("bounded by the format");
-        let pos = LogPos { offset_bytes: pos.offset_bytes + bytes, ..pos };
-        self.end = Some((pos, Chain { next_frame_seq: header.frame_seq + 1, prev_crc }));
+        self.end = Some(behind(pos, header, self.salt));
     }
 
     fn entry(&mut self, _pos: LogPos, entry: &Entry<'_>) -> Result<(), FormatError> {

@@ -8,10 +8,9 @@ use super::fault::Fault;
 use super::start::{FIRST_FRAME_BYTES, Place, place_of};
 use crate::io::{BLOCK_BYTES, Disk, Extent, IoError, LogFile};
 use crate::log::entry::Entry;
-use crate::log::format::{FRAME_HEADER_BYTES, FormatError, FrameHeader, Salt};
+use crate::log::format::{FormatError, FrameHeader, Salt};
 use crate::log::quarantine::LostPlace;
-use crate::log::scan::{ScanError, SegmentMap, Visitor, scan};
-use crate::log::writer::Chain;
+use crate::log::scan::{ScanError, SegmentMap, Visitor, behind, scan};
 use crate::types::LogPos;
 
 /// How often the tail may move under the walk before it is content with where it got.
@@ -55,13 +54,9 @@ struct Tracker<'v, V> {
 
 impl<V: Follower> Visitor for Tracker<'_, V> {
     fn frame(&mut self, pos: LogPos, header: &FrameHeader) {
-        let prev_crc = header.encode(&mut [0; FRAME_HEADER_BYTES], self.salt);
-        let bytes = u32::try_from(header.frame_bytes()).expect("bounded by the format");
+        let (next, chain) = behind(pos, header, self.salt);
         self.last = pos;
-        self.next = Place {
-            pos: LogPos { offset_bytes: pos.offset_bytes + bytes, ..pos },
-            chain: Chain { next_frame_seq: header.frame_seq + 1, prev_crc },
-        };
+        self.next = Place { pos: next, chain };
         self.follower.frame(pos, header);
     }
 

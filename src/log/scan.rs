@@ -99,6 +99,15 @@ pub struct LogEnd {
     pub torn_later: bool,
 }
 
+/// Where the frame at `pos` ends, and what the next one must say.
+#[must_use]
+pub fn behind(pos: LogPos, header: &FrameHeader, salt: Salt) -> (LogPos, Chain) {
+    let prev_crc = header.encode(&mut [0; FRAME_HEADER_BYTES], salt);
+    let offset_bytes = pos.offset_bytes + u32_of(header.frame_bytes());
+    let chain = Chain { next_frame_seq: header.frame_seq + 1, prev_crc };
+    (LogPos { offset_bytes, ..pos }, chain)
+}
+
 /// The segments to scan, by epoch.
 pub type SegmentMap<D> = BTreeMap<u64, Rc<Segment<<D as Disk>::File>>>;
 

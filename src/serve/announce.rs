@@ -24,7 +24,7 @@ pub(super) fn announce(place: &Place<'_>) -> std::io::Result<()> {
     if let Some(address) = place.metrics_address {
         writeln!(out, "metrics on http://{address}/metrics")?;
     }
-    writeln!(out, "listening on {}://{}", place.scheme(), place.address)?;
+    writeln!(out, "listening on {}", place.url())?;
     out.flush()?;
     let rest = place.dashboard() + &place.exports();
     let _gone = out.write_all(rest.as_bytes()).and_then(|()| out.flush());
@@ -36,10 +36,15 @@ impl Place<'_> {
         if self.settings.tls.is_some() { "https" } else { "http" }
     }
 
+    /// Where the API is.
+    pub(super) fn url(&self) -> String {
+        format!("{}://{}", self.scheme(), self.address)
+    }
+
     /// Where the dashboard is, if there is one.
     fn dashboard(&self) -> String {
         match self.settings.dashboard {
-            true => format!("dashboard on {}://{}/dashboard\n", self.scheme(), self.address),
+            true => format!("dashboard on {}/dashboard\n", self.url()),
             false => String::new(),
         }
     }

@@ -3,7 +3,8 @@
 //! * `identity` is a certificate chain with its key, from files or made up at start; `acceptor`
 //!   what every new connection is given of it; `reload` looks for changed files.
 //! * `handshake` is a state machine without a socket; `stream` is the socket that comes of it, and
-//!   `visitor` one for a thread without an executor. `probe` is a client for health checks.
+//!   `visitor` one for a thread without an executor. `probe` is a client for health checks and for
+//!   tests.
 //!
 //! What must hold:
 //! * TLS 1.2 and 1.3 only, without early data: nothing that a client sent can be played again.
@@ -29,7 +30,7 @@ mod visitor;
 pub use acceptor::{Acceptor, Application};
 pub use handshake::{Handshake, RECORD_HANDSHAKE};
 pub use identity::{Error, Files, Identity};
-pub use probe::speak;
+pub use probe::{speak, with_anybody};
 pub use reload::Reloader;
 pub use stream::{Secret, Stream};
 pub use visitor::Visitor;

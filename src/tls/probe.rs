@@ -10,7 +10,8 @@ use rustls::crypto::ring::default_provider;
 use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned,
+    ClientConfig, ClientConnection, DEFAULT_VERSIONS, DigitallySignedStruct, Error,
+    SignatureScheme, StreamOwned, SupportedProtocolVersion,
 };
 
 /// Believes every certificate whose key the server has.
@@ -54,15 +55,20 @@ impl ServerCertVerifier for Anybody {
     }
 }
 
+/// Settings of a client that speaks these versions, with whoever is there.
+///
+/// * Errors: the library has none of the versions.
+pub fn with_anybody(versions: &[&'static SupportedProtocolVersion]) -> Result<ClientConfig, Error> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+    let builder = builder.with_protocol_versions(versions)?.dangerous();
+    Ok(builder.with_custom_certificate_verifier(Arc::new(Anybody)).with_no_client_auth())
+}
+
 /// Speaks TLS over `socket`, with whoever is there.
 ///
 /// * Errors: the library's settings; whether the peer speaks TLS turns out when it is used.
 pub fn speak(socket: TcpStream) -> Result<impl Read + Write, Error> {
-    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody))
-        .with_no_client_auth();
+    let config = with_anybody(DEFAULT_VERSIONS)?;
     let address = socket.peer_addr().map_err(|_| Error::HandshakeNotComplete)?;
     let name = ServerName::from(address.ip());
     Ok(StreamOwned::new(ClientConnection::new(Arc::new(config), name)?, socket))

@@ -1,8 +1,8 @@
 // What is shown instead of charts: nothing was appended yet, or there are no numbers to be had.
 
 import { h } from "../../dom.js";
+import { copy } from "../../components/copy.js";
 import { field } from "../../components/fields.js";
-import { toast } from "../../components/states.js";
 import { setToken } from "./poll.js";
 
 const BASIN = "dashboard-load";
@@ -31,19 +31,11 @@ export function noAppends(asksForTokens) {
 }
 
 function command(name, text) {
-  const copy = async () => {
-    try {
-      await navigator.clipboard.writeText(text);
-      toast("Copied.");
-    } catch {
-      toast("The browser does not let this page copy; select the text instead.");
-    }
-  };
   return h("div", {},
     h("h3", {}, name),
     h("div", { class: "shell" },
       h("pre", { tabindex: "0", "aria-label": name }, h("code", {}, text)),
-      h("button", { class: "button", type: "button", "aria-label": `Copy: ${name}`, on: { click: copy } }, "Copy")));
+      h("button", { class: "button", type: "button", "aria-label": `Copy: ${name}`, on: { click: () => copy(text, "Command") } }, "Copy")));
 }
 
 // Why there are no numbers, and what can be done about it. `again` asks anew.
