@@ -1,8 +1,10 @@
 //! What an interrupted backup leaves: a server that is well, and nothing that looks like a backup.
 
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Room, back_up, files_below, restart_from, thalweg, with_records};
 use crate::common::{EVENTUALLY_WAIT, poll};
@@ -97,26 +99,55 @@ fn a_segment_that_is_used_again_while_it_is_copied_ends_the_backup() {
     server.terminate();
     let (to, incomplete) = (room.at("backup"), room.at("backup.incomplete"));
     let copier = Command::new(env!("CARGO_BIN_EXE_thalweg"))
-        // Slow: it is still at it when a starved test comes.
+        // Slow enough to be met half way.
         .args(["backup", "--bytes-per-sec", "1000000", "--data-dir"])
         .arg(server.data_dir())
         .args(["--to", &to])
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary can be run");
-    let is_segment = |file: &&PathBuf| {
-        let name = file.file_name().expect("a name").to_string_lossy();
-        name.starts_with("segment-") && file.metadata().is_ok_and(|found| found.len() > 0)
+    let copy_root = Path::new(&incomplete).join("data");
+    // A copy gets its full length last, before what was copied is looked at once more.
+    let half_copied = || {
+        files_below(&copy_root).into_iter().find_map(|copy| {
+            let within = copy.strip_prefix(&copy_root).expect("below it");
+            let source = server.data_dir().join(within);
+            let is_segment = within.file_name()?.to_str()?.starts_with("segment-");
+            let bytes = copy.metadata().ok()?.len();
+            (is_segment && 0 < bytes && bytes < source.metadata().ok()?.len()).then_some(source)
+        })
     };
     let copied = poll(EVENTUALLY_WAIT, || {
-        files_below(Path::new(&incomplete)).iter().find(is_segment).cloned()
+        half_copied()?;
+        // It stands still from the look that counts to the write.
+        stop(&copier);
+        half_copied().or_else(|| {
+            signal(&copier, Signal::CONT);
+            None
+        })
     });
     let copied = copied.expect("it copies a segment");
-    let within = copied.strip_prefix(Path::new(&incomplete).join("data")).expect("below it");
-    let file = std::fs::File::options().write(true).open(server.data_dir().join(within));
+    let file = std::fs::File::options().write(true).open(copied);
     file.expect("the segment is opened").write_all_at(&[0; 64], 0).expect("written");
+    signal(&copier, Signal::CONT);
     let output = copier.wait_with_output().expect("it can be waited for");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("was used again"), "{said}");
     assert_eq!(std::fs::read_dir(&room.0).expect("a directory").count(), 0);
+}
+
+/// Stops a process, and waits until it stands still.
+fn stop(process: &Child) {
+    signal(process, Signal::STOP);
+    let state = format!("/proc/{}/stat", process.id());
+    let stands_still = poll(EVENTUALLY_WAIT, || {
+        let state = std::fs::read_to_string(&state).expect("the process is known");
+        let (_, after_name) = state.rsplit_once(')').expect("a name in brackets");
+        after_name.trim_start().starts_with('T').then_some(())
+    });
+    stands_still.expect("it stops");
+}
+
+fn signal(process: &Child, signal: Signal) {
+    kill_process(Pid::from_child(process), signal).expect("the process is ours");
 }
