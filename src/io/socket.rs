@@ -10,6 +10,7 @@
 //! second descriptor, the first is closed with everything that hung on it, and the second is bound
 //! to the executor that it arrives at. The connection itself notices nothing.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
@@ -62,6 +63,14 @@ const TURNS_LAST: Duration = Duration::from_millis(2);
 /// before that is waited for.
 const REST: Duration = Duration::from_micros(50);
 
+/// How long a watch lasts at most: what a peer on the same machine needs to ask again, and less than a
+/// write with its sync, for which the core is held, too.
+const WATCH: Duration = Duration::from_micros(80);
+/// How long watches may find something before the executor looks at its rings.
+const WATCHES_LAST: Duration = Duration::from_millis(1);
+/// Pauses of the processor between two looks.
+const WATCH_PAUSES: u32 = 16;
+
 /// A connection that sends what lies in several buffers by one system call, and from which a
 /// reader that never has to wait gives way now and then.
 #[derive(Debug)]
@@ -75,6 +84,79 @@ pub struct VectoredSocket {
     /// Whether the executor was asked to say when there is something to receive.
     waits: bool,
     second_look: SecondLook,
+    watch: Watch,
+}
+
+/// Whether to stand by the socket for a moment, instead of being woken, which takes as long as a short
+/// answer: when one peer asks again as soon as it has its answer, and nobody else wants anything.
+#[derive(Debug, Default)]
+struct Watch {
+    /// A watch is to come: the reader gave way once, so that nobody who can go on waits for it.
+    is_next: bool,
+    /// Receives in a row on this executor that were this connection's.
+    alone: u8,
+    /// Number of the last of them.
+    last: u64,
+    /// How many waits go by without a watch, since the last were in vain.
+    skips: u8,
+    /// Of these, how many are over.
+    skipped: u8,
+    /// When the first of the watches began that found something, without a wait between.
+    found_since: Option<Instant>,
+}
+
+impl Watch {
+    /// Receives in a row after which the peer counts as the only one.
+    const ALONE_MIN: u8 = 16;
+    /// Most waits in a row without a watch.
+    const SKIPS_MAX: u8 = 127;
+
+    /// Something was received.
+    fn received(&mut self) {
+        let number = RECEIVES.get() + 1;
+        RECEIVES.set(number);
+        self.alone = if number == self.last + 1 { self.alone.saturating_add(1) } else { 0 };
+        self.last = number;
+    }
+
+    /// Nothing was there: true when the reader is to give way and to watch then.
+    fn begins(&mut self) -> bool {
+        if self.alone < Self::ALONE_MIN || self.last != RECEIVES.get() {
+            return false;
+        }
+        if self.skipped < self.skips {
+            self.skipped += 1;
+            return false;
+        }
+        // The executor looks at its rings, and so hears of other peers, only when its tasks wait.
+        if self.found_since.is_some_and(|since| since.elapsed() >= WATCHES_LAST) {
+            return false;
+        }
+        self.skipped = 0;
+        self.is_next = true;
+        true
+    }
+
+    /// A watch is over that began then.
+    fn ended(&mut self, found: bool, began: Instant) {
+        if found {
+            self.skips = 0;
+            self.found_since.get_or_insert(began);
+        } else {
+            self.skips = (2 * self.skips + 1).min(Self::SKIPS_MAX);
+        }
+    }
+
+    /// The executor had a look at its rings.
+    fn waited(&mut self) {
+        self.found_since = None;
+        self.received();
+    }
+}
+
+thread_local! {
+    /// Receives of all connections of this executor.
+    static RECEIVES: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Whether to look once more, after others had their turn, before the executor is asked to say when
@@ -141,6 +223,7 @@ impl VectoredSocket {
             rest: None,
             waits: false,
             second_look: SecondLook::default(),
+            watch: Watch::default(),
         }
     }
 
@@ -155,16 +238,36 @@ impl VectoredSocket {
         }
     }
 
+    /// Receives what comes within [`WATCH`].
+    #[expect(clippy::disallowed_methods, reason = "sockets are real, and so is their time")]
+    fn watch(&mut self, buf: &mut [u8]) -> Option<io::Result<usize>> {
+        let since = Instant::now();
+        let mut received = None;
+        while received.is_none() && since.elapsed() < WATCH {
+            (0..WATCH_PAUSES).for_each(|_| std::hint::spin_loop());
+            received = self.receive(buf);
+        }
+        self.watch.ended(received.is_some(), since);
+        received
+    }
+
     /// Receives what is there, or has the task woken when something is.
     fn poll_receive(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         if !self.waits {
             if let Some(received) = self.receive(buf) {
+                self.watch.is_next = false;
                 self.second_look.found();
+                self.watch.received();
                 return Poll::Ready(received);
             }
-            if self.second_look.begins() {
+            let is_watch = std::mem::take(&mut self.watch.is_next);
+            if !is_watch && (self.second_look.begins() || self.watch.begins()) {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
+            }
+            if is_watch && let Some(received) = self.watch(buf) {
+                self.watch.received();
+                return Poll::Ready(received);
             }
         }
         // The executor asks the kernel again at once after it received less than it was offered
@@ -172,6 +275,7 @@ impl VectoredSocket {
         self.waits = true;
         let first = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf[..1]));
         self.waits = false;
+        self.watch.waited();
         Poll::Ready(match first {
             Ok(1) if buf.len() > 1 => match self.receive(&mut buf[1..]) {
                 Some(Ok(n)) => Ok(1 + n),
@@ -335,6 +439,33 @@ mod tests {
     use glommio::net::TcpListener;
 
     use super::*;
+
+    #[test]
+    fn a_lone_peer_is_watched_until_it_is_late_or_others_come() {
+        let began = Instant::now();
+        let mut watch = Watch::default();
+        for received in 0..Watch::ALONE_MIN {
+            assert!(!watch.begins(), "after {received} receives");
+            watch.received();
+        }
+        assert!(watch.begins(), "it is the only one");
+        watch.ended(true, began);
+        watch.received();
+        assert!(watch.begins(), "again, since it was in time");
+        watch.found_since = began.checked_sub(WATCHES_LAST);
+        assert!(!watch.begins(), "the rings must be looked at now and then");
+        watch.waited();
+        let waits_of = |watch: &mut Watch| (0..1000).position(|_| watch.begins());
+        for skips in [0, 1, 3, 7, 15, 31, 63, 127, 127] {
+            assert_eq!(waits_of(&mut watch), Some(skips), "it was late each time");
+            watch.ended(false, began);
+        }
+        let mut other = Watch::default();
+        other.received();
+        assert_eq!(waits_of(&mut watch), None, "another peer came");
+        watch.received();
+        assert_eq!(waits_of(&mut watch), None, "and it is not alone yet");
+    }
 
     #[test]
     fn second_looks_become_rarer_while_they_are_in_vain_and_come_back_when_they_pay() {
