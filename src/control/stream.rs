@@ -154,7 +154,7 @@ impl Stream {
         self.kept.borrow().alike.timestamping
     }
 
-    /// Takes note that a batch is durable.
+    /// Takes note that a batch is durable. Who waits for `changed` is to be woken afterwards.
     pub fn became_durable(
         &self,
         first: StreamPosition,
@@ -170,7 +170,6 @@ impl Stream {
         self.durable.set(after);
         self.last_arrival_ms.set(arrival_ms);
         self.expiry.arrived(arrival_ms);
-        self.changed.notify();
     }
 
     /// Where its newest batches lie, if somebody follows it.

@@ -36,6 +36,12 @@ impl Notify {
         }
     }
 
+    /// Whether somebody waits now.
+    #[must_use]
+    pub fn is_waited_for(&self) -> bool {
+        self.waiting.get().is_some_and(|waiting| !waiting.wakers.borrow().is_empty())
+    }
+
     /// Waits for the next call of [`notify`](Self::notify).
     ///
     /// * Cancel: leaves nothing behind.

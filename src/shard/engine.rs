@@ -123,6 +123,8 @@ pub struct Engine<I: Io> {
     pub(super) appended_at_us: Cell<Option<u64>>,
     /// How many groups with appends became durable.
     pub(super) groups_appended: Cell<u64>,
+    /// Streams of a group that somebody follows; kept for its memory, empty between groups.
+    to_wake: RefCell<Vec<Rc<Stream>>>,
     /// Bytes of read sessions that were spelled and not yet taken.
     pub(super) outstanding_bytes: Rc<Cell<usize>>,
     /// Metered bytes of unary appends that wait for admission.
@@ -208,6 +210,7 @@ impl<I: Io> Engine<I> {
             inflight_bytes: Cell::default(),
             appended_at_us: Cell::default(),
             groups_appended: Cell::default(),
+            to_wake: RefCell::default(),
             outstanding_bytes: Rc::default(),
             waiting_bytes: Cell::default(),
             admitted: Notify::default(),
@@ -313,6 +316,7 @@ impl<I: Io> Engine<I> {
         let (mut batches, mut record_bytes) = (0, 0);
         let frame_count = flushed.frames.len() as u64;
         let mut asked = Vec::new(); // no memory is taken for none
+        let mut to_wake = self.to_wake.take();
         for mut frame in flushed.frames {
             self.show_readers(&frame);
             for note in frame.notes.drain(..) {
@@ -323,6 +327,11 @@ impl<I: Io> Engine<I> {
                         batches += 1;
                         record_bytes += bytes;
                         asked.extend(receipt.map(|slot| (slot, frame.pos)));
+                        let is_listed =
+                            to_wake.last().is_some_and(|last| Rc::ptr_eq(last, &stream));
+                        if !is_listed && stream.changed.is_waited_for() {
+                            to_wake.push(stream);
+                        }
                     }
                     Note::Trimmed(stream, to) => stream.trimmed(to.trim_point, to.at_ms),
                     Note::Moved(stream, batch) => {
@@ -376,6 +385,10 @@ impl<I: Io> Engine<I> {
             sync_us: flushed.sync_us,
         });
         self.durable.advance(flushed.durable_ticket + u64::from(planted::has(Bug::AckOneAhead)));
+        // After the acks: tasks run in the order in which they are woken, and there may be very many
+        // followers of what one client waits for.
+        to_wake.drain(..).for_each(|stream| stream.changed.notify());
+        self.to_wake.replace(to_wake);
         self.note_logged(flushed.written_bytes);
     }
 

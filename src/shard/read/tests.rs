@@ -2,6 +2,9 @@
 //! whatever happens to the log under them.
 
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
 
 use serde_json::Value;
 
@@ -148,6 +151,50 @@ fn a_new_batch_costs_each_follower_one_frame() {
             );
             assert_eq!(followed, BATCHES, "one frame for each batch");
             assert!(searched.get() > 4 * BATCHES, "what the comparison is with");
+        },
+    );
+}
+
+/// Remembers when it was woken, in the order of all that share the counter.
+struct Turn {
+    turns: Arc<AtomicUsize>,
+    taken: AtomicUsize,
+}
+
+impl Turn {
+    fn new(turns: &Arc<AtomicUsize>) -> Arc<Self> {
+        Arc::new(Self { turns: Arc::clone(turns), taken: AtomicUsize::new(usize::MAX) })
+    }
+}
+
+impl Wake for Turn {
+    fn wake(self: Arc<Self>) {
+        let turn = self.turns.fetch_add(1, Ordering::Relaxed);
+        self.taken.fetch_min(turn, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn who_appended_is_woken_before_those_who_follow() {
+    live_with(
+        &SimIo::new(4),
+        |_, _| {},
+        async |shard| {
+            begin(&shard).await;
+            let turns = Arc::default();
+            let (follower, appender) = (Turn::new(&turns), Turn::new(&turns));
+            let stream = stream(&shard, "s");
+            let mut followed = std::pin::pin!(stream.changed.notified());
+            let mut acked = std::pin::pin!(append(&shard, "s", 100));
+            let waker = Waker::from(Arc::clone(&follower));
+            assert!(followed.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            let waker = Waker::from(Arc::clone(&appender));
+            assert!(acked.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            for _ in 0..1000 {
+                shard.io.sleep_us(100).await;
+            }
+            let taken = |turn: &Turn| turn.taken.load(Ordering::Relaxed);
+            assert_eq!((taken(&appender), taken(&follower)), (0, 1));
         },
     );
 }
