@@ -42,6 +42,20 @@ pub fn start(
     audit_log: Option<&Path>,
 ) -> Result<Logs, String> {
     let audit = audit_log.map(AuditFile::open).transpose()?;
+    let (layers, filter) = layers(filter, format, audit.as_ref());
+    registry().with(layers).init();
+    Ok(Logs { filter, audit })
+}
+
+/// Where events go, and what changes what of them goes to standard error.
+///
+/// All have a filter. A layer without one, also one that is none, counts as one that wants
+/// everything, and each span of a library would be made before it is dropped.
+fn layers(
+    filter: &LogFilter,
+    format: LogFormat,
+    audit: Option<&AuditFile>,
+) -> (Vec<Box<dyn Layer<Registry> + Send + Sync>>, reload::Handle<EnvFilter, Registry>) {
     let has_file = audit.is_some();
     let (filter, handle) = reload::Layer::new(filter.to_env_filter());
     let fit = filter_fn(move |event| is_fit(event) && !(has_file && is_audit(event)));
@@ -51,13 +65,13 @@ pub fn start(
             fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed()
         }
     };
-    let lines = lines.with_filter(filter.and(fit));
-    let audited = audit.clone().map(|file| {
-        let lines = fmt::layer().json().flatten_event(true).with_writer(file);
-        lines.with_filter(filter_fn(|event| is_audit(event) && *event.level() <= Level::INFO))
-    });
-    registry().with(lines).with(audited).init();
-    Ok(Logs { filter: handle, audit })
+    let mut layers = vec![lines.with_filter(filter.and(fit)).boxed()];
+    if let Some(file) = audit {
+        let lines = fmt::layer().json().flatten_event(true).with_writer(file.clone());
+        let only = filter_fn(|event| is_audit(event) && *event.level() <= Level::INFO);
+        layers.push(lines.with_filter(only).boxed());
+    }
+    (layers, handle)
 }
 
 impl Logs {
@@ -118,4 +132,33 @@ fn is_audit(event: &Metadata<'_>) -> bool {
 fn is_fit(event: &Metadata<'_>) -> bool {
     let is_ours = event.target() == "thalweg" || event.target().starts_with("thalweg::");
     is_ours || *event.level() <= Level::INFO
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::subscriber::with_default;
+    use tracing::{debug_span, info_span, trace_span};
+
+    use super::*;
+
+    #[test]
+    fn a_span_that_nobody_wants_costs_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = AuditFile::open(&dir.path().join("audit")).unwrap();
+        for audit in [None, Some(&file)] {
+            for (filter, wants_ours) in [("info", false), ("trace", true)] {
+                let filter = LogFilter::new(filter).unwrap();
+                let (layers, _handle) = layers(&filter, LogFormat::Text, audit);
+                with_default(registry().with(layers), || {
+                    let said = format!("{filter:?}, audit log: {}", audit.is_some());
+                    let of_library = trace_span!(target: "h2::proto", "poll");
+                    assert!(of_library.is_disabled(), "{said}");
+                    assert!(debug_span!(target: "rustls", "read").is_disabled(), "{said}");
+                    assert!(!info_span!(target: "h2", "wanted").is_disabled(), "{said}");
+                    let ours = trace_span!(target: "thalweg::log", "write");
+                    assert_eq!(ours.is_disabled(), !wants_ours, "{said}");
+                });
+            }
+        }
+    }
 }

@@ -63,8 +63,8 @@ const TURNS_LAST: Duration = Duration::from_millis(2);
 /// before that is waited for.
 const REST: Duration = Duration::from_micros(50);
 
-/// How long a watch lasts at most: what a peer on the same machine needs to ask again, and less than a
-/// write with its sync, for which the core is held, too.
+/// How long a watch lasts at most: what a peer on the same machine needs to ask again, and less
+/// than a write with its sync, for which the core is held, too.
 const WATCH: Duration = Duration::from_micros(80);
 /// How long watches may find something before the executor looks at its rings.
 const WATCHES_LAST: Duration = Duration::from_millis(1);
@@ -87,8 +87,9 @@ pub struct VectoredSocket {
     watch: Watch,
 }
 
-/// Whether to stand by the socket for a moment, instead of being woken, which takes as long as a short
-/// answer: when one peer asks again as soon as it has its answer, and nobody else wants anything.
+/// Whether to stand by the socket for a moment, instead of being woken, which takes as long as a
+/// short answer: when one peer asks again as soon as it has its answer, and nobody else wants
+/// anything.
 #[derive(Debug, Default)]
 struct Watch {
     /// A watch is to come: the reader gave way once, so that nobody who can go on waits for it.

@@ -385,8 +385,8 @@ impl<I: Io> Engine<I> {
             sync_us: flushed.sync_us,
         });
         self.durable.advance(flushed.durable_ticket + u64::from(planted::has(Bug::AckOneAhead)));
-        // After the acks: tasks run in the order in which they are woken, and there may be very many
-        // followers of what one client waits for.
+        // After the acks: tasks run in the order in which they are woken, and there may be very
+        // many followers of what one client waits for.
         to_wake.drain(..).for_each(|stream| stream.changed.notify());
         self.to_wake.replace(to_wake);
         self.note_logged(flushed.written_bytes);
