@@ -140,6 +140,10 @@ pub(super) fn uncover<'a>(
     }
     let (metered_bytes, rest) = take_varint(record.body)?;
     let (bytes, tag) = rest.split_last_chunk()?;
+    // Its content has a byte for each of what counts, and two more: readers add sizes up.
+    if !(8..=6 + bytes.len() as u64).contains(&metered_bytes) {
+        return None;
+    }
     let Record { seq_num, timestamp, .. } = record;
     let place = SealedPlace { index, seq_num, timestamp };
     let sealed = Sealed { cipher: cover.cipher, seed: cover.seed, place, bytes, tag };
