@@ -59,12 +59,16 @@ pub fn restore(plan: &Restore, out: &mut impl Write) -> Result<(), Error> {
         restore_description(plan, &manifest.description, to)
     });
     drop(executor);
-    if let Err(error) = restored {
+    let checked = restored.and_then(|()| match inspect::run(to, Command::Verify, out)? {
+        true => Ok(()),
+        false => Err(Error::Refused(format!(
+            "what was backed up is damaged, see above; {} is not restored",
+            to.display()
+        ))),
+    });
+    if let Err(error) = checked {
         abandon(to, is_new, &manifest);
         return Err(error);
-    }
-    if !inspect::run(to, Command::Verify, out)? {
-        return Err(Error::Refused(format!("{} is damaged; see above", to.display())));
     }
     writeln!(out, "restored: {}", to.display())?;
     Ok(out.flush()?)
@@ -94,7 +98,11 @@ fn begin(to: &Path) -> Result<bool, Error> {
 
 /// Removes what a restore that failed has made.
 fn abandon(to: &Path, is_new: bool, manifest: &Manifest) {
-    let mut removed = Ok(());
+    // First what makes it a data directory.
+    let mut removed = match fs::remove_file(to.join(DESCRIPTION)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    };
     for part in &manifest.shards {
         let path = to.join(shard_directory(part.shard));
         if path.exists() {

@@ -64,6 +64,53 @@ fn a_damaged_backup_is_refused_and_nothing_is_left_of_the_attempt() {
     assert!(ended_well, "{said}");
 }
 
+/// Harms the log in a backup, and has its manifest say that it was so when it was made.
+fn harm_unseen(backup: &Path) {
+    let manifest = fs::read_to_string(backup.join("manifest")).expect("read");
+    let (_, text) = manifest.split_once('\n').expect("a first line");
+    let mut text: serde_json::Value = serde_json::from_str(text).expect("JSON");
+    let mut harmed = 0;
+    for part in text["shards"].as_array_mut().expect("shards") {
+        let shard = backup.join("data").join(format!("shard-{}", part["shard"]));
+        for file in part["files"].as_array_mut().expect("files") {
+            let path = shard.join(file["name"].as_str().expect("a name"));
+            let mut bytes = fs::read(&path).expect("read");
+            let found = bytes.windows(6).position(|bytes| bytes == b"first-");
+            let Some(at) = found else { continue };
+            bytes[at] ^= 1;
+            fs::write(&path, &bytes).expect("written");
+            let front = usize::try_from(file["data_bytes"].as_u64().expect("a number"));
+            let front = &bytes[..front.expect("it was read whole")];
+            file["blake3"] = blake3::hash(front).to_hex().to_string().into();
+            harmed += 1;
+        }
+    }
+    assert_eq!(harmed, 1, "a segment has the record");
+    let text = serde_json::to_string(&text).expect("JSON");
+    let line = format!("TWB1 {} {}\n", blake3::hash(text.as_bytes()).to_hex(), text.len());
+    fs::write(backup.join("manifest"), line + &text).expect("written");
+}
+
+#[test]
+fn a_restore_whose_last_check_fails_leaves_nothing() {
+    let Some((server, mut client)) = with_records(&[]) else { return };
+    client.append_bodies("s", &["first-of-all"]);
+    client.append_bodies("s", &["later"]);
+    let room = Room::new();
+    back_up(&server, &room.at("whole"), &[]);
+    harm_unseen(Path::new(&room.at("whole")));
+    fs::create_dir(room.at("empty")).expect("made");
+    for (to, is_left) in [(room.at("new"), false), (room.at("empty"), true)] {
+        let (ended_well, said) = restore(&room.at("whole"), &to);
+        assert!(!ended_well && said.contains("what was backed up is damaged"), "{said}");
+        assert_eq!(Path::new(&to).exists(), is_left, "{to}");
+        assert_eq!(
+            files_below(Path::new(&room.at("."))).iter().filter(|f| f.starts_with(&to)).count(),
+            0
+        );
+    }
+}
+
 #[test]
 fn nothing_is_written_over() {
     let Some((server, mut client)) = with_records(&[]) else { return };
