@@ -180,3 +180,29 @@ rule("ten thousand streams are filtered and paged through", async (page, server)
     "all ten are deleted or are being deleted",
   );
 });
+
+rule("leaving the dialog ends a deletion of several", async (page, server) => {
+  const basin = await server.basin();
+  for (const name of ["s/1", "s/2", "s/3", "s/4", "s/5"]) await server.stream(basin, name);
+  let seen = 0;
+  let release = null;
+  const left = new Promise((resolve) => (release = resolve));
+  await page.route("**/v1/streams/*", async (route) => {
+    if (route.request().method() === "DELETE" && ++seen === 2) await left;
+    await route.continue();
+  });
+  await page.goto(`/dashboard/basins/${basin}`);
+  await row(page, "s/5").waitFor();
+  await page.getByLabel("Select all streams of this page").check();
+  await button(page, "Delete selected (5)").click();
+  const sure = dialog(page, "Delete 5 streams?");
+  await sure.getByRole("button", { name: "Delete 5 streams" }).click();
+  await eventually("the second is under way", async () => seen === 2);
+  await sure.getByRole("button", { name: "Cancel" }).click();
+  release();
+  await page.getByText("Cancelled: 2 of 5 streams are being deleted").waitFor();
+  assert.equal(seen, 2);
+  const { streams: found } = await server.ask("GET", "/streams?limit=10", { basin });
+  const active = found.filter(({ deleted_at }) => !deleted_at).map(({ name }) => name);
+  assert.deepEqual(active, ["s/3", "s/4", "s/5"]);
+});

@@ -13,11 +13,13 @@ function lost(count, one) {
   return `${whose} This cannot be undone.`;
 }
 
-// Asks, then deletes each; true when at least one is deleted. What could not be deleted is said.
+// Asks, then deletes each, until the dialog is left; true when at least one is deleted. What was not
+// deleted is said.
 export async function confirmDeletion({ names, what: [one, many], remove, warning }) {
   if (names.length === 0) return false;
   const shown = names.slice(0, NAMES_SHOWN).map((name) => h("li", {}, h("bdi", {}, visible(name))));
   const rest = names.length - shown.length;
+  const total = names.length;
   let deleted = 0;
   const title = names.length === 1 ? `Delete this ${one}?` : `Delete ${names.length} ${many}?`;
   await openDialog({
@@ -28,9 +30,9 @@ export async function confirmDeletion({ names, what: [one, many], remove, warnin
     ],
     action: names.length === 1 ? `Delete ${one}` : `Delete ${names.length} ${many}`,
     danger: true,
-    submit: async () => {
+    submit: async (signal) => {
       const failed = [];
-      while (names.length > 0) {
+      while (names.length > 0 && !signal.aborted) {
         try {
           await remove(names[0]);
           deleted += 1;
@@ -38,6 +40,10 @@ export async function confirmDeletion({ names, what: [one, many], remove, warnin
           if (error.status !== 404) failed.push([names[0], error]);
         }
         names.shift();
+      }
+      if (signal.aborted && deleted < total) {
+        toast(`Cancelled: ${deleted} of ${total} ${many} are being deleted`);
+        return;
       }
       if (failed.length > 0) {
         names.push(...failed.map(([name]) => name));

@@ -3,10 +3,12 @@
 import { freshId, h, put } from "../dom.js";
 import { describe } from "./states.js";
 
-// Opens a dialog and resolves when it is closed: to what `submit` gave, or null when it was left.
+// Opens a dialog and resolves when it is closed and nothing is under way: to what `submit` gave, or
+// null when it was left.
 //
 // * `fields`: nodes of the form.
-// * `submit`: called with nothing; while it runs the button waits, and what it throws is shown.
+// * `submit`: called with a signal, which says that the dialog was left; while it runs the button
+//   waits, and what it throws is shown.
 // * `danger`: the button deletes something.
 export function openDialog({ title, fields, action, submit, danger = false, wide = false }) {
   const titleId = freshId("title");
@@ -15,21 +17,26 @@ export function openDialog({ title, fields, action, submit, danger = false, wide
     action);
   const cancel = h("button", { class: "button", type: "button", on: { click: () => dialog.close() } },
     "Cancel");
-  const form = h("form", { novalidate: true, on: { submit: run } },
+  const form = h("form", { novalidate: true, on: { submit: begin } },
     h("h2", { id: titleId }, title),
     h("div", { class: "fields" }, fields),
     alert,
     h("div", { class: "actions" }, cancel, button));
   const dialog = h("dialog", { class: wide ? "wide" : "", "aria-labelledby": titleId }, form);
+  const left = new AbortController();
   let result = null;
+  let running = null;
 
-  async function run(event) {
+  function begin(event) {
     event.preventDefault();
-    if (button.disabled) return;
+    if (!button.disabled) running = run();
+  }
+
+  async function run() {
     button.disabled = true;
     alert.hidden = true;
     try {
-      result = await submit();
+      result = await submit(left.signal);
       if (result === undefined) result = true;
       dialog.close();
     } catch (error) {
@@ -43,8 +50,10 @@ export function openDialog({ title, fields, action, submit, danger = false, wide
   document.body.append(dialog);
   dialog.showModal();
   return new Promise((resolve) => {
-    dialog.addEventListener("close", () => {
+    dialog.addEventListener("close", async () => {
+      left.abort();
       dialog.remove();
+      await running;
       resolve(result);
     });
   });
