@@ -168,3 +168,49 @@ impl<'a> Record<'a> {
         is_whole.then_some(record)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Batch, Kind, entries};
+    use super::*;
+
+    /// Two records of which each says that it is of this size, around these bytes.
+    fn saying(metered_bytes: u64, encrypted: &[u8]) -> Vec<u8> {
+        let mut entry = vec![0; BATCH_HEADER_BYTES + SEED_BYTES];
+        entry[4] = Kind::Batch as u8;
+        entry[5] = number(Cipher::Aegis256);
+        entry[6] = 2;
+        for _ in 0..2 {
+            let size_bytes = varint_len(metered_bytes);
+            let bytes = size_bytes + encrypted.len() + TAG_BYTES;
+            let mut record = vec![0; 2 + varint_len(bytes as u64) + bytes];
+            let at = put_varint(&mut record, 2, bytes as u64);
+            let at = put_varint(&mut record, at, metered_bytes);
+            record[at..at + encrypted.len()].copy_from_slice(encrypted);
+            entry.extend(record);
+        }
+        let end = entry.len();
+        put_length(&mut entry, end);
+        entry
+    }
+
+    #[test]
+    fn an_encrypted_record_that_says_an_impossible_size_is_refused() {
+        // No header and no body; and a body of one byte.
+        for (encrypted, possible) in [(&[0, 0][..], 8), (&[0, 1, 7], 9)] {
+            for size in [0, 7, 8, 9, 10, 1 << 20, u64::MAX / 2 + 1, u64::MAX] {
+                let entry = saying(size, encrypted);
+                let entry = entries(&entry).next().expect("one").expect("whole");
+                let batch = Batch::of(&entry).expect("a batch");
+                let sizes: Result<Vec<_>, _> =
+                    batch.records().map(|record| record.map(|r| r.metered_bytes)).collect();
+                if (8..=possible).contains(&size) {
+                    assert_eq!(sizes, Ok(vec![size; 2]));
+                } else {
+                    let refused = FormatError::Entry("record cannot be parsed");
+                    assert_eq!(sizes, Err(refused), "{size} around {encrypted:?}");
+                }
+            }
+        }
+    }
+}
