@@ -17,6 +17,7 @@ use glommio::channels::shared_channel::{ConnectedReceiver, ConnectedSender};
 
 use super::call::{Answer, Call, CallResult, StreamPath, shard_of};
 use super::connection::{self, ConnectionSettings, Handshakes, Held, MovingOf};
+use super::crowd::Crowd;
 use super::drain::{Drain, Stage};
 use super::engine::Engine;
 use super::gate::Gate;
@@ -103,6 +104,8 @@ pub(super) struct Core<I: Io> {
     pub(super) answers: Rc<Held>,
     /// How fast its connections are sent old data.
     pub(super) pace: Pace,
+    /// Large appends that wait to be received.
+    pub(super) crowd: Crowd,
     /// What its HTTP/2 connections may be sent before they are looked at.
     pub(super) windows: Rc<Held>,
     /// Open HTTP/2 requests of connections that have many.
@@ -159,6 +162,7 @@ impl<I: Io> Core<I> {
             held: Held::new(memory_bytes),
             answers: Held::new(memory_bytes),
             pace: Pace::default(),
+            crowd: Crowd::default(),
             windows: Held::new(memory_bytes / 2),
             requests: Held::new(memory_bytes / 2),
             handshakes: Handshakes::default(),

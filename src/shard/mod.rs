@@ -9,6 +9,7 @@
 //! * `admission` decides when an append may go on, or has to come again later.
 //! * `aside` and `pace` keep reads of old data from slowing appends.
 //! * `basins` keeps the shards' copies of basins in step, in `turns`.
+//! * `crowd` says who is let in when large appends come faster than a core can look at them.
 //! * `usage` counts what is done and answers what was, for the metrics endpoints.
 //! * `retention` trims what is too old and deletes streams that stay empty, `cleaner` wins back
 //!   the space of what is gone.
@@ -30,6 +31,7 @@ pub mod checkpoint;
 mod cleaner;
 mod connection;
 mod core;
+mod crowd;
 mod door;
 mod drain;
 mod durable;

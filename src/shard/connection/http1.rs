@@ -57,6 +57,8 @@ struct Connection<'a, I: Io> {
     line: &'a Registered,
     /// What the head says whose body is arriving.
     routed: Option<Routed>,
+    /// Why it is refused once its body has arrived, which nobody looks at.
+    refusal: Option<ApiError>,
     out: Vec<u8>,
     /// Empty; memory for the answer to the next append.
     answer_body: Vec<u8>,
@@ -103,6 +105,7 @@ pub(super) async fn serve<I: Io>(
         conn,
         line,
         routed: None,
+        refusal: None,
         out,
         answer_body: Vec::new(),
         share,
@@ -218,8 +221,19 @@ impl<I: Io> Connection<'_, I> {
         if let Some(error) = routed.refused_at_once(has_body) {
             return self.refuse_at_once(error, &routed).await;
         }
-        self.routed = Some(routed);
+        let body_bytes = match head.body_length() {
+            BodyLength::Known(bytes) => bytes,
+            BodyLength::None | BodyLength::Chunked => 0,
+        };
         let awaits_continue = self.conn.awaits_continue();
+        if let Ok(operation) = &routed.operation {
+            let let_in = pin!(self.core.let_in(operation, self.began_us, body_bytes));
+            self.refusal = match self.line.guard(let_in).await {
+                Ok(let_in) => let_in.err(),
+                Err(_) => return Err(End::Done),
+            };
+        }
+        self.routed = Some(routed);
         if let Err(violation) = self.conn.collect_body() {
             return Err(self.refuse(violation).await);
         }
@@ -247,7 +261,10 @@ impl<I: Io> Connection<'_, I> {
         let mut aside = Aside { body, peer: self.peer, ..Aside::default() };
         let body = Body::Buf(request.into_body());
         let waits = is_waiting_read(&routed.operation);
-        let mut response = if self.has_answer_room(answer_bytes(&routed.operation)).await? {
+        let mut response = if let Some(error) = self.refusal.take() {
+            self.core.refused(&error, routed.asker());
+            error.into_response()
+        } else if self.has_answer_room(answer_bytes(&routed.operation)).await? {
             answer(&self.core, &mut routed, body, &self.share, &mut aside).await
         } else {
             no_room(&self.core)
