@@ -62,7 +62,7 @@ impl<I: Io> Engine<I> {
     ) -> Result<(), Refusal> {
         // A log that failed has groups ahead for ever.
         self.check_open()?;
-        self.check_in_time(path)?;
+        self.check_in_time(path, 0)?;
         if self.is_admitted(input) {
             return Ok(());
         }
@@ -75,22 +75,23 @@ impl<I: Io> Engine<I> {
         }
     }
 
-    /// Whether an append that came now would have its turn in time, as far as can be told.
+    /// Whether an append that has waited so long would have its turn in time, as far as can be
+    /// told.
     ///
     /// * Errors: [`Refusal::RateLimited`] when it would not.
     /// * Cost: without a backlog of a whole group, two comparisons.
-    pub(super) fn check_in_time(&self, path: &StreamPath) -> Result<(), Refusal> {
-        let wait_us = self.expected_wait_us();
-        if wait_us > target_us(StorageClass::Express) / 2 && wait_us > self.patience_us(path) {
-            return Err(come_again_after(wait_us));
+    pub(super) fn check_in_time(&self, path: &StreamPath, waited_us: u64) -> Result<(), Refusal> {
+        match self.expected_wait_us() {
+            0 => Ok(()),
+            wait_us if waited_us + wait_us <= self.patience_us(path) => Ok(()),
+            wait_us => Err(come_again_after(wait_us)),
         }
-        Ok(())
     }
 
     /// How long an append of this stream may wait before its own group is begun, in microseconds:
-    /// the other half of what its class promises is for that, and for the way.
+    /// the rest of what its class promises is for that, for the way, and for what was not foreseen.
     pub(super) fn patience_us(&self, path: &StreamPath) -> u64 {
-        self.longest_wait_us(path) / 2
+        self.longest_wait_us(path) * 2 / 5
     }
 
     /// Waits until a batch more may be in flight.

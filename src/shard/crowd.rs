@@ -8,8 +8,8 @@
 //!   and no more. The other requests wait with their heads understood and their bodies in the
 //!   kernel.
 //! * Of those that wait, the newest comes first: it can still be answered in time.
-//! * Who has waited for half of what its class promises is refused, and its body, though received,
-//!   is not looked at. So nobody waits for ever.
+//! * Who has waited for two fifths of what its class promises is refused, and its body, though
+//!   received, is not looked at. So nobody waits for ever.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -137,7 +137,7 @@ impl<I: Io> Core<I> {
         }
         // What another core's shard has to do is only known there.
         let Some(engine) = self.engine(self.shard_of(path)) else { return Ok(()) };
-        engine.check_in_time(path)?;
+        engine.check_in_time(path, 0)?;
         if !self.crowd.is_counted.replace(true) {
             self.spawn(Rc::clone(self).count_laps());
         }
@@ -148,7 +148,7 @@ impl<I: Io> Core<I> {
         if self.crowd.wait(bytes, came_us + patience_us).await {
             return Err(Refusal::RateLimited { retry_after_ms: patience_us / 1000 }.into());
         }
-        Ok(engine.check_in_time(path)?)
+        Ok(engine.check_in_time(path, self.now_us().saturating_sub(came_us))?)
     }
 
     /// Counts laps for as long as large appends come.
