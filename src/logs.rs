@@ -25,6 +25,9 @@ use tracing_subscriber::{EnvFilter, Registry, fmt, registry, reload};
 use crate::audit;
 use crate::config::{LogFilter, LogFormat};
 
+/// A place that events go to.
+type Sink = Box<dyn Layer<Registry> + Send + Sync>;
+
 /// What may be changed of the logs while the process runs.
 #[derive(Debug)]
 pub struct Logs {
@@ -55,7 +58,7 @@ fn layers(
     filter: &LogFilter,
     format: LogFormat,
     audit: Option<&AuditFile>,
-) -> (Vec<Box<dyn Layer<Registry> + Send + Sync>>, reload::Handle<EnvFilter, Registry>) {
+) -> (Vec<Sink>, reload::Handle<EnvFilter, Registry>) {
     let has_file = audit.is_some();
     let (filter, handle) = reload::Layer::new(filter.to_env_filter());
     let fit = filter_fn(move |event| is_fit(event) && !(has_file && is_audit(event)));

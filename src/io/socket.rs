@@ -442,6 +442,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "sockets are real, and so is their time")]
     fn a_lone_peer_is_watched_until_it_is_late_or_others_come() {
         let began = Instant::now();
         let mut watch = Watch::default();

@@ -111,7 +111,8 @@ impl Crowd {
         });
         let mut lap_bytes = 0;
         while lap_bytes < LAP_BYTES
-            && let Some(newest) = waiting.pop_back_if(|waiter| now_us < waiter.late_us)
+            && waiting.back().is_some_and(|waiter| now_us < waiter.late_us)
+            && let Some(newest) = waiting.pop_back()
         {
             lap_bytes += newest.bytes;
             newest.settle(Verdict::Enter);

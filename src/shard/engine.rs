@@ -327,11 +327,7 @@ impl<I: Io> Engine<I> {
                         batches += 1;
                         record_bytes += bytes;
                         asked.extend(receipt.map(|slot| (slot, frame.pos)));
-                        let is_listed =
-                            to_wake.last().is_some_and(|last| Rc::ptr_eq(last, &stream));
-                        if !is_listed && stream.changed.is_waited_for() {
-                            to_wake.push(stream);
-                        }
+                        note_follower(&mut to_wake, stream);
                     }
                     Note::Trimmed(stream, to) => stream.trimmed(to.trim_point, to.at_ms),
                     Note::Moved(stream, batch) => {
@@ -385,11 +381,15 @@ impl<I: Io> Engine<I> {
             sync_us: flushed.sync_us,
         });
         self.durable.advance(flushed.durable_ticket + u64::from(planted::has(Bug::AckOneAhead)));
-        // After the acks: tasks run in the order in which they are woken, and there may be very
-        // many followers of what one client waits for.
-        to_wake.drain(..).for_each(|stream| stream.changed.notify());
-        self.to_wake.replace(to_wake);
+        self.wake_followers(to_wake);
         self.note_logged(flushed.written_bytes);
+    }
+
+    /// Wakes who follows these streams, behind who appended: tasks run in the order in which they
+    /// are woken, and there may be very many followers of what one client waits for.
+    fn wake_followers(&self, mut streams: Vec<Rc<Stream>>) {
+        streams.drain(..).for_each(|stream| stream.changed.notify());
+        self.to_wake.replace(streams);
     }
 
     /// Keeps a durable frame for readers, unless it holds nothing but old records that were moved:
@@ -481,4 +481,12 @@ impl<I: Io> Engine<I> {
 
 pub(super) fn json(value: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("records are structs of plain values")
+}
+
+/// Lists a stream of which something is durable, if somebody waits for that; once for each run.
+fn note_follower(to_wake: &mut Vec<Rc<Stream>>, stream: Rc<Stream>) {
+    let is_listed = to_wake.last().is_some_and(|last| Rc::ptr_eq(last, &stream));
+    if !is_listed && stream.changed.is_waited_for() {
+        to_wake.push(stream);
+    }
 }
