@@ -2,28 +2,35 @@
 # What a server that has its disk again must know; for power.sh, which sources this: it has `fault`
 # and `trouble`, $port, and in $streams which streams are in use.
 
-# The tails of the streams in use, a line each: a number, or nothing where there is no such stream.
+# The tails of the streams in use, a line each: a number, nothing where another answer came, or `none`
+# where none did within 10 seconds.
 tails() {
   local -a urls=()
   local number
   for number in {0..7}; do
     urls+=("http://127.0.0.1:$port/v1/streams/loadgen-$streams-$number/records/tail")
   done
-  curl --silent --max-time 10 --write-out '\n' --header 's2-basin: loadgen-basin' "${urls[@]}" |
-    sed 's/^{"tail":{"seq_num":\([0-9]*\).*/\1/; t; s/.*//'
+  curl --silent --max-time 10 --write-out ' %{http_code}\n' --header 's2-basin: loadgen-basin' \
+    "${urls[@]}" | sed 's/^{"tail":{"seq_num":\([0-9]*\).* 200$/\1/; t; s/.* 000$/none/; t; s/.*//'
 }
 
 # Leaves in $tails_told what the server tells of its tails now.
-note_tails() { mapfile -t tails_told < <(tails); }
+note_tails() { mapfile -t tails_told < <(tails | sed 's/^none$//'); }
 
-# No tail is lower than it was told last.
+# No tail is lower than it was told last. A machine that stood still for a while gives no answer in
+# time, which says nothing of tails: then they are asked for again, three times in all.
 check_tails() {
   local -a now
-  local number
-  mapfile -t now < <(tails)
+  local number tries
+  for tries in 1 2 3; do
+    mapfile -t now < <(tails)
+    [[ " ${now[*]} " == *" none "* ]] || break
+    echo "power: not all tails were told in time (try $tries)" >&2
+  done
   for number in "${!tails_told[@]}"; do
     [[ -n ${tails_told[number]} ]] || continue
     tails_checked=$((tails_checked + 1))
+    [[ ${now[number]:-} != none ]] || fault "the tail of stream $number is not told"
     if [[ -z ${now[number]:-} ]] || ((now[number] < tails_told[number])); then
       fault "the tail of stream $number was ${tails_told[number]}, now it is ${now[number]:-gone}"
     fi
