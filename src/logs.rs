@@ -154,7 +154,7 @@ mod tests {
                 let (layers, _handle) = layers(&filter, LogFormat::Text, audit);
                 with_default(registry().with(layers), || {
                     let said = format!("{filter:?}, audit log: {}", audit.is_some());
-                    let of_library = trace_span!(target: "h2::proto", "poll");
+                    let of_library = trace_span!(target: "h2", "poll");
                     assert!(of_library.is_disabled(), "{said}");
                     assert!(debug_span!(target: "rustls", "read").is_disabled(), "{said}");
                     assert!(!info_span!(target: "h2", "wanted").is_disabled(), "{said}");
