@@ -158,7 +158,7 @@ mod tests {
                     assert!(of_library.is_disabled(), "{said}");
                     assert!(debug_span!(target: "rustls", "read").is_disabled(), "{said}");
                     assert!(!info_span!(target: "h2", "wanted").is_disabled(), "{said}");
-                    let ours = trace_span!(target: "thalweg::log", "write");
+                    let ours = trace_span!(target: "thalweg", "write");
                     assert_eq!(ours.is_disabled(), !wants_ours, "{said}");
                 });
             }
