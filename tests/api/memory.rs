@@ -20,11 +20,16 @@ const UNFINISHED: usize = 100;
 
 /// An append of a large batch to the stream `s`.
 fn large_append(client: &Client) -> Request {
-    let large = batch(&[&"x".repeat(LARGE_BYTES)]);
-    client.scoped(Request::post(&records_path("s"), &large))
+    large_append_to(client, "s")
 }
 
-/// Connections that send all of it but the last byte.
+fn large_append_to(client: &Client, stream: &str) -> Request {
+    let large = batch(&[&"x".repeat(LARGE_BYTES)]);
+    client.scoped(Request::post(&records_path(stream), &large))
+}
+
+/// Connections that send all of it but the last byte; returns when they hold all the memory there
+/// is for them.
 fn unfinished(client: &Client, whole: &[u8]) -> Vec<Client> {
     let open = || {
         let mut one = client.another();
@@ -32,7 +37,17 @@ fn unfinished(client: &Client, whole: &[u8]) -> Vec<Client> {
         let _sent = one.conn().write(&whole[..whole.len() - 1]);
         one
     };
-    (0..UNFINISHED).map(|_| open()).collect()
+    let all = (0..UNFINISHED).map(|_| open()).collect();
+    client.another().create_stream("probe");
+    let probe = client.encode(&large_append_to(client, "probe"));
+    let full = crate::common::poll(crate::common::EVENTUALLY_WAIT, || {
+        let answer = client.another().exchange(&probe, "POST");
+        let said = String::from_utf8_lossy(&answer.body);
+        let is_full = answer.status == 429 && said.contains("too much is under way");
+        is_full.then_some(())
+    });
+    full.expect("the memory is in use");
+    all
 }
 
 #[track_caller]
