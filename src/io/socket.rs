@@ -83,6 +83,8 @@ pub struct VectoredSocket {
     rest: Option<Timer>,
     /// Whether the executor was asked to say when there is something to receive.
     waits: bool,
+    /// Whether its reader may be polled again before something came.
+    looks_twice: bool,
     second_look: SecondLook,
     watch: Watch,
 }
@@ -165,7 +167,6 @@ thread_local! {
 /// and asking takes longer than receiving.
 #[derive(Debug, Default)]
 struct SecondLook {
-    is_wanted: bool,
     /// A look is under way: the reader gave way once.
     under_way: bool,
     /// How many waits go by without one, since the last were in vain.
@@ -191,7 +192,7 @@ impl SecondLook {
             self.skips = (2 * self.skips + 1).min(Self::SKIPS_MAX);
             return false;
         }
-        if !self.is_wanted || self.found >= Self::FOUND_MAX {
+        if self.found >= Self::FOUND_MAX {
             self.found = 0;
             return false;
         }
@@ -223,6 +224,7 @@ impl VectoredSocket {
             turns_since: None,
             rest: None,
             waits: false,
+            looks_twice: false,
             second_look: SecondLook::default(),
             watch: Watch::default(),
         }
@@ -262,7 +264,7 @@ impl VectoredSocket {
                 return Poll::Ready(received);
             }
             let is_watch = std::mem::take(&mut self.watch.is_next);
-            if !is_watch && (self.second_look.begins() || self.watch.begins()) {
+            if !is_watch && self.looks_twice && (self.second_look.begins() || self.watch.begins()) {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -316,7 +318,7 @@ impl Socket for VectoredSocket {
     }
 
     fn look_twice(&mut self) {
-        self.second_look.is_wanted = true;
+        self.looks_twice = true;
     }
 
     fn peer(&self) -> Option<SocketAddr> {
@@ -471,7 +473,7 @@ mod tests {
 
     #[test]
     fn second_looks_become_rarer_while_they_are_in_vain_and_come_back_when_they_pay() {
-        let mut look = SecondLook { is_wanted: true, ..SecondLook::default() };
+        let mut look = SecondLook::default();
         // Each wait: did it begin a second look? Nothing is ever there.
         let wait = |look: &mut SecondLook| {
             let begins = look.begins();
