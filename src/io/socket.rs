@@ -89,6 +89,32 @@ pub struct VectoredSocket {
     watch: Watch,
 }
 
+/// How often something is tried that may be in vain: the rarer, the more often it was.
+#[derive(Debug, Default)]
+struct Turns {
+    /// How many are left out between two.
+    skips: u8,
+    /// Of these, how many are over.
+    skipped: u8,
+}
+
+impl Turns {
+    /// Whether it is tried this time.
+    fn is_due(&mut self) -> bool {
+        let is_due = self.skipped >= self.skips;
+        self.skipped = if is_due { 0 } else { self.skipped + 1 };
+        is_due
+    }
+
+    fn paid(&mut self) {
+        self.skips = 0;
+    }
+
+    fn in_vain(&mut self, skips_max: u8) {
+        self.skips = (2 * self.skips + 1).min(skips_max);
+    }
+}
+
 /// Whether to stand by the socket for a moment, instead of being woken, which takes as long as a
 /// short answer: when one peer asks again as soon as it has its answer, and nobody else wants
 /// anything.
@@ -100,10 +126,7 @@ struct Watch {
     alone: u8,
     /// Number of the last of them.
     last: u64,
-    /// How many waits go by without a watch, since the last were in vain.
-    skips: u8,
-    /// Of these, how many are over.
-    skipped: u8,
+    turns: Turns,
     /// When the first of the watches began that found something, without a wait between.
     found_since: Option<Instant>,
 }
@@ -127,15 +150,13 @@ impl Watch {
         if self.alone < Self::ALONE_MIN || self.last != RECEIVES.get() {
             return false;
         }
-        if self.skipped < self.skips {
-            self.skipped += 1;
+        if !self.turns.is_due() {
             return false;
         }
         // The executor looks at its rings, and so hears of other peers, only when its tasks wait.
         if self.found_since.is_some_and(|since| since.elapsed() >= WATCHES_LAST) {
             return false;
         }
-        self.skipped = 0;
         self.is_next = true;
         true
     }
@@ -143,10 +164,10 @@ impl Watch {
     /// A watch is over that began then.
     fn ended(&mut self, found: bool, began: Instant) {
         if found {
-            self.skips = 0;
+            self.turns.paid();
             self.found_since.get_or_insert(began);
         } else {
-            self.skips = (2 * self.skips + 1).min(Self::SKIPS_MAX);
+            self.turns.in_vain(Self::SKIPS_MAX);
         }
     }
 
@@ -169,10 +190,7 @@ thread_local! {
 struct SecondLook {
     /// A look is under way: the reader gave way once.
     under_way: bool,
-    /// How many waits go by without one, since the last were in vain.
-    skips: u8,
-    /// Of these, how many are over.
-    skipped: u8,
+    turns: Turns,
     /// Second looks in a row that found something.
     found: u8,
 }
@@ -189,18 +207,16 @@ impl SecondLook {
     fn begins(&mut self) -> bool {
         if self.under_way {
             (self.under_way, self.found) = (false, 0);
-            self.skips = (2 * self.skips + 1).min(Self::SKIPS_MAX);
+            self.turns.in_vain(Self::SKIPS_MAX);
             return false;
         }
         if self.found >= Self::FOUND_MAX {
             self.found = 0;
             return false;
         }
-        if self.skipped < self.skips {
-            self.skipped += 1;
+        if !self.turns.is_due() {
             return false;
         }
-        self.skipped = 0;
         self.under_way = true;
         true
     }
@@ -208,7 +224,7 @@ impl SecondLook {
     /// Something was there.
     fn found(&mut self) {
         if std::mem::take(&mut self.under_way) {
-            self.skips = 0;
+            self.turns.paid();
             self.found += 1;
         }
     }
