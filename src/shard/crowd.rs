@@ -66,7 +66,7 @@ pub(super) struct Crowd {
 impl Crowd {
     /// Whether a body of that size may be taken at once.
     fn enter(&self, bytes: u64) -> bool {
-        let lap_bytes = self.lap_bytes.get() + bytes;
+        let lap_bytes = self.lap_bytes.get().saturating_add(bytes);
         let enters = self.waiting.borrow().is_empty()
             && (self.lap_bytes.get() == 0 || lap_bytes <= LAP_BYTES);
         if enters {
@@ -104,17 +104,17 @@ impl Crowd {
             }
             let stays = now_us < waiter.late_us || late_bytes >= LAP_BYTES;
             if !stays {
-                late_bytes += waiter.bytes;
+                late_bytes = waiter.bytes.saturating_add(late_bytes);
                 waiter.settle(Verdict::Late);
             }
             stays
         });
         let mut lap_bytes = 0;
         while lap_bytes < LAP_BYTES
-            && waiting.back().is_some_and(|waiter| now_us < waiter.late_us)
-            && let Some(newest) = waiting.pop_back()
+            && let Some(at) = waiting.iter().rposition(|waiter| now_us < waiter.late_us)
+            && let Some(newest) = waiting.remove(at)
         {
-            lap_bytes += newest.bytes;
+            lap_bytes = newest.bytes.saturating_add(lap_bytes);
             newest.settle(Verdict::Enter);
         }
         self.lap_bytes.set(lap_bytes);
@@ -123,9 +123,9 @@ impl Crowd {
 }
 
 impl<I: Io> Core<I> {
-    /// Waits until a request of which the head came at `came_us` and whose body has that many
-    /// bytes may have it received, and says why it is refused instead: an append for which the
-    /// time is too short. Others never wait.
+    /// Waits until a request of which the head was understood at `came_us` and whose body has that
+    /// many bytes may have it received, and says why it is refused instead: an append for which
+    /// the time is too short. Others never wait.
     pub(super) async fn let_in(
         self: &Rc<Self>,
         operation: &Operation,
@@ -193,5 +193,19 @@ mod tests {
         assert!(crowd.next_lap(10) && !crowd.next_lap(10), "a lap with nobody ends the count");
         assert!(crowd.enter(10 * LAP_BYTES), "what is larger than a lap comes in alone");
         assert!(!crowd.enter(1));
+        assert!(!crowd.enter(u64::MAX), "sums do not overflow");
+        let _waits = [crowd.wait(u64::MAX, 20), crowd.wait(u64::MAX, 20), crowd.wait(1, 0)];
+        assert!(crowd.next_lap(10) && crowd.next_lap(30));
+    }
+
+    #[test]
+    fn who_is_late_is_passed_over_by_who_is_not() {
+        let crowd = Crowd::default();
+        assert!(crowd.enter(LAP_BYTES));
+        // More than one lap refuses, so the last of them is late and still there.
+        let _late = [crowd.wait(LAP_BYTES, 1_000), crowd.wait(LAP_BYTES, 5), crowd.wait(1, 5)];
+        assert!(crowd.next_lap(10));
+        assert_eq!(crowd.waiting.borrow().len(), 1, "one refused, one let in");
+        assert_eq!(crowd.waiting.borrow().front().map(|waiter| waiter.late_us), Some(5));
     }
 }

@@ -3,7 +3,9 @@
 
 use serde_json::json;
 
-use crate::common::client::{Client, fresh_basin};
+use crate::common::client::{Client, batch, fresh_basin, fresh_basin_on, records_path};
+use crate::common::http::Request;
+use crate::common::server::Server;
 
 /// A request that would append, were it ever obeyed.
 fn smuggled(client: &Client) -> String {
@@ -30,6 +32,32 @@ fn all_refused(tails: &[&str], statuses: &[u16]) {
         client.answered_and_closed(sent.as_bytes(), statuses);
         assert_eq!(client.tail_seq_num("s"), 0, "something was appended by {sent}");
     }
+}
+
+/// Whoever says so much is told so at once, however many say it at the same time.
+#[test]
+fn lengths_that_cannot_be_are_refused_beside_large_appends() {
+    let Some(server) = Server::start_with(1, &[]) else { return };
+    let mut client = fresh_basin_on(&server, &json!({}));
+    client.create_stream("s");
+    let large = Request::post(&records_path("s"), &batch(&[&"x".repeat(40_000)]));
+    let large = client.encode(&client.scoped(large));
+    let head = format!(
+        "POST {} HTTP/1.1\r\nhost: x\r\ns2-basin: {}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n",
+        records_path("s"),
+        client.basin(),
+        u64::MAX
+    );
+    for _ in 0..20 {
+        let mut others: Vec<Client> = (0..8).map(|_| client.another()).collect();
+        for (at, other) in others.iter_mut().enumerate() {
+            let bytes = if at % 2 == 0 { head.as_bytes() } else { &large };
+            let _sent = other.conn().write(bytes);
+        }
+    }
+    client.another().exchange(head.as_bytes(), "POST").status(413);
+    client.append_bodies("s", &["after"]);
 }
 
 #[test]

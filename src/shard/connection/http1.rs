@@ -226,17 +226,23 @@ impl<I: Io> Connection<'_, I> {
             BodyLength::None | BodyLength::Chunked => 0,
         };
         let awaits_continue = self.conn.awaits_continue();
+        // First of all: nothing below is asked about a length that is refused.
+        if let Err(violation) = self.conn.collect_body() {
+            return Err(self.refuse(violation).await);
+        }
         if let Ok(operation) = &routed.operation {
-            let let_in = pin!(self.core.let_in(operation, self.began_us, body_bytes));
+            // A wait that is ours: a drain lets it end, and the peer is not late.
+            self.line.wait_for(Waiting::Answer, 0);
+            let let_in = pin!(self.core.let_in(operation, self.now_us(), body_bytes));
             self.refusal = match self.line.guard(let_in).await {
                 Ok(let_in) => let_in.err(),
                 Err(_) => return Err(End::Done),
             };
         }
-        self.routed = Some(routed);
-        if let Err(violation) = self.conn.collect_body() {
-            return Err(self.refuse(violation).await);
+        if awaits_continue && let Some(error) = self.refusal.take() {
+            return self.refuse_at_once(error, &routed).await;
         }
+        self.routed = Some(routed);
         if awaits_continue {
             self.send_continue().await?;
         }
@@ -263,6 +269,7 @@ impl<I: Io> Connection<'_, I> {
         let waits = is_waiting_read(&routed.operation);
         let mut response = if let Some(error) = self.refusal.take() {
             self.core.refused(&error, routed.asker());
+            drop(body);
             error.into_response()
         } else if self.has_answer_room(answer_bytes(&routed.operation)).await? {
             answer(&self.core, &mut routed, body, &self.share, &mut aside).await
