@@ -106,6 +106,22 @@ pub struct Given {
     #[arg(long, env = "THALWEG_SCRUB_INTERVAL_SECS", value_name = "SECS")]
     pub scrub_interval_secs: Option<u64>,
 
+    /// Bucket that the log is shipped to: s3://NAME/PREFIX, gs://NAME/PREFIX, az://NAME/PREFIX or
+    /// file:///DIRECTORY; credentials come from the environment, as for other tools of that store.
+    /// With one, appends of class Standard are acknowledged when they are in it [default: none]
+    #[arg(long, env = "THALWEG_BUCKET", value_name = "URL")]
+    pub bucket: Option<String>,
+
+    /// How long, in milliseconds, the log of a shard gathers at most before it is shipped
+    /// [default: 200; range: 10 to 60000]
+    #[arg(long, env = "THALWEG_BUCKET_INTERVAL_MS", value_name = "MS")]
+    pub bucket_interval_ms: Option<u64>,
+
+    /// Bytes of a shard's log that may wait to be shipped; beyond that its appends are refused
+    /// until the bucket has caught up [default: 1073741824 (1 GiB); at least 16 MiB]
+    #[arg(long, env = "THALWEG_BUCKET_LAG_BYTES", value_name = "BYTES")]
+    pub bucket_lag_bytes: Option<Size>,
+
     /// Most connections at a time; more are closed at once [default: 10000]
     #[arg(long, env = "THALWEG_CONNECTIONS_MAX", value_name = "N")]
     pub connections_max: Option<usize>,
@@ -293,6 +309,12 @@ pub struct Settings {
     pub scrub_bytes_per_sec: u64,
     /// Seconds from one start of reading it again to the next.
     pub scrub_interval_secs: u64,
+    /// Where the log is shipped to.
+    pub bucket: Option<String>,
+    /// How long a shard's log gathers before it is shipped, milliseconds.
+    pub bucket_interval_ms: u64,
+    /// Bytes of a shard's log that may wait to be shipped.
+    pub bucket_lag_bytes: u64,
     /// Most connections.
     pub connections_max: usize,
     /// Bytes of requests, and as much again of answers, whole server.
@@ -400,6 +422,9 @@ impl Given {
             checkpoint_bytes: self.checkpoint_bytes.or(other.checkpoint_bytes),
             scrub_bytes_per_sec: self.scrub_bytes_per_sec.or(other.scrub_bytes_per_sec),
             scrub_interval_secs: self.scrub_interval_secs.or(other.scrub_interval_secs),
+            bucket: self.bucket.or(other.bucket),
+            bucket_interval_ms: self.bucket_interval_ms.or(other.bucket_interval_ms),
+            bucket_lag_bytes: self.bucket_lag_bytes.or(other.bucket_lag_bytes),
             connections_max: self.connections_max.or(other.connections_max),
             request_memory_bytes: self.request_memory_bytes.or(other.request_memory_bytes),
             idle_secs: self.idle_secs.or(other.idle_secs),
@@ -455,6 +480,9 @@ impl Settings {
             checkpoint_bytes: bytes(given.checkpoint_bytes, 128 * MIB),
             scrub_bytes_per_sec: bytes(given.scrub_bytes_per_sec, 8 * MIB),
             scrub_interval_secs: given.scrub_interval_secs.unwrap_or(3600),
+            bucket: given.bucket,
+            bucket_interval_ms: given.bucket_interval_ms.unwrap_or(200),
+            bucket_lag_bytes: bytes(given.bucket_lag_bytes, 1024 * MIB),
             connections_max: given.connections_max.unwrap_or(10_000),
             request_memory_bytes: bytes(given.request_memory_bytes, 256 * MIB),
             idle_secs: given.idle_secs.unwrap_or(300),
@@ -504,6 +532,9 @@ impl Settings {
         require(scrub_ok, "scrub_bytes_per_sec", "must be 0 or at least 64 KiB")?;
         let interval_ok = (1..=31_536_000).contains(&self.scrub_interval_secs);
         require(interval_ok, "scrub_interval_secs", "must be 1 to 31536000")?;
+        let bucket_ok = (10..=60_000).contains(&self.bucket_interval_ms);
+        require(bucket_ok, "bucket_interval_ms", "must be 10 to 60000")?;
+        require(self.bucket_lag_bytes >= 16 * MIB, "bucket_lag_bytes", "must be at least 16 MiB")?;
         require(self.connections_max >= 1, "connections_max", "must be at least 1")?;
         let memory_ok = self.request_memory_bytes >= 32 * MIB;
         require(memory_ok, "request_memory_bytes", "must be at least 32 MiB")?;

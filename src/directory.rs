@@ -261,6 +261,42 @@ impl DataDirectory {
         written.map(|()| random_key)
     }
 
+    /// What `directory.json` says, for another machine.
+    #[must_use]
+    pub fn description(&self) -> Vec<u8> {
+        serde_json::to_vec_pretty(&self.description).expect("plain members")
+    }
+
+    /// What a directory at `path` would be of which this is the description. Nothing is written.
+    ///
+    /// * Errors: as when it is read from the directory.
+    pub fn described(path: &Path, description: &[u8]) -> Result<Self, DirectoryError> {
+        Self::understand(path, description)
+    }
+
+    /// Makes and locks an empty directory at `path`, which will hold the shards of another
+    /// machine's: for whoever puts them there before [`adopt`](Self::adopt).
+    ///
+    /// * Errors: [`DirectoryError`]; there must be no directory of ours.
+    pub fn begin_adoption(path: &Path, description: &[u8]) -> Result<Self, DirectoryError> {
+        create_durably(path)?;
+        let lock = lock(path)?;
+        refuse_orphaned_shards(path)?;
+        let mut directory = Self::understand(path, description)?;
+        directory._lock = Some(lock);
+        Ok(directory)
+    }
+
+    /// Makes the directory one of a server, now that all its shards are there.
+    ///
+    /// * Errors: a shard without a segment, or the operating system's.
+    /// * Durable: yes, when it returns.
+    pub fn adopt(mut self) -> Result<(), DirectoryError> {
+        self.description.initialised = true;
+        self.check_shards()?;
+        self.write_description()
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -356,13 +392,18 @@ impl DataDirectory {
             }
             Err(error) => return Err(fail("reading", &file)(error)),
         };
+        Self::understand(path, &bytes)
+    }
+
+    fn understand(path: &Path, bytes: &[u8]) -> Result<Self, DirectoryError> {
+        let file = path.join(DESCRIPTION);
         let json = |source| DirectoryError::Json { path: file.clone(), source };
-        let Version { format_version } = json::from_slice(&bytes).map_err(json)?;
+        let Version { format_version } = json::from_slice(bytes).map_err(json)?;
         let known = u64::from(FORMAT_VERSION_MIN)..=u64::from(FORMAT_VERSION);
         if !known.contains(&format_version) {
             return Err(DirectoryError::Version { path: file, found: format_version });
         }
-        Self::from_description(path, json::from_slice(&bytes).map_err(json)?)
+        Self::from_description(path, json::from_slice(bytes).map_err(json)?)
     }
 
     fn from_description(path: &Path, description: Description) -> Result<Self, DirectoryError> {

@@ -4,6 +4,7 @@
 //! down, and `tests/tidy.rs` holds them to it.
 
 pub mod backup;
+pub mod bucket;
 pub mod config;
 pub mod doctor;
 pub mod inspect;

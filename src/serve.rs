@@ -19,6 +19,8 @@ use signal_hook::iterator::Signals;
 
 use crate::api::gate::{Port, Scraping};
 use crate::auth::secret::{HashKey, SECRET_BYTES_MAX};
+use crate::bucket::link::Link;
+use crate::bucket::{self, Prepared, Shipping, Source};
 use crate::config::{ROOT_TOKEN_BYTES_MAX, RootToken, Settings, Tls};
 use crate::dashboard::{Facts, Privacy, Store};
 use crate::directory::DataDirectory;
@@ -79,11 +81,17 @@ pub fn serve(
     doctor::quick(&subject(settings, cpus.len()))?;
     let (acceptor, reloader) = secure(settings)?;
     let mut manager = Manager::find();
+    let mut bucket = open_bucket(settings)?;
     let mut directory = open_directory(settings)?;
+    if let Some(bucket) = &mut bucket {
+        bucket.attach(&directory).map_err(|e| chain(&e))?;
+    }
     warn_if_open_to_others(directory.path());
     let auth = auth_settings(&mut directory, root)?;
     let entry = Entry { scraping, exposed, tls: acceptor, auth, resources };
-    let server = Server::start(&plan(settings, &directory, cpus, entry))?;
+    let plan = plan(settings, &directory, cpus, entry, bucket.is_some());
+    let server = Server::start(&plan)?;
+    let shipping = bucket.map(|bucket| ship(settings, bucket, &directory, &plan)).transpose()?;
 
     let mut listening = 0;
     let mut stopped = 0;
@@ -91,6 +99,10 @@ pub fn serve(
     while stopped < server.cores() {
         server.pulse();
         manager.attend(&server);
+        if let Some(reason) = shipping.as_ref().and_then(Shipping::failure) {
+            // At once: whoever is waiting for an answer gets none.
+            return Err(reason);
+        }
         for signal in signals.pending() {
             if signal == SIGHUP {
                 manager.reload(|| {
@@ -127,8 +139,39 @@ pub fn serve(
             Err(RecvTimeoutError::Disconnected) => return Err("a core ended early".to_owned()),
         }
     }
+    if let Some(shipping) = shipping
+        && !shipping.finish(Duration::from_secs(settings.drain_secs))
+    {
+        tracing::warn!("the end of the log is not in the bucket; the next start ships it");
+    }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What the bucket says, and the data directory out of it when there is none here.
+fn open_bucket(settings: &Settings) -> Result<Option<Prepared>, String> {
+    let Some(url) = &settings.bucket else {
+        return bucket::refuse_without(&settings.data_dir).map(|()| None).map_err(|e| chain(&e));
+    };
+    let random = random_id().to_le_bytes();
+    let place = bucket::Place { url: url.clone(), data_dir: settings.data_dir.clone(), random };
+    bucket::prepare(&place).map(Some).map_err(|e| chain(&e))
+}
+
+/// Has the shards' logs shipped.
+fn ship(
+    settings: &Settings,
+    bucket: Prepared,
+    directory: &DataDirectory,
+    plan: &ServerSettings,
+) -> Result<Shipping, String> {
+    let sources = (0..).zip(&plan.links).map(|(shard, link)| Source {
+        path: directory.shard_path(shard),
+        log: directory.log_facts(shard),
+        link: Arc::clone(link),
+    });
+    let interval = Duration::from_millis(settings.bucket_interval_ms);
+    Shipping::start(bucket, sources.collect(), interval).map_err(|e| chain(&e))
 }
 
 /// What the machine is to be fit for, by the settings alone.
@@ -219,17 +262,20 @@ fn hash_key(directory: &mut DataDirectory) -> Result<HashKey, String> {
 }
 
 fn open_directory(settings: &Settings) -> Result<DataDirectory, String> {
-    let now_us = wall_us();
-    let half = || u128::from(RandomState::new().hash_one(now_us));
-    let random_id = (half() << 64) | half();
     DataDirectory::open_or_create(
         &settings.data_dir,
         settings.shards,
         settings.segment_bytes,
-        now_us,
-        random_id,
+        wall_us(),
+        random_id(),
     )
     .map_err(|e| doctor::place::explain(&e))
+}
+
+/// A random name.
+fn random_id() -> u128 {
+    let half = || u128::from(RandomState::new().hash_one(wall_us()));
+    (half() << 64) | half()
 }
 
 /// What connections are made private with, and who reads it again.
@@ -276,6 +322,7 @@ fn plan(
     directory: &DataDirectory,
     cpus: &[usize],
     entry: Entry,
+    ships: bool,
 ) -> ServerSettings {
     let Entry { scraping, exposed, tls, auth, resources } = entry;
     let shards = directory.shards();
@@ -306,6 +353,9 @@ fn plan(
         connections_max: settings.connections_max,
         spin: Duration::from_micros(settings.spin_us),
         drain_us: settings.drain_secs * 1_000_000,
+        links: (0..if ships { shards } else { 0 })
+            .map(|_| Link::new(directory.segment_bytes(), settings.bucket_lag_bytes))
+            .collect(),
         resources,
     }
 }

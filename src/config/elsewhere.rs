@@ -6,8 +6,6 @@ use clap::Args;
 /// in words that help.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Elsewhere {
-    #[arg(long, hide = true, value_name = "NAME")]
-    bucket: Option<String>,
     #[arg(long, hide = true, value_name = "PREFIX")]
     path: Option<String>,
     #[arg(long, hide = true, env = "S2LITE_WAL_BUCKET", value_name = "NAME")]
@@ -22,9 +20,8 @@ impl Elsewhere {
     /// * Errors: one is given, and not empty.
     pub fn refuse(&self) -> Result<(), String> {
         let local = "this server keeps everything, its log too, in a directory of a local disk: \
-                     give --local-root DIR (or --data-dir DIR) alone";
+                     give --local-root DIR (or --data-dir DIR), and --bucket URL for a copy elsewhere";
         let cases = [
-            ("--bucket", &self.bucket, local),
             ("--wal-bucket", &self.wal_bucket, local),
             ("--wal-local-root", &self.wal_local_root, local),
             (

@@ -25,6 +25,7 @@ pub(super) const ROOMS: &[&str] = &[
     "audit",
     "auth",
     "backup",
+    "bucket",
     "codec",
     "config",
     "control",

@@ -33,7 +33,7 @@ fn unknown_names_and_wrong_types_in_a_file_are_refused() {
 #[test]
 fn settings_out_of_range_are_refused_by_name() {
     let file = || Some(PathBuf::from("x.pem"));
-    let cases: [(&str, Given); 15] = [
+    let cases: [(&str, Given); 17] = [
         ("request_memory_bytes", Given { request_memory_bytes: Some(Size(1)), ..Given::default() }),
         ("shards", Given { shards: Some(0), ..Given::default() }),
         ("segment_bytes", Given { segment_bytes: Some(Size(8 * MIB + 1)), ..Given::default() }),
@@ -44,6 +44,8 @@ fn settings_out_of_range_are_refused_by_name() {
         ),
         ("index_bytes", Given { index_bytes: Some(Size(MIB - 1)), ..Given::default() }),
         ("scrub_bytes_per_sec", Given { scrub_bytes_per_sec: Some(Size(1)), ..Given::default() }),
+        ("bucket_interval_ms", Given { bucket_interval_ms: Some(9), ..Given::default() }),
+        ("bucket_lag_bytes", Given { bucket_lag_bytes: Some(Size(1)), ..Given::default() }),
         ("scrub_interval_secs", Given { scrub_interval_secs: Some(0), ..Given::default() }),
         ("spin_us", Given { spin_us: Some(1_000_000), ..Given::default() }),
         ("usage_flush_ms", Given { usage_flush_ms: Some(9), ..Given::default() }),

@@ -91,7 +91,9 @@ fn digits(name: &str) -> Option<&str> {
     name.strip_prefix("checkpoint-")?.strip_suffix(".ckpt")
 }
 
-fn is_name(name: &str) -> bool {
+/// Whether a file of a shard's directory is a checkpoint, by its name.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
     digits(name).is_some_and(|d| d.len() == 20 && d.bytes().all(|b| b.is_ascii_digit()))
 }
 
@@ -185,6 +187,13 @@ fn decode(block: &[u8], log: LogFacts) -> Result<(CheckpointFacts, u32), FormatE
         return Err(FormatError::Number);
     }
     Ok((facts, u32_at(block, 64)))
+}
+
+/// What the first block of a checkpoint says; the rest is not looked at.
+///
+/// * Errors: as [`FrameHeader::decode`], or that it is of another directory or shard.
+pub fn facts(block: &[u8], log: LogFacts) -> Result<CheckpointFacts, FormatError> {
+    decode(block, log).map(|(facts, _)| facts)
 }
 
 /// Reads a checkpoint whole and checks all of it; then hands its entries to `visitor`.

@@ -20,6 +20,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bucket;
 mod buckets;
 mod executor;
 mod family;
@@ -36,6 +37,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
+pub use bucket::BucketState;
 pub use executor::{ExecutorMetrics, ExecutorSnapshot};
 pub use histogram::Histogram;
 pub use holdings::Holdings;

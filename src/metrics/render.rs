@@ -56,6 +56,7 @@ impl Exporter {
         series::put_log(&mut families, shards);
         series::put_index(&mut families, shards);
         series::put_scrub(&mut families, shards);
+        series::put_bucket(&mut families, shards);
         series::put_connections(&mut families, &everywhere, executors);
         let mut refusals = total.refusals;
         refusals.merge(&everywhere.refusals);

@@ -8,6 +8,7 @@
 //!   the process started*: gauges with the label `quantile`, whose value 1 is the maximum. They
 //!   cannot be averaged or windowed; a graph over time belongs on the histogram.
 
+use super::bucket::BucketState;
 use super::executor::ExecutorSnapshot;
 use super::family::{Families, Labels, Unit};
 use super::phase::Phase;
@@ -306,6 +307,40 @@ pub(super) fn put_index(families: &mut Families, shards: &[(u16, Snapshot)]) {
         "thalweg_index_block_reads_total",
         "Reads of the disk for that; more is found in memory.",
         each("shard", shards, |shard| shard.index_block_reads),
+    );
+}
+
+/// How far the log is in the bucket; nothing without one.
+pub(super) fn put_bucket(families: &mut Families, shards: &[(u16, Snapshot)]) {
+    let shipped: Vec<(u16, BucketState)> =
+        shards.iter().filter_map(|(shard, snapshot)| Some((*shard, snapshot.bucket?))).collect();
+    if shipped.is_empty() {
+        return;
+    }
+    families.gauge(
+        "thalweg_bucket_lag_bytes",
+        "Bytes of log that are durable on the disk and not yet in the bucket.",
+        each("shard", &shipped, |s| s.lag_bytes).map(|(of, bytes)| (of, bytes as f64)),
+    );
+    families.gauge(
+        "thalweg_bucket_lag_seconds",
+        "How long the oldest of them waits.",
+        each("shard", &shipped, |s| s.lag_us).map(|(of, us)| (of, us as f64 / 1e6)),
+    );
+    families.counter(
+        "thalweg_bucket_objects_total",
+        "Objects stored in the bucket.",
+        each("shard", &shipped, |s| s.objects),
+    );
+    families.counter(
+        "thalweg_bucket_bytes_total",
+        "Bytes of those objects.",
+        each("shard", &shipped, |s| s.bytes),
+    );
+    families.counter(
+        "thalweg_bucket_retries_total",
+        "Requests to the bucket that failed and were tried again.",
+        each("shard", &shipped, |s| s.retries),
     );
 }
 

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
+use super::bucket::BucketState;
 use super::holdings::Holdings;
 use super::latency::{LatencyRef, LatencySnapshot};
 use super::phase::{GroupTimes, Phases};
@@ -248,5 +249,10 @@ impl Metrics {
     /// So many frames are known to be damaged.
     pub fn set_scrub_damaged_frames(&self, frames: u64) {
         self.state.borrow_mut().scrub_damaged_frames = frames;
+    }
+
+    /// The log is so far in the bucket, if there is one.
+    pub fn set_bucket(&self, state: Option<BucketState>) {
+        self.state.borrow_mut().bucket = state;
     }
 }

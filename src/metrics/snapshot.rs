@@ -2,6 +2,7 @@
 
 use hdrhistogram::Histogram as HdrHistogram;
 
+use super::bucket::BucketState;
 use super::histogram::{
     FINE_LATENCY_US, GROUP_BATCHES, GROUP_BYTES, Histogram, PEER_BATCH_BYTES, PEER_BATCH_RECORDS,
     PEER_LATENCY_US,
@@ -157,6 +158,8 @@ pub struct Snapshot {
     pub checkpoint_us: u64,
     /// What the log takes on the disk, now.
     pub holdings: Holdings,
+    /// How far the log is in the bucket; `None` without one.
+    pub bucket: Option<BucketState>,
 }
 
 impl Default for Snapshot {
@@ -204,6 +207,7 @@ impl Default for Snapshot {
             checkpoint_failures: 0,
             checkpoint_us: 0,
             holdings: Holdings::default(),
+            bucket: None,
         }
     }
 }
@@ -262,6 +266,9 @@ impl Snapshot {
         add(&mut self.checkpoint_failures, other.checkpoint_failures);
         add(&mut self.checkpoint_us, other.checkpoint_us);
         self.holdings.merge(&other.holdings);
+        if let Some(more) = &other.bucket {
+            self.bucket.get_or_insert_default().merge(more);
+        }
     }
 
     /// Bytes written for each metered byte of records, by groups; `None` before the first record.

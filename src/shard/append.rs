@@ -57,7 +57,7 @@ impl<I: Io> Engine<I> {
             Ok(sequenced) => sequenced,
             Err(refused) => return self.refuse(refused).await,
         };
-        self.settle(ticket).await?;
+        self.settle_for(stream.class(), ticket).await?;
         let latency_us = self.io.now_us() - start_us;
         self.metrics.append_acked(stream.class(), records, bytes, latency_us);
         self.metrics.append_waited(stream.class(), ticket, start_us, latency_us);
@@ -138,6 +138,7 @@ impl<I: Io> Engine<I> {
     /// Refuses what wins no room when the log might not find room for it on the disk, or when the
     /// cleaner needs what there is to win more.
     fn check_room_to_add(&self, bytes: usize) -> Result<(), Refusal> {
+        self.check_not_far_behind()?;
         if self.wins_space() {
             return Err(Refusal::HotServer("the disk is full; space is being won".to_owned()));
         }

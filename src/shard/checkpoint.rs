@@ -332,7 +332,7 @@ impl<I: Io> Engine<I> {
             return Ok(());
         }
         self.checkpoints.held_before.set(None);
-        let released = self.segments.release_before(oldest_needed);
+        let released = self.segments.release_before(self.oldest_unshipped(oldest_needed));
         if released > 0 {
             tracing::info!(shard = self.config.log.shard, released, "segments given up");
         }

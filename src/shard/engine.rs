@@ -26,7 +26,7 @@ use crate::metrics::{GroupWritten, Metrics};
 use crate::planted::{self, Bug};
 use crate::stream::State;
 use crate::types::refusal::chain;
-use crate::types::{BasinName, LogPos, Receipt, Refusal, StreamPosition, TokenId};
+use crate::types::{BasinName, LogPos, Receipt, Refusal, StorageClass, StreamPosition, TokenId};
 
 use super::aside::Aside;
 use super::call::{Answer, Call, CallResult};
@@ -40,6 +40,7 @@ use super::read::Followed;
 use super::receipt::ReceiptSlot;
 use super::replay::Replay;
 use super::scrub::{Findings, ScrubPolicy, note_lost};
+use super::shipped::Shipped;
 
 /// Settings of a shard; see `config` for what they mean to an operator.
 #[derive(Debug, Clone, Copy)]
@@ -116,6 +117,7 @@ pub struct Engine<I: Io> {
     /// Decides about access tokens; empty but in shard 0.
     pub(super) tokens: RefCell<Registry<TokenId, Rc<TokenRecord>>>,
     pub(super) durable: Durable,
+    pub(super) shipped: Shipped,
     pub(super) metrics: Metrics,
     pub(super) timestamps: RefCell<Vec<u64>>,
     pub(super) inflight_bytes: Cell<u64>,
@@ -205,6 +207,7 @@ impl<I: Io> Engine<I> {
             registry: RefCell::new(registry),
             tokens: RefCell::new(tokens),
             durable: Durable::default(),
+            shipped: Shipped::default(),
             metrics: Metrics::since(started_us),
             timestamps: RefCell::default(),
             inflight_bytes: Cell::default(),
@@ -309,6 +312,7 @@ impl<I: Io> Engine<I> {
         let reason = chain(error);
         tracing::error!(shard, reason, "log failed: the shard takes no more appends");
         self.durable.fail(&reason);
+        self.shipped.fail(&reason);
         self.admitted.notify();
     }
 
@@ -380,6 +384,7 @@ impl<I: Io> Engine<I> {
             write_us: flushed.write_us,
             sync_us: flushed.sync_us,
         });
+        self.note_to_ship(flushed.end, flushed.durable_ticket);
         self.durable.advance(flushed.durable_ticket + u64::from(planted::has(Bug::AckOneAhead)));
         self.wake_followers(to_wake);
         self.note_logged(flushed.written_bytes);
@@ -422,6 +427,12 @@ impl<I: Io> Engine<I> {
         self.durable.wait(ticket).await.map_err(|reason| Refusal::Storage(reason.to_string()))
     }
 
+    /// Waits until what has that ticket may be acknowledged to whom that class was promised.
+    pub(super) async fn settle_for(&self, class: StorageClass, ticket: u64) -> Result<(), Refusal> {
+        let promised = self.promised(class).wait(ticket).await;
+        promised.map_err(|reason| Refusal::Storage(reason.to_string()))
+    }
+
     /// Waits until what the refusal reveals is durable.
     pub(super) async fn refuse<T>(&self, refused: Refused) -> Result<T, Refusal> {
         if !planted::has(Bug::RefusalEarly) {
@@ -458,6 +469,7 @@ impl<I: Io> Engine<I> {
         let read = self.reader.counts();
         self.metrics.set_log_reads(read.reads, read.read_bytes, read.cache_hits);
         self.metrics.set_holdings(self.holdings());
+        self.metrics.set_bucket(self.bucket_state());
     }
 
     /// Writes a last checkpoint, so that the next start is quick; nothing else may be under way.

@@ -55,6 +55,7 @@ mod scrape;
 pub mod scrub;
 pub mod server;
 mod session;
+mod shipped;
 #[cfg(test)]
 mod testkit;
 mod token_registry;

@@ -42,6 +42,7 @@ use super::drain::Stage;
 use super::engine::{Engine, EngineConfig};
 pub use super::gate::AuthSettings;
 use super::scrape;
+use crate::bucket::link::Link;
 use crate::io::glommio::GlommioIo;
 use crate::io::memory::RING_MEMORY_BYTES;
 use crate::io::socket::{MovingSocket, VectoredSocket, adopt_listener, keep_alive};
@@ -96,6 +97,8 @@ pub struct ServerSettings {
     pub spin: Duration,
     /// How long requests under way may take once the server drains, in microseconds.
     pub drain_us: u64,
+    /// For each shard, how it tells how far its log is to who ships it; none without a bucket.
+    pub links: Vec<Arc<Link>>,
     /// What is to be there before anything is served.
     pub resources: Arc<Resources>,
 }
@@ -367,6 +370,9 @@ async fn start_core(plan: &Plan, ends: Ends) -> Result<Rc<Core<GlommioIo>>, Stri
         let progress = Arc::clone(&plan.progress[usize::from(shard)]);
         let engine =
             Engine::open_watched(io, config, progress).await.map_err(|e| failure(shard, &e))?;
+        if let Some(link) = settings.links.get(usize::from(shard)) {
+            engine.ship_by(Arc::clone(link));
+        }
         let engine = Rc::new(engine);
         engine.run_aside_by(in_queue(old_reads));
         let io = Rc::clone(&engine.io);
@@ -378,6 +384,7 @@ async fn start_core(plan: &Plan, ends: Ends) -> Result<Rc<Core<GlommioIo>>, Stri
         io.spawn(Rc::clone(&engine).run_cleaner(), background);
         io.spawn(Rc::clone(&engine).run_folder(), background);
         io.spawn(Rc::clone(&engine).run_scrub(), background);
+        io.spawn(Rc::clone(&engine).run_shipped(), log);
         engines.insert(shard, engine);
     }
 

@@ -90,6 +90,7 @@ fn settings(directory: &DataDirectory) -> ServerSettings {
         connections_max: 1000,
         spin: Duration::ZERO,
         drain_us: 1_000_000,
+        links: Vec::new(),
         resources: std::sync::Arc::default(),
     }
 }

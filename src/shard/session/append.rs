@@ -155,8 +155,9 @@ impl<I: Io> Engine<I> {
     ) -> Result<(), Refusal> {
         loop {
             if let Some(ticket) = pending.next_ticket() {
-                self.settle(ticket).await?;
-                while let Some(judged) = pending.take_durable(self.durable.reached()) {
+                self.settle_for(stream.class(), ticket).await?;
+                let reached = self.promised(stream.class()).reached();
+                while let Some(judged) = pending.take_durable(reached) {
                     self.push_ack(stream, judged.outcome?, pipe);
                 }
             } else if pending.ended.get() {
