@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::format::{Base, Body, Place, base_name, checkpoint_name, log_name, segment_name};
@@ -77,7 +78,7 @@ impl Archiver {
     /// Stores a sealed segment; pieces before `floor` are not needed then.
     async fn store_segment(&mut self, epoch: u64, floor: Option<u64>) -> Result<()> {
         let (shard, term) = (self.owned.author.shard, self.owned.author.term);
-        let end = self.end_of(epoch)?;
+        let end = self.end_of(epoch).await?;
         let name = segment_name(shard, epoch, term);
         let local = &mut self.local;
         let read = |at| local.part(epoch, at, u64::from(end.offset), PART_BYTES);
@@ -91,7 +92,7 @@ impl Archiver {
     }
 
     /// Where a sealed segment ends, every frame of it checked.
-    fn end_of(&mut self, epoch: u64) -> Result<Place> {
+    async fn end_of(&mut self, epoch: u64) -> Result<Place> {
         let mut place = Place { segment: epoch, ..Place::start() };
         // As if the log ended far behind: the segment ends where no frame follows.
         let pos = LogPos { segment: epoch + 1, offset_bytes: place.offset };
@@ -100,6 +101,8 @@ impl Archiver {
         while let Some(frames) = self.local.frames_of(place, is_any, &tail)? {
             place = frames.to;
             is_any = false;
+            // Who ships goes first.
+            yield_now().await;
         }
         Ok(place)
     }
@@ -107,11 +110,11 @@ impl Archiver {
     /// Stores the newest checkpoint here, if it is newer than that in the bucket and the log there
     /// is as long as it needs.
     async fn store_checkpoint(&mut self, shipped_frame_seq: u64) -> Result<()> {
-        let Some((mut newest, end_frame_seq, path)) = self.local.newest_checkpoint()? else {
+        let Some((mut newest, path)) = self.local.newest_checkpoint(shipped_frame_seq)? else {
             return Ok(());
         };
         let known = self.owned.base.checkpoint.as_ref().map_or(0, |c| c.next_frame_seq);
-        if newest.next_frame_seq <= known || end_frame_seq > shipped_frame_seq {
+        if newest.next_frame_seq <= known {
             return Ok(());
         }
         let shard = self.owned.author.shard;
@@ -148,7 +151,7 @@ impl Archiver {
     }
 
     /// Makes the next base, and removes what only the ones before it need.
-    async fn replace_base(&mut self, base: Base, unneeded: Unneeded) -> Result<()> {
+    pub(super) async fn replace_base(&mut self, base: Base, unneeded: Unneeded) -> Result<()> {
         let author = &self.owned.author;
         let ordinal = self.owned.ordinal + 1;
         let object = author.encode(ordinal, wall_us(), Body::Base(base.clone()), &[]);
@@ -175,7 +178,7 @@ impl Archiver {
 }
 
 /// Raises the floor, and says which objects lie below it now. Claims stay.
-fn raise_floor(base: &mut Base, shard: u16, floor: u64) -> Unneeded {
+pub(super) fn raise_floor(base: &mut Base, shard: u16, floor: u64) -> Unneeded {
     let below = base.floor..floor;
     base.floor = base.floor.max(floor);
     below.filter(|number| !base.claims.contains(number)).map(|n| log_name(shard, n)).collect()

@@ -204,28 +204,35 @@ impl LocalLog {
         Ok(Some(part))
     }
 
-    /// The newest checkpoint here, without its checksum, and its file.
-    pub(super) fn newest_checkpoint(&self) -> Result<Option<(Checkpoint, u64, PathBuf)>> {
+    /// The newest checkpoint here that needs no frame from `frames` on, without its checksum, and
+    /// its file.
+    pub(super) fn newest_checkpoint(&self, frames: u64) -> Result<Option<(Checkpoint, PathBuf)>> {
         let mut names = names_in(&self.path)?;
         names.retain(|name| checkpoint::is_name(name));
         names.sort();
-        let Some(file) = names.pop() else { return Ok(None) };
-        let path = self.path.join(&file);
-        let Ok(block) = open_direct(&path).and_then(|file| read_aligned(&file, 0, BLOCK_BYTES))
-        else {
-            return Ok(None);
-        };
-        let Ok(facts) = checkpoint::facts(&block, self.log) else { return Ok(None) };
-        let bytes = std::fs::metadata(&path).map_err(Error::local("reading", &path))?.len();
-        let checkpoint = Checkpoint {
-            next_frame_seq: facts.chain.next_frame_seq,
-            term: 0,
-            file,
-            bytes,
-            blake3: String::new(),
-            first_epoch: facts.first_epoch,
-        };
-        Ok(Some((checkpoint, facts.end_frame_seq, path)))
+        for file in names.into_iter().rev() {
+            let path = self.path.join(&file);
+            let read = open_direct(&path).and_then(|file| {
+                let bytes = file.metadata()?.len();
+                Ok((bytes, read_aligned(&file, 0, BLOCK_BYTES)?))
+            });
+            // One that is removed just now, or is damaged: there are others.
+            let Ok((bytes, block)) = read else { continue };
+            let Ok(facts) = checkpoint::facts(&block, self.log) else { continue };
+            if facts.end_frame_seq > frames {
+                continue;
+            }
+            let checkpoint = Checkpoint {
+                next_frame_seq: facts.chain.next_frame_seq,
+                term: 0,
+                file,
+                bytes,
+                blake3: String::new(),
+                first_epoch: facts.first_epoch,
+            };
+            return Ok(Some((checkpoint, path)));
+        }
+        Ok(None)
     }
 }
 

@@ -38,6 +38,8 @@ mod ownership;
 mod ship;
 mod start;
 mod store;
+#[cfg(test)]
+mod tests;
 mod thread;
 
 pub use start::{Place, Prepared, prepare, refuse_without};

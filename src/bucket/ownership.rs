@@ -19,6 +19,8 @@ use super::format::{Author, Base, Body, Head, Piece, Place, base_name, decode, l
 use super::store::{Created, Store};
 use super::{Error, Result};
 
+/// What is wrong with an object that is not there.
+const GONE: &str = "it is gone";
 /// How often a claim is tried while others are quicker.
 const CLAIMS_MAX: u32 = 100;
 
@@ -83,7 +85,22 @@ pub(super) async fn newest_base(
 }
 
 /// What the bucket says of a shard.
-pub(super) async fn survey(store: &Store, (id, shard): (u128, u16)) -> Result<Standing> {
+///
+/// * Errors: [`Error::Damaged`], also when an object is gone that must be there; an owner may
+///   remove objects meanwhile, but not twenty times.
+pub(super) async fn survey(store: &Store, facts: (u128, u16)) -> Result<Standing> {
+    for _ in 1..CLAIMS_MAX / 5 {
+        match try_survey(store, facts).await {
+            Err(Error::Damaged { name, reason }) if reason == GONE => {
+                tracing::debug!(object = name, "removed meanwhile: looking again");
+            }
+            surveyed => return surveyed,
+        }
+    }
+    try_survey(store, facts).await
+}
+
+async fn try_survey(store: &Store, (id, shard): (u128, u16)) -> Result<Standing> {
     let base = newest_base(store, (id, shard), 1).await?;
     let (mut term, mut node) =
         base.as_ref().map_or((0, String::new()), |(_, head, _)| (head.term, head.node.clone()));
@@ -102,7 +119,7 @@ pub(super) async fn survey(store: &Store, (id, shard): (u128, u16)) -> Result<St
     for number in (floor..=standing.newest).rev() {
         let Some((head, _)) = read_log(store, (id, shard), number).await? else {
             let name = log_name(shard, number);
-            return Err(Error::Damaged { name, reason: "it is gone".to_owned() });
+            return Err(Error::Damaged { name, reason: GONE.to_owned() });
         };
         if head.term > term {
             (term, node) = (head.term, head.node);

@@ -105,7 +105,7 @@ impl Shipper {
     }
 
     /// Ships frames; returns where the next ones begin.
-    async fn ship(&mut self, frames: Frames) -> Result<Place> {
+    pub(super) async fn ship(&mut self, frames: Frames) -> Result<Place> {
         let Frames { from, to, bytes, segment_bytes, written_us } = frames;
         self.say_shipped(from, written_us);
         let number = self.owned.next_number;
