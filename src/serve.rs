@@ -65,8 +65,7 @@ pub fn serve(
     hung_up: &mut dyn FnMut(),
 ) -> Result<(), String> {
     keep_freed_memory();
-    let version = env!("CARGO_PKG_VERSION");
-    tracing::info!(version, pid = std::process::id(), "starting");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "starting");
     let resources = resources(settings)?;
     let exposed = judge_exposure(settings, root.is_some())?;
     give_up_privileges(settings);
@@ -81,11 +80,7 @@ pub fn serve(
     doctor::quick(&subject(settings, cpus.len()))?;
     let (acceptor, reloader) = secure(settings)?;
     let mut manager = Manager::find();
-    let mut bucket = open_bucket(settings)?;
-    let mut directory = open_directory(settings)?;
-    if let Some(bucket) = &mut bucket {
-        bucket.attach(&directory).map_err(|e| chain(&e))?;
-    }
+    let (mut directory, bucket) = open_home(settings)?;
     warn_if_open_to_others(directory.path());
     let auth = auth_settings(&mut directory, root)?;
     let entry = Entry { scraping, exposed, tls: acceptor, auth, resources };
@@ -124,8 +119,7 @@ pub fn serve(
                 listening += 1;
                 if listening == server.cores() {
                     directory.mark_initialised().map_err(|e| chain(&e))?;
-                    let metrics_address = server.metrics_address;
-                    let has_root = root.is_some();
+                    let (metrics_address, has_root) = (server.metrics_address, root.is_some());
                     let place = Place { settings, has_root, address, metrics_address };
                     announce(&place).map_err(|e| chain(&e))?;
                     tracing::info!(%address, "listening");
@@ -139,13 +133,26 @@ pub fn serve(
             Err(RecvTimeoutError::Disconnected) => return Err("a core ended early".to_owned()),
         }
     }
-    if let Some(shipping) = shipping
-        && !shipping.finish(Duration::from_secs(settings.drain_secs))
-    {
-        tracing::warn!("the end of the log is not in the bucket; the next start ships it");
-    }
+    shipping.into_iter().for_each(|shipping| ship_rest(settings, shipping));
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The data directory, and the bucket that it ships to.
+fn open_home(settings: &Settings) -> Result<(DataDirectory, Option<Prepared>), String> {
+    let mut bucket = open_bucket(settings)?;
+    let directory = open_directory(settings)?;
+    if let Some(bucket) = &mut bucket {
+        bucket.attach(&directory).map_err(|e| chain(&e))?;
+    }
+    Ok((directory, bucket))
+}
+
+/// Ships what the shards have written last.
+fn ship_rest(settings: &Settings, shipping: Shipping) {
+    if !shipping.finish(Duration::from_secs(settings.drain_secs)) {
+        tracing::warn!("the end of the log is not in the bucket; the next start ships it");
+    }
 }
 
 /// What the bucket says, and the data directory out of it when there is none here.

@@ -63,9 +63,8 @@ impl Archiver {
                 self.link.set_needed_epoch(epoch);
                 self.store_checkpoint(place.next_frame_seq).await?;
             }
-            match timeout(LOOK, self.progress.changed()).await {
-                Ok(Err(_)) => return Ok(()),
-                Ok(Ok(())) | Err(_) => {}
+            if let Ok(Err(_gone)) = timeout(LOOK, self.progress.changed()).await {
+                return Ok(());
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Ownership under faults, by seed: several nodes take one shard over from each other, ship, tidy up,
-//! stall and die, while the store loses answers, delays writes and does them twice.
+//! Ownership under faults, by seed: several nodes take one shard over from each other, ship, tidy
+//! up, stall and die, while the store loses answers, delays writes and does them twice.
 //!
 //! What holds in the end, whatever happened:
 //! * every piece that was acknowledged is in the log, or in a base, and what follows it follows it;
@@ -174,7 +174,8 @@ fn run(seed: u64) -> (usize, usize) {
         // What was on its way arrives.
         sleep(Duration::from_secs(60)).await;
         faulty.heal();
-        check(&store, &acked.borrow(), &what).await;
+        let acked = acked.borrow().clone();
+        check(&store, &acked, &what).await;
     });
     let acked = acked.borrow();
     let terms: std::collections::BTreeSet<u64> = acked.values().map(|(term, _)| *term).collect();

@@ -20,7 +20,7 @@ impl Elsewhere {
     /// * Errors: one is given, and not empty.
     pub fn refuse(&self) -> Result<(), String> {
         let local = "this server keeps everything, its log too, in a directory of a local disk: \
-                     give --local-root DIR (or --data-dir DIR), and --bucket URL for a copy elsewhere";
+                     give --local-root DIR (or --data-dir DIR), and --bucket URL for a second home";
         let cases = [
             ("--wal-bucket", &self.wal_bucket, local),
             ("--wal-local-root", &self.wal_local_root, local),

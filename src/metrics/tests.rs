@@ -49,6 +49,8 @@ fn busy_shard() -> Metrics {
     }
     metrics.checkpoint_written(2_500_000);
     metrics.checkpoint_failed();
+    let (lag_bytes, lag_us, objects, bytes, retries) = (4096, 2_500_000, 8, 9000, 3);
+    metrics.set_bucket(Some(BucketState { lag_bytes, lag_us, objects, bytes, retries }));
     metrics.set_holdings(Holdings {
         segments_in_use: 2,
         segments_spare: 2,
@@ -230,6 +232,11 @@ fn numbers_arrive_under_their_names() {
         ("thalweg_scrub_passes_total", &[one], 1.0),
         ("thalweg_scrub_damaged_frames", &[zero], 0.0),
         ("thalweg_scrub_damaged_frames", &[one], 2.0),
+        ("thalweg_bucket_lag_bytes", &[one], 4096.0),
+        ("thalweg_bucket_lag_seconds", &[one], 2.5),
+        ("thalweg_bucket_objects_total", &[one], 8.0),
+        ("thalweg_bucket_bytes_total", &[one], 9000.0),
+        ("thalweg_bucket_retries_total", &[one], 3.0),
     ] {
         assert_eq!(exposition.value(name, labels), Some(expected), "{name} {labels:?}");
     }
@@ -289,7 +296,7 @@ fn an_ack_is_late_only_beyond_its_class_target() {
 }
 
 #[test]
-fn merging_adds_every_number() {
+fn merging_adds_every_number_but_ratios_and_waits() {
     let (shard, executor) = (busy_shard(), busy_executor());
     let mut shards = shard.snapshot();
     shards.merge(&shard.snapshot());
@@ -301,7 +308,11 @@ fn merging_adds_every_number() {
     let once = render(shard.snapshot(), executor.snapshot());
     let twice = render(shards, executors);
     assert!(once.samples.keys().eq(twice.samples.keys()), "no series comes or goes");
-    let ratios = ["thalweg_write_amplification", "thalweg_append_ack_latency_quantile_seconds"];
+    let ratios = [
+        "thalweg_write_amplification",
+        "thalweg_append_ack_latency_quantile_seconds",
+        "thalweg_bucket_lag_seconds",
+    ];
     for (series, value) in &once.samples {
         let name = series.0.as_str();
         if name.starts_with("process_") || name == "thalweg_build_info" {

@@ -317,8 +317,7 @@ impl<I: Io> Engine<I> {
     }
 
     fn became_durable(&self, flushed: Flushed<I::Buf, Note>) {
-        let (mut batches, mut record_bytes) = (0, 0);
-        let frame_count = flushed.frames.len() as u64;
+        let (mut batches, mut record_bytes, frames) = (0, 0, flushed.frames.len() as u64);
         let mut asked = Vec::new(); // no memory is taken for none
         let mut to_wake = self.to_wake.take();
         for mut frame in flushed.frames {
@@ -374,9 +373,10 @@ impl<I: Io> Engine<I> {
         if let Some(wait_us) = flushed.standard_wait_us {
             self.metrics.standard_waited(wait_us);
         }
+        self.note_to_ship(flushed.end, flushed.durable_ticket);
         self.metrics.group_written(GroupWritten {
             batches,
-            frames: frame_count,
+            frames,
             written_bytes: flushed.written_bytes,
             record_bytes,
             ticket: flushed.durable_ticket,
@@ -384,7 +384,6 @@ impl<I: Io> Engine<I> {
             write_us: flushed.write_us,
             sync_us: flushed.sync_us,
         });
-        self.note_to_ship(flushed.end, flushed.durable_ticket);
         self.durable.advance(flushed.durable_ticket + u64::from(planted::has(Bug::AckOneAhead)));
         self.wake_followers(to_wake);
         self.note_logged(flushed.written_bytes);
