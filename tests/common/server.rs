@@ -288,12 +288,12 @@ impl Process {
     }
 }
 
-/// Ends the server and removes its directory when this process is gone: statics are never
+/// Ends a process and removes its directory when this process is gone: statics are never
 /// dropped, and a run may be killed. It is a shell that waits on a pipe from here.
-struct Reaper(Child);
+pub(crate) struct Reaper(Child);
 
 impl Reaper {
-    fn watch(pid: u32, dir: &Path) -> Self {
+    pub(crate) fn watch(pid: u32, dir: &Path) -> Self {
         let script = r#"read -r _ || { kill -s KILL "$1"; sleep 0.2; rm -rf -- "$2"; }"#;
         let child = Command::new("sh")
             .args(["-c", script, "sh", &pid.to_string()])

@@ -211,7 +211,10 @@ mod tests {
         let mut sent = Vec::new();
         answer.send(&mut sent, "keep-alive").unwrap();
         let text = String::from_utf8(sent).unwrap();
-        assert!(text.ends_with("Content-Length: 5\r\nConnection: keep-alive\r\n\r\nabcde"), "{text}");
+        assert!(
+            text.ends_with("Content-Length: 5\r\nConnection: keep-alive\r\n\r\nabcde"),
+            "{text}"
+        );
         let open = b"HTTP/1.1 200 OK\r\n\r\nall of it";
         assert_eq!(Message::read_answer(&mut &open[..], "GET").unwrap().body, b"all of it");
         let head = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n";

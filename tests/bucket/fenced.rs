@@ -1,0 +1,177 @@
+//! Owners that lost their shards without knowing: paused, or cut off from the bucket.
+
+use std::time::Duration;
+
+use crate::common::server::Server;
+use crate::common::{EVENTUALLY_WAIT, Stopwatch, poll};
+use crate::kit::Bucket;
+use crate::load::{
+    Class, Load, STREAMS, Told, append, check, client, lag_bytes, prepare, read_all,
+    wait_until_shipped,
+};
+
+crate::on_both! {
+    a_paused_owner_acknowledges_nothing_more,
+    an_owner_returns_only_with_an_empty_directory,
+    of_two_replacements_one_serves,
+}
+
+mod cut_off {
+    use super::{cut_closed, cut_silent};
+    crate::on_s3! { cut_closed, cut_silent }
+}
+
+/// What the first owner's streams held when its Express appends were known to be shipped.
+struct Shipped(Vec<Told>);
+
+/// Writers on a server, after some Express appends that are known to be in the bucket.
+fn start(server: &Server) -> (Shipped, Load, Load) {
+    prepare(server);
+    let early = Load::start(server, Class::Express, "early");
+    early.wait_for_more(5);
+    let early = early.stop();
+    wait_until_shipped(server);
+    let standard = Load::start(server, Class::Standard, "a");
+    let express = Load::start(server, Class::Express, "a");
+    standard.wait_for_more(10);
+    express.wait_for_more(10);
+    (Shipped(early), standard, express)
+}
+
+/// Appends that the second owner acknowledges, at the places it gives them.
+fn append_to_all(server: &Server) -> Vec<(String, u64, String)> {
+    let mut client = client(server);
+    let mut told = Vec::new();
+    for class in [Class::Standard, Class::Express] {
+        for (number, round) in (0..STREAMS).flat_map(|number| [(number, 0), (number, 1)]) {
+            let (stream, body) = (class.stream(number), format!("second {round}"));
+            let place = append(&mut client, &stream, &body);
+            told.push((stream, place, body));
+        }
+    }
+    told
+}
+
+/// The old owner must end by itself, with an error and words for it.
+#[track_caller]
+fn must_end(old: &mut Server) {
+    let (status, _) = old.wait_for_end(Stopwatch::start());
+    let said = old.said();
+    assert!(!status.success(), "{status}: {said}");
+    assert!(said.contains("taken over"), "it does not say why: {said}");
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+/// The new owner holds what each of the two promised, in one order.
+#[track_caller]
+fn check_both(
+    second: &Server,
+    Shipped(early): &Shipped,
+    first: &[Told],
+    told: &[(String, u64, String)],
+) {
+    let mut client = client(second);
+    for old in first {
+        let bodies = read_all(&mut client, &old.stream);
+        let is_standard = old.stream.starts_with("standard");
+        let found = check(&bodies, old, if is_standard { old.acked } else { 0 });
+        let ours = told.iter().filter(|(stream, ..)| *stream == old.stream);
+        for ((_, place, body), expected) in ours.zip(old.before + found..) {
+            assert_eq!(*place, expected as u64, "{}: {bodies:?}", old.stream);
+            assert_eq!(bodies.get(expected), Some(body), "{}", old.stream);
+        }
+    }
+    for early in early {
+        check(&read_all(&mut client, &early.stream), early, early.acked);
+    }
+}
+
+fn a_paused_owner_acknowledges_nothing_more(bucket: &Bucket) {
+    let mut first = bucket.server(0);
+    let (shipped, standard, express) = start(&first);
+    first.signal("STOP");
+    // Its writers have sent what it will find when it goes on.
+    let second = bucket.server(1);
+    let told = append_to_all(&second);
+    first.signal("CONT");
+    must_end(&mut first);
+    let old = [standard.stop(), express.stop()].concat();
+    check_both(&second, &shipped, &old, &told);
+    // The second one is not disturbed.
+    append_to_all(&second);
+}
+
+/// The directory of an owner that lost its shards is refused, before and after it was used again.
+fn an_owner_returns_only_with_an_empty_directory(bucket: &Bucket) {
+    let mut first = bucket.server(0);
+    let (shipped, standard, express) = start(&first);
+    first.kill();
+    let old = [standard.stop(), express.stop()].concat();
+    let second = bucket.server(1);
+    let told = append_to_all(&second);
+    for _ in 0..2 {
+        let said = bucket.refuses(0, &first.data_dir());
+        assert!(said.contains("taken over") && said.contains("empty"), "{said}");
+    }
+    check_both(&second, &shipped, &old, &told);
+    append_to_all(&second);
+    drop(second);
+    // A third one has all of it.
+    let third = bucket.server(2);
+    check_both(&third, &shipped, &old, &told);
+}
+
+/// Two that begin at once: at most one of them can own a shard in the end, and if both lose one to
+/// the other, both end; a third one serves.
+fn of_two_replacements_one_serves(bucket: &Bucket) {
+    let mut first = bucket.server(0);
+    let (shipped, standard, express) = start(&first);
+    first.kill();
+    let old = [standard.stop(), express.stop()].concat();
+    // Both are given time to serve; which one lost is seen when they ship.
+    let mut second = bucket.server(1);
+    let third = bucket.server(2);
+    must_end(&mut second);
+    let told = append_to_all(&third);
+    check_both(&third, &shipped, &old, &told);
+}
+
+fn cut_closed(bucket: &Bucket) {
+    cut(bucket, "cut=closed");
+}
+
+fn cut_silent(bucket: &Bucket) {
+    cut(bucket, "cut=silent");
+}
+
+/// The owner goes on with Express appends, which promise the local disk, and acknowledges no
+/// Standard one; another takes over; the owner ends when it reaches the bucket again.
+fn cut(bucket: &Bucket, how: &str) {
+    let mut first = bucket.server(0);
+    let (shipped, standard, express) = start(&first);
+    bucket.faults(0, how);
+    express.wait_for_more(10);
+    // What was on its way when the cut came may still have been answered; nothing after that.
+    let at_cut = standard.acked();
+    express.wait_for_more(30);
+    assert!(standard.acked() <= at_cut + STREAMS, "acknowledged without the bucket");
+    let settled = standard.acked();
+    let mut asking = first.client();
+    let lags = poll(EVENTUALLY_WAIT, || (lag_bytes(&mut asking) > 0).then_some(()));
+    assert!(lags.is_some(), "there is no lag to see");
+
+    let second = bucket.server(1);
+    let told = append_to_all(&second);
+    express.wait_for_more(5);
+    assert_eq!(standard.acked(), settled, "acknowledged after the takeover");
+    bucket.faults(0, "none");
+    must_end(&mut first);
+    let old = [standard.stop(), express.stop()].concat();
+    let acked: usize =
+        old.iter().filter(|told| told.stream.starts_with("standard")).map(|told| told.acked).sum();
+    assert_eq!(acked, settled, "acknowledged after the cut ended");
+    check_both(&second, &shipped, &old, &told);
+    // Late requests of the first one find nothing to change.
+    std::thread::sleep(Duration::from_millis(100));
+    append_to_all(&second);
+}
