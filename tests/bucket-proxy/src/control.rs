@@ -1,10 +1,10 @@
 //! The control address: one line asks, one line answers.
 //!
 //! ```text
-//! face 0 latency_ms=100 lose_answer=5      settings of a face; `none` makes all zero
-//! counts 0                                 what happened on a face
-//! front 127.0.0.1:1000 127.0.0.1:1001      where new connections go, in turn; without words: nowhere
-//! sever                                    ends connections to servers that are no targets any more
+//! face 0 latency_ms=100 lose_answer=5   settings of a face; `none` makes all zero
+//! counts 0                              what happened on a face
+//! front 127.0.0.1:1000 127.0.0.1:1001   where new connections go, in turn; no words: nowhere
+//! sever                                 ends connections to servers that are no targets
 //! ```
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};

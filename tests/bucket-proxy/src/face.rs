@@ -74,7 +74,7 @@ impl Bucket {
 }
 
 impl Face {
-    /// Begins to listen, on a free port of the loopback address; serves as long as the process lives.
+    /// Begins to listen, on a free port of the loopback address, for as long as the process lives.
     pub fn start(bucket: &Arc<Bucket>, seed: u64) -> io::Result<Arc<Self>> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let (faults, counts) = (Faults::default(), Counts::default());
@@ -199,11 +199,11 @@ impl Face {
         let (face, request) = (Arc::clone(self), request.clone());
         thread::spawn(move || {
             thread::sleep(wait);
-            if let Ok(answer) = face.bucket.ask(&request)
-                && answer.status() == 200
-            {
-                face.count(|counts| counts.late_created += 1);
-            }
+            let Ok(answer) = face.bucket.ask(&request) else { return };
+            face.count(|counts| {
+                counts.arrived += 1;
+                counts.late_created += u64::from(answer.status() == 200);
+            });
         });
     }
 

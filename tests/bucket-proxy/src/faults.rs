@@ -146,7 +146,9 @@ pub struct Counts {
     pub lost_requests: u64,
     /// Writes that came late.
     pub late: u64,
-    /// Late or second writes that made an object, after all.
+    /// Late and second writes that came to the bucket.
+    pub arrived: u64,
+    /// Those of them that made an object, after all.
     pub late_created: u64,
     /// Writes that came twice.
     pub twice: u64,
@@ -167,6 +169,7 @@ impl Counts {
             ("lost_answers", self.lost_answers),
             ("lost_requests", self.lost_requests),
             ("late", self.late),
+            ("arrived", self.arrived),
             ("late_created", self.late_created),
             ("twice", self.twice),
             ("slowed", self.slowed),

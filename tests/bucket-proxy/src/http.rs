@@ -205,7 +205,7 @@ mod tests {
         assert_eq!((request.method(), request.path(), request.query()), ("PUT", "/b/k", "x=1"));
         assert_eq!(request.body, b"hello");
         let chunked =
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x\r\nde\r\n0\r\n\r\n";
+            b"HTTP/1.1 200 K\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x\r\nde\r\n0\r\n\r\n";
         let answer = Message::read_answer(&mut &chunked[..], "GET").unwrap();
         assert_eq!((answer.status(), &answer.body[..]), (200, &b"abcde"[..]));
         let mut sent = Vec::new();

@@ -85,6 +85,10 @@ pub struct Plan {
     /// The longest time, in milliseconds; SIGTERM ends it earlier
     #[arg(long, default_value_t = 60_000)]
     pub duration_ms: u64,
+    /// Clients only append until the last read: for servers of which one may not know yet that
+    /// another has taken over, and answers questions from what it had
+    #[arg(long)]
+    pub appends_only: bool,
 }
 
 /// No request takes longer than this, or its outcome is unknown.
@@ -133,7 +137,10 @@ pub async fn collect(
             Form::Mixed => number % 2 == 0,
         };
         let rng = StdRng::seed_from_u64(plan.seed.wrapping_mul(1009).wrapping_add(number));
-        clients.push(Client::new(stream, plan.workload, is_session, rng, Rc::clone(&recorder))?);
+        let recorder = Rc::clone(&recorder);
+        let mut client = Client::new(stream, plan.workload, is_session, rng, recorder)?;
+        client.appends_only = plan.appends_only;
+        clients.push(client);
     }
     at_work();
     let until = Until {
