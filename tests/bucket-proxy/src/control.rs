@@ -83,3 +83,75 @@ impl Control {
 fn bad(word: &str) -> String {
     format!("cannot use {word:?}")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufReader, Write as _};
+
+    use super::super::face::Bucket;
+    use super::*;
+
+    /// A server that tells everybody its name, and keeps the connection.
+    fn named(name: &'static str) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            let mut kept = Vec::new();
+            for mut client in listener.incoming().flatten() {
+                writeln!(client, "{name}").unwrap();
+                kept.push(client);
+            }
+        });
+        address
+    }
+
+    fn open(front: SocketAddr) -> (String, BufReader<TcpStream>) {
+        let mut stream = BufReader::new(TcpStream::connect(front).unwrap());
+        let mut line = String::new();
+        stream.read_line(&mut line).unwrap();
+        (line.trim().to_owned(), stream)
+    }
+
+    #[test]
+    fn lines_change_the_faces_and_the_front() {
+        let faces = vec![Face::start(&Bucket::new("127.0.0.1:1"), 1).unwrap()];
+        let front = Front::start().unwrap();
+        let at = front.address();
+        let control = Control { faces, front };
+        assert_eq!(open(at).0, "", "there is nobody yet");
+        let (first, second) = (named("first"), named("second"));
+        control.obey(&format!("front {first}")).unwrap();
+        let (name, mut kept) = open(at);
+        assert_eq!(name, "first");
+        control.obey(&format!("front {first} {second}")).unwrap();
+        let mut names = [open(at).0, open(at).0];
+        names.sort();
+        assert_eq!(names, ["first", "second"]);
+        control.obey(&format!("front {second}")).unwrap();
+        assert_eq!(open(at).0, "second");
+        control.obey("sever").unwrap();
+        assert_eq!(kept.read_line(&mut String::new()).unwrap(), 0, "it was not severed");
+
+        assert_eq!(control.obey("face 0 latency_ms=5"), Ok("ok".to_owned()));
+        assert!(control.obey("counts 0").unwrap().starts_with("requests=0 "));
+        for line in ["", "face", "face 1 none", "face 0 what=1", "front here", "stop"] {
+            assert!(control.obey(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn it_is_reached_by_its_address() {
+        let front = Front::start().unwrap();
+        let control = Control { faces: Vec::new(), front }.start().unwrap();
+        let stream = TcpStream::connect(control).unwrap();
+        let mut lines = BufReader::new(stream.try_clone().unwrap());
+        let mut ask = |line: &str| {
+            writeln!(&stream, "{line}").unwrap();
+            let mut answer = String::new();
+            lines.read_line(&mut answer).unwrap();
+            answer
+        };
+        assert_eq!(ask("front 127.0.0.1:1"), "ok\n");
+        assert!(ask("counts 0").starts_with("error: "));
+    }
+}
