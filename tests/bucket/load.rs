@@ -91,7 +91,7 @@ impl Load {
             let label = label.to_owned();
             load.writers.push(thread::spawn(move || {
                 let stream = class.stream(number);
-                let before = client.tail_seq_num(&stream) as usize;
+                let before = client.tail_seq_num(&stream).try_into().expect("a short stream");
                 write(&client, stream, before, &label, &stop, &acked)
             }));
         }
