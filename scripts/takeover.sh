@@ -122,6 +122,8 @@ cleanup() {
 }
 trap cleanup EXIT
 
+# Small, so that segments are sealed and checkpoints written, too.
+export THALWEG_SEGMENT_BYTES=8388608
 export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=us-east-1 AWS_ALLOW_HTTP=true
 echo "takeover: seed=$seed runs=$runs only=$only load_ms=$load_ms" >&2
 start_moto 60

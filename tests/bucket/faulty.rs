@@ -2,7 +2,7 @@
 
 use crate::common::{EVENTUALLY_WAIT, poll};
 use crate::kit::Bucket;
-use crate::load::{Class, Load, check_all, lag_bytes, prepare, wait_until_shipped};
+use crate::load::{Class, Load, check_all, client, lag_bytes, prepare, wait_until_shipped};
 use crate::proxy::faults::Counts;
 
 crate::on_s3! {
@@ -27,9 +27,9 @@ fn a_lost_answer_is_no_lost_shard(bucket: &Bucket) {
     assert!(counts.lost_answers >= 2 && counts.lost_requests >= 1, "{counts:?}");
     assert!(counts.late >= 1 && counts.twice >= 1 && counts.slowed >= 1, "{counts:?}");
     let told = load.stop();
-    check_all(&first, &told);
+    check_all(&mut client(&first), &told);
     first.kill();
-    check_all(&bucket.server(1), &told);
+    check_all(&mut client(&bucket.server(1)), &told);
 }
 
 const FAULTS: &str = "latency_ms=20 lose_answer=6 lose_request=6 late=4 twice=6 late_ms=300 \
@@ -59,7 +59,7 @@ fn every_fault_at_once(bucket: &Bucket) {
     }
     wait_until_shipped(&first);
     first.kill();
-    check_all(&bucket.server(1), &told);
+    check_all(&mut client(&bucket.server(1)), &told);
 }
 
 /// Without a takeover a cut costs lag only.
@@ -75,16 +75,15 @@ fn away_and_back(bucket: &Bucket) {
         let at_cut = standard.acked();
         express.wait_for_more(30);
         assert!(standard.acked() <= at_cut + crate::load::STREAMS, "acknowledged nowhere");
-        let mut client = first.client();
-        assert!(lag_bytes(&mut client) > 0, "there is no lag to see");
+        assert!(lag_bytes(&mut first.client()) > 0, "there is no lag to see");
         bucket.faults(0, "none");
         standard.wait_for_more(3);
     }
     let told = [standard.stop(), express.stop()].concat();
     wait_until_shipped(&first);
-    check_all(&first, &told);
+    check_all(&mut client(&first), &told);
     first.kill();
-    check_all(&bucket.server(1), &told);
+    check_all(&mut client(&bucket.server(1)), &told);
 }
 
 /// The replacement's own way is bad, and its first lists lack what is youngest.
@@ -97,10 +96,10 @@ fn a_replacement_through_faults(bucket: &Bucket) {
     let told = load.stop();
     bucket.faults(1, &format!("{FAULTS} stale_ms=60000"));
     let mut second = bucket.server(1);
-    check_all(&second, &told);
+    check_all(&mut client(&second), &told);
     let load = Load::start(&second, Class::Standard, "b");
     load.wait_for_more(3);
     second.kill();
     let later = load.stop();
-    check_all(&bucket.server(2), &later);
+    check_all(&mut client(&bucket.server(2)), &later);
 }

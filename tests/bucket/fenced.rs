@@ -1,17 +1,19 @@
 //! Owners that lost their shards without knowing: paused, or cut off from the bucket.
 
+use crate::common::client::Client;
 use crate::common::server::Server;
 use crate::common::{EVENTUALLY_WAIT, Stopwatch, poll};
-use crate::kit::Bucket;
+use crate::kit::{Attempt, Bucket};
 use crate::load::{
-    Class, Load, STREAMS, Told, append, check, client, lag_bytes, prepare, read_all,
-    wait_until_shipped,
+    BASIN, Class, Load, STREAMS, Told, append, check, check_all, client, lag_bytes, prepare,
+    read_all, wait_until_shipped,
 };
 
 crate::on_both! {
     a_paused_owner_acknowledges_nothing_more,
     an_owner_returns_only_with_an_empty_directory,
-    of_two_replacements_one_serves,
+    a_replacement_is_replaced,
+    of_two_replacements_at_most_one_serves,
 }
 
 mod cut_off {
@@ -119,19 +121,46 @@ fn an_owner_returns_only_with_an_empty_directory(bucket: &Bucket) {
     check_both(&third, &shipped, &old, &told);
 }
 
-/// Two that begin at once: at most one of them can own a shard in the end, and if both lose one to
-/// the other, both end; a third one serves.
-fn of_two_replacements_one_serves(bucket: &Bucket) {
+/// A replacement is replaced while it serves: it ends like any other owner.
+fn a_replacement_is_replaced(bucket: &Bucket) {
     let mut first = bucket.server(0);
     let (shipped, standard, express) = start(&first);
     first.kill();
     let old = [standard.stop(), express.stop()].concat();
-    // Both are given time to serve; which one lost is seen when they ship.
     let mut second = bucket.server(1);
     let third = bucket.server(2);
     must_end(&mut second);
     let told = append_to_all(&third);
     check_both(&third, &shipped, &old, &told);
+}
+
+/// Two that begin at once: in the end at most one serves. If each took a shard from the other, none
+/// does; whoever comes then does, and nothing is lost by any of it.
+fn of_two_replacements_at_most_one_serves(bucket: &Bucket) {
+    let mut first = bucket.server(0);
+    let (_, standard, express) = start(&first);
+    first.kill();
+    let standard = standard.stop();
+    express.stop();
+    let mut both = [1, 2].map(|face| bucket.begin(face, &bucket.path(&format!("data-{face}"))));
+    let settled = poll(EVENTUALLY_WAIT, || {
+        let ended = both.iter_mut().filter_map(Attempt::ended).count();
+        let serving = both.iter_mut().any(|one| one.ended().is_none() && one.host().is_some());
+        (ended == 2 || (ended == 1 && serving)).then_some(())
+    });
+    let said = both.each_ref().map(Attempt::said).join("\n---\n");
+    assert!(settled.is_some(), "both go on: {said}");
+    for one in &mut both {
+        if let Some(status) = one.ended() {
+            assert!(!status.success() && !one.said().contains("panicked"), "{status}: {said}");
+        } else if let Some(host) = one.host() {
+            check_all(&mut Client::new(&host, None).in_basin(BASIN), &standard);
+        }
+    }
+    drop(both);
+    let third = bucket.server(1);
+    check_all(&mut client(&third), &standard);
+    append_to_all(&third);
 }
 
 fn cut_closed(bucket: &Bucket) {

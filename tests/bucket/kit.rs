@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 
 use crate::common::server::Server;
@@ -97,25 +97,30 @@ impl Bucket {
         self.room.join(name)
     }
 
-    /// Starts a server on a data directory, which must not come to serve; gives what it said.
-    #[track_caller]
-    pub(crate) fn refuses(&self, face: usize, data_dir: &Path) -> String {
-        let output = self.path(&unique_name("refused"));
+    /// Begins to start a server on a data directory, without waiting for what becomes of it.
+    pub(crate) fn begin(&self, face: usize, data_dir: &Path) -> Attempt {
+        let output = self.path(&unique_name("output"));
         let file = File::create(&output).expect("a file");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_thalweg"))
+        let child = Command::new(env!("CARGO_BIN_EXE_thalweg"))
             .args(["serve", "--listen=127.0.0.1:0", "--shards", &SHARDS.to_string()])
             .arg("--data-dir")
             .arg(data_dir)
+            .env("THALWEG_SEGMENT_BYTES", "8388608")
             .envs(self.settings(face))
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("a file"))
             .stderr(file)
             .spawn()
             .expect("the server's binary can be run");
-        let status = poll(EVENTUALLY_WAIT, || child.try_wait().expect("a child"));
-        let _ended_already = child.kill();
-        let _reaped = child.wait();
-        let said = fs::read_to_string(&output).unwrap_or_default();
+        Attempt { child, output }
+    }
+
+    /// Starts a server on a data directory, which must not come to serve; gives what it said.
+    #[track_caller]
+    pub(crate) fn refuses(&self, face: usize, data_dir: &Path) -> String {
+        let mut attempt = self.begin(face, data_dir);
+        let status = poll(EVENTUALLY_WAIT, || attempt.ended());
+        let said = attempt.said();
         let status = status.unwrap_or_else(|| panic!("it goes on: {said}"));
         assert!(!status.success(), "{status}: {said}");
         assert!(!said.contains("listening on"), "it came to serve: {said}");
@@ -177,6 +182,37 @@ impl Bucket {
             Place::Files(_) => unreachable!("only of S3"),
             Place::S3 { prefix, .. } => format!("/{BUCKET}/{prefix}/{name}"),
         }
+    }
+}
+
+/// A server that may come to serve, or not; killed with this.
+pub(crate) struct Attempt {
+    child: Child,
+    output: PathBuf,
+}
+
+impl Attempt {
+    /// Its status, if it has ended.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be asked for its state")
+    }
+
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(&self.output).unwrap_or_default()
+    }
+
+    /// Where it serves, if it does.
+    pub(crate) fn host(&self) -> Option<String> {
+        let said = self.said();
+        let mut lines = said.lines();
+        lines.find_map(|line| Some(line.strip_prefix("listening on http://")?.to_owned()))
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let _ended_already = self.child.kill();
+        let _reaped = self.child.wait();
     }
 }
 

@@ -13,7 +13,7 @@ use crate::common::{EVENTUALLY_WAIT, poll};
 
 /// So that every shard has some.
 pub(crate) const STREAMS: usize = 4;
-const BASIN: &str = "bucket-tests";
+pub(crate) const BASIN: &str = "bucket-tests";
 
 /// When an append may be acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,10 +194,9 @@ pub(crate) fn check(bodies: &[String], told: &Told, promised: usize) -> usize {
 
 /// The same of streams that hold nothing else, all that was acknowledged promised.
 #[track_caller]
-pub(crate) fn check_all(server: &Server, told: &[Told]) {
-    let mut client = client(server);
+pub(crate) fn check_all(client: &mut Client, told: &[Told]) {
     for told in told {
-        let bodies = read_all(&mut client, &told.stream);
+        let bodies = read_all(client, &told.stream);
         let found = check(&bodies, told, told.acked);
         assert_eq!(bodies.len(), told.before + found, "{} holds what nobody sent", told.stream);
     }

@@ -33,7 +33,7 @@ fn it_serves_all_that_was_acknowledged(bucket: &Bucket) {
     first.kill();
 
     let second = bucket.server(1);
-    check_all(&second, &told);
+    check_all(&mut client(&second), &told);
     let mut after = client(&second);
     assert_eq!(timestamps(&mut after), records, "numbers, timestamps or bytes changed");
     // It goes on where the first one ended, with the same rules.
@@ -60,7 +60,7 @@ fn killed_under_load_it_keeps_every_promise(bucket: &Bucket) {
     let (standard, express) = (standard.stop(), express.stop());
 
     let second = bucket.server(1);
-    check_all(&second, &standard);
+    check_all(&mut client(&second), &standard);
     let mut after = client(&second);
     for (early, late) in early.iter().zip(&express) {
         let bodies = read_all(&mut after, &early.stream);
