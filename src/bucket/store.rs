@@ -270,12 +270,29 @@ impl Store {
     /// The greatest number from `from` on of which `name` names an object, where those objects are
     /// numbered without a gap; `None` when there is none.
     ///
-    /// * Cost: two requests for each doubling of how many there are.
+    /// * Errors: [`Error::Damaged`] when there is one behind a gap: what is missing must not pass
+    ///   for the end.
+    /// * Cost: two requests for each doubling of how many there are, and a list of those behind.
     pub(super) async fn newest(
         &self,
         from: u64,
         name: impl Fn(u64) -> String,
     ) -> Result<Option<u64>> {
+        let newest = self.end_of_run(from, &name).await?;
+        let next = newest.map_or(from, |newest| newest + 1);
+        let expected = name(next);
+        match self.first_after(&name(next - 1)).await? {
+            // One that was made, or seen by lists, after the look does not matter: it is found when
+            // its name is to be taken.
+            Some(first) if first != expected && !self.has(&expected).await? => {
+                Err(Error::Damaged { name: expected, reason: format!("it is gone, not {first}") })
+            }
+            _ => Ok(newest),
+        }
+    }
+
+    /// The last of those without a gap from `from` on.
+    async fn end_of_run(&self, from: u64, name: &impl Fn(u64) -> String) -> Result<Option<u64>> {
         if !self.has(&name(from)).await? {
             return Ok(None);
         }
@@ -292,6 +309,37 @@ impl Store {
             }
         }
         Ok(Some(there))
+    }
+
+    /// The first numbered object behind that one in its directory, as lists have it.
+    async fn first_after(&self, name: &str) -> Result<Option<String>> {
+        let Some((directory, offset)) = name.rsplit_once('/') else { return Ok(None) };
+        let is_number = |file: &str| {
+            file.len() == offset.len() && file.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        let mut pause = Pause::new(self, "listing", directory);
+        'again: loop {
+            let mut first: Option<String> = None;
+            // Not every store lists in order.
+            let behind = Some(&self.path(directory));
+            let mut listed = self.inner.list_with_offset(behind, &self.path(name));
+            while let Some(object) = listed.next().await {
+                match object {
+                    Ok(object) => {
+                        let file = object.location.filename().unwrap_or_default();
+                        let is_first = first.as_deref().is_none_or(|first| file < first);
+                        if is_number(file) && file > offset && is_first {
+                            first = Some(file.to_owned());
+                        }
+                    }
+                    Err(error) => {
+                        pause.after(error).await?;
+                        continue 'again;
+                    }
+                }
+            }
+            return Ok(first.map(|file| format!("{directory}/{file}")));
+        }
     }
 }
 
