@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::{self, Either};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::format::{Body, Piece, Place, log_name};
 use super::link::{Link, Tail};
@@ -20,6 +20,9 @@ use crate::types::LogPos;
 
 /// How often somebody looks whether the shard is open.
 const OPEN_PAUSE: Duration = Duration::from_millis(20);
+
+/// How often somebody who has nothing to ship looks whether the shard is still theirs.
+const LOOK_PAUSE: Duration = Duration::from_secs(5);
 
 /// How far the bucket's log is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,10 +81,25 @@ impl Shipper {
             sleep_until(began + self.interval).await;
             let mut stop = self.stop.clone();
             let told = pin!(stop.wait_for(|stop| *stop));
-            let more = pin!(self.link.has_more_than(place.next_frame_seq));
-            if let Either::Left((Err(_), _)) = future::select(told, more).await {
-                return Ok(());
+            let more = self.link.has_more_than(place.next_frame_seq);
+            let more = pin!(timeout(LOOK_PAUSE, more));
+            match future::select(told, more).await {
+                Either::Left((Err(_), _)) => return Ok(()),
+                Either::Right((Err(_), _)) => self.look_for_claim().await?,
+                Either::Left((Ok(_), _)) | Either::Right((Ok(()), _)) => {}
             }
+        }
+    }
+
+    /// Without appends nothing is shipped, and a takeover would not be noticed: reads would show
+    /// for ever what was there before it.
+    ///
+    /// * Errors: [`Error::Lost`].
+    async fn look_for_claim(&self) -> Result<()> {
+        let Owned { author, next_number, .. } = &self.owned;
+        match self.store.has(&log_name(author.shard, *next_number)).await? {
+            true => Err(lost_to(&self.store, author).await),
+            false => Ok(()),
         }
     }
 
