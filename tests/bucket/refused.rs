@@ -1,7 +1,5 @@
 //! What is no bucket of this server's, or not whole: refused with words, and left as it is.
 
-use std::fs;
-
 use serde_json::json;
 
 use crate::common::server::Server;
@@ -88,17 +86,23 @@ fn a_damaged_object(bucket: &Bucket) {
     bucket.server(1);
 }
 
+/// Whichever is missing, and however the newest is looked for: a gap is not the end of the log.
 fn a_missing_object(bucket: &Bucket) {
     left_behind(bucket);
-    let name = victim(bucket);
-    let whole = bucket.get(&name);
-    bucket.delete(&name);
-    let data_dir = bucket.path("data");
-    let said = bucket.refuses(1, &data_dir);
-    assert!(said.contains(&name), "it does not say which: {said}");
-    bucket.put(&name, whole);
-    // The same directory serves now, if it can be used at all.
-    let is_left = fs::read_dir(&data_dir).is_ok_and(|mut entries| entries.next().is_some());
-    eprintln!("the refused start left something behind: {is_left}");
+    let log: Vec<_> = bucket.objects().into_iter().filter(|name| is_log(name)).collect();
+    let of_shard: Vec<_> = log.iter().filter(|name| name.starts_with("shard-1/")).collect();
+    let last = of_shard.len() - 1;
+    assert!(last >= 9, "too few to be in the middle: {log:?}");
+    for place in [1, 2, 3, 4, 7, 8, last / 2, last - 1] {
+        let name = of_shard[place];
+        let whole = bucket.get(name);
+        bucket.delete(name);
+        let data_dir = bucket.path(&format!("data-{place}"));
+        let said = bucket.refuses(1, &data_dir);
+        assert!(said.contains(name), "it does not say that {name} is missing: {said}");
+        let added: Vec<_> = bucket.objects().into_iter().filter(|name| is_log(name)).collect();
+        assert!(!added.contains(name), "{name} was made anew: {said}");
+        bucket.put(name, whole);
+    }
     bucket.server(1);
 }
