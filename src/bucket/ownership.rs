@@ -86,16 +86,20 @@ pub(super) async fn newest_base(
 
 /// What the bucket says of a shard.
 ///
-/// * Errors: [`Error::Damaged`], also when an object is gone that must be there; an owner may
-///   remove objects meanwhile, but not twenty times.
+/// * Errors: [`Error::Damaged`], also when an object is gone that must be there. An owner may remove
+///   objects meanwhile: it has made another base then, and all is looked at again.
 pub(super) async fn survey(store: &Store, facts: (u128, u16)) -> Result<Standing> {
-    for _ in 1..CLAIMS_MAX / 5 {
-        match try_survey(store, facts).await {
-            Err(Error::Damaged { name, reason }) if reason == GONE => {
-                tracing::debug!(object = name, "removed meanwhile: looking again");
-            }
-            surveyed => return surveyed,
+    let ordinal = || store.end_of_run(1, |ordinal| base_name(facts.1, ordinal));
+    let mut before = ordinal().await?;
+    for _ in 0..CLAIMS_MAX {
+        let surveyed = try_survey(store, facts).await;
+        let Err(Error::Damaged { name, reason }) = &surveyed else { return surveyed };
+        let after = ordinal().await?;
+        if after == before || !reason.starts_with(GONE) {
+            return surveyed;
         }
+        tracing::debug!(object = name, "removed meanwhile: looking again");
+        before = after;
     }
     try_survey(store, facts).await
 }

@@ -292,7 +292,11 @@ impl Store {
     }
 
     /// The last of those without a gap from `from` on.
-    async fn end_of_run(&self, from: u64, name: &impl Fn(u64) -> String) -> Result<Option<u64>> {
+    pub(super) async fn end_of_run(
+        &self,
+        from: u64,
+        name: impl Fn(u64) -> String,
+    ) -> Result<Option<u64>> {
         if !self.has(&name(from)).await? {
             return Ok(None);
         }

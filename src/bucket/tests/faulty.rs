@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
@@ -69,12 +70,14 @@ pub(super) struct Faulty {
     inner: Arc<InMemory>,
     dice: AtomicU64,
     is_well: AtomicBool,
+    /// What was listed last.
+    listed: ArcSwap<Vec<ObjectMeta>>,
 }
 
 impl Faulty {
     pub(super) fn new(seed: u64) -> Self {
         let dice = AtomicU64::new(mix(seed.wrapping_add(1)));
-        Self { inner: Arc::default(), dice, is_well: AtomicBool::new(false) }
+        Self { inner: Arc::default(), dice, is_well: false.into(), listed: ArcSwap::default() }
     }
 
     /// From now on nothing fails.
@@ -175,8 +178,22 @@ impl ObjectStore for Faulty {
         deleted
     }
 
-    fn list(&self, _prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        stream::iter([Err(failed())]).boxed()
+    /// Fails, or is as old as the last list, or is true.
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let fate = if self.is_well.load(Ordering::Relaxed) { 9 } else { self.roll() % 10 };
+        if fate == 0 {
+            return stream::iter([Err(failed())]).boxed();
+        }
+        if fate > 4 {
+            // In memory, so there is nothing to wait for.
+            let now = self.inner.list(None).try_collect().now_or_never();
+            self.listed.store(Arc::new(now.and_then(Result::ok).unwrap_or_default()));
+        }
+        let is_below =
+            |object: &&ObjectMeta| prefix.is_none_or(|p| object.location.prefix_matches(p));
+        let listed = self.listed.load();
+        let listed = listed.iter().filter(is_below).cloned().map(Ok);
+        stream::iter(listed.collect::<Vec<_>>()).boxed()
     }
 
     async fn list_with_delimiter(&self, _prefix: Option<&Path>) -> Result<ListResult> {
