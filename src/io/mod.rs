@@ -250,9 +250,10 @@ pub trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {
     /// where turns are taken.
     fn charge(&mut self, _bytes: usize) {}
 
-    /// Has its reader look again, after others had their turn, before it waits: for readers that
-    /// are polled for nothing but to receive.
-    fn look_twice(&mut self) {}
+    /// Says whether its reader looks again, after others had their turn, before it waits: for
+    /// readers that are polled for nothing but to receive. Whoever does something else in the same
+    /// task, such as sending, would be held up by the second look.
+    fn look_twice(&mut self, _twice: bool) {}
 
     /// The other end's address, where there are addresses and it is still there.
     fn peer(&self) -> Option<SocketAddr> {

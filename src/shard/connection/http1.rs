@@ -96,7 +96,7 @@ pub(super) async fn serve<I: Io>(
     let (out, elsewhere) = (Vec::new(), (0, 0));
     let (began_us, arrived_bytes) = (core.now_us(), conn.unread().len() as u64);
     let (share, answer_share) = (core.held.share(), core.answers.share());
-    socket.look_twice();
+    socket.look_twice(true);
     let mut connection = Connection {
         core,
         settings,

@@ -113,10 +113,10 @@ impl<S: Socket> Socket for PeerSocket<S> {
         }
     }
 
-    fn look_twice(&mut self) {
+    fn look_twice(&mut self, twice: bool) {
         match self {
-            Self::Clear(socket) => socket.look_twice(),
-            Self::Secured(stream) => stream.socket_mut().look_twice(),
+            Self::Clear(socket) => socket.look_twice(twice),
+            Self::Secured(stream) => stream.socket_mut().look_twice(twice),
         }
     }
 

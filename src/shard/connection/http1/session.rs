@@ -68,6 +68,8 @@ impl<I: Io> Connection<'_, I> {
         // The head was taken. From here on either side may be silent for as long as it likes.
         self.line.wait_for(Waiting::Answer, 0);
         let asker = routed.asker();
+        // The task that receives sends, too: answers must not wait for a look at what comes.
+        self.socket.look_twice(false);
         let Self { core, conn, socket, line, settings, .. } = self;
         let (reader, writer) = AsyncReadExt::split(socket);
         let mut inlet = BodyIn { conn, reader, ended: false };
@@ -83,11 +85,14 @@ impl<I: Io> Connection<'_, I> {
                 line.guard(pin!(session::read(core, &session, asker, feed, &mut out))).await
             }
         };
+        drop(out);
         let whole =
             inlet.skip().unwrap_or(false) && chunked && keep_alive && !core.drain.is_begun();
         // What has come of the next request came just now.
         let began = (core.now_us(), inlet.conn.unread().len() as u64);
+        drop(inlet);
         (self.began_us, self.arrived_bytes) = began;
+        self.socket.look_twice(true);
         match ended {
             Ok(Ended::Well) if whole => Ok(()),
             Ok(Ended::Well | Ended::Refused) => Err(End::Linger),
