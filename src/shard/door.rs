@@ -4,16 +4,24 @@
 //! * It takes the port; the listener itself is then handed to the first core, never closed, so
 //!   that no connection in its queue is lost. What the door has accepted, it answers.
 //! * One plain thread; bounded in connections, in bytes of a request and in time for each.
+//! * Who speaks HTTP/2 from the first byte on is answered in it (`http2`).
 
+mod http2;
+
+use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
+use std::task::Poll;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use self::http2::Talk;
+use crate::http2::PREFACE;
 use crate::io::socket::listen_shared;
 use crate::tls::{Acceptor, Visitor};
 
@@ -27,6 +35,8 @@ const TICKS_PER_VISIT: u32 = 400;
 const VISITS_MAX: usize = 256;
 /// Bytes of a request after which it is answered without its end having been seen.
 const HEAD_BYTES_MAX: usize = 8192;
+/// When to ask again, in seconds.
+const RETRY_AFTER: &str = "1";
 
 /// How far the opening of one shard is. Written by its core, read by the door.
 #[derive(Debug, Default)]
@@ -96,8 +106,6 @@ impl Door {
         shards: Arc<[Arc<Progress>]>,
         tls: Option<Acceptor>,
     ) -> io::Result<Self> {
-        // A client that offers HTTP/2, too, would take the answer for a broken connection.
-        let tls = tls.map(|acceptor| acceptor.of_http1());
         let listener = listen_shared(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -196,9 +204,11 @@ impl Guest for Visitor {
 
 /// One connection.
 struct Visit {
-    socket: Box<dyn Guest>,
+    socket: Rc<RefCell<Box<dyn Guest>>>,
     head: Vec<u8>,
     answered: bool,
+    /// What goes on in HTTP/2.
+    talk: Option<Talk>,
     ticks: u32,
 }
 
@@ -209,17 +219,25 @@ impl Visit {
             Some(acceptor) => Box::new(Visitor::new(acceptor, socket).ok()?),
             None => Box::new(socket),
         };
-        Some(Self { socket, head: Vec::new(), answered: false, ticks: 0 })
+        let socket = Rc::new(RefCell::new(socket));
+        Some(Self { socket, head: Vec::new(), answered: false, talk: None, ticks: 0 })
     }
 
     /// Does what can be done now; `false` when the connection is done with.
     fn go_on(&mut self, shards: &[Arc<Progress>]) -> bool {
         self.ticks += 1;
+        if let Some(talk) = &mut self.talk {
+            match talk.go_on(shards) {
+                Poll::Ready(true) => self.talk = None,
+                Poll::Ready(false) => return false,
+                Poll::Pending => return self.ticks < TICKS_PER_VISIT,
+            }
+        }
         let mut bytes = [0; 4096];
         let mut ended = false;
         // Bounded: a peer that sends without pause has its turn again at the next tick.
         for _ in 0..16 {
-            match self.socket.read(&mut bytes) {
+            match self.socket.borrow_mut().read(&mut bytes) {
                 Ok(0) => ended = true,
                 Ok(count) if !self.answered => self.head.extend_from_slice(&bytes[..count]),
                 Ok(_) => continue,
@@ -230,13 +248,19 @@ impl Visit {
                 break;
             }
         }
-        let whole = self.head.windows(4).any(|end| end == b"\r\n\r\n");
+        if !self.answered && self.head.starts_with(PREFACE) {
+            self.answered = true;
+            let received = std::mem::take(&mut self.head);
+            self.talk = Some(Talk::begin(Rc::clone(&self.socket), received));
+            return true;
+        }
+        let whole =
+            self.head.windows(4).any(|end| end == b"\r\n\r\n") && !PREFACE.starts_with(&self.head);
         if !self.answered && (whole || self.head.len() > HEAD_BYTES_MAX) {
             self.answered = true;
+            let mut socket = self.socket.borrow_mut();
             // Less than any socket's buffer: it is written at once or the peer is gone.
-            if self.socket.write_all(&answer(&self.head, shards)).is_err()
-                || self.socket.close().is_err()
-            {
+            if socket.write_all(&answer(&self.head, shards)).is_err() || socket.close().is_err() {
                 return false;
             }
         }
@@ -245,20 +269,24 @@ impl Visit {
     }
 }
 
+/// What is said to whoever asks for that path: how far it is, or that it is too early.
+fn told(path: &[u8], shards: &[Arc<Progress>]) -> Vec<u8> {
+    if path != b"/health" {
+        return br#"{"code":"unavailable","message":"the server is recovering its log"}"#.to_vec();
+    }
+    let shards = shards.iter().enumerate().map(|(shard, progress)| progress.form(shard));
+    let form = HealthForm { status: "recovering", shards: shards.collect() };
+    serde_json::to_vec(&form).expect("numbers and fixed texts")
+}
+
 fn answer(head: &[u8], shards: &[Arc<Progress>]) -> Vec<u8> {
     let is_head = head.starts_with(b"HEAD ");
     let target = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
     let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
-    let body = if path == b"/health" {
-        let shards = shards.iter().enumerate().map(|(shard, progress)| progress.form(shard));
-        let form = HealthForm { status: "recovering", shards: shards.collect() };
-        serde_json::to_vec(&form).expect("numbers and fixed texts")
-    } else {
-        br#"{"code":"unavailable","message":"the server is recovering its log"}"#.to_vec()
-    };
+    let body = told(path, shards);
     let mut answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
-         content-length: {}\r\nretry-after: 1\r\nconnection: close\r\n\r\n",
+         content-length: {}\r\nretry-after: {RETRY_AFTER}\r\nconnection: close\r\n\r\n",
         body.len()
     )
     .into_bytes();
@@ -311,8 +339,7 @@ mod tests {
         let door = Door::open("127.0.0.1:0".parse().unwrap(), Arc::new([]), tls).unwrap();
         for path in ["/health", "/v1/basins"] {
             let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
-            // As `curl` and browsers do: HTTP/2 comes first.
-            for protocols in [&[&b"h2"[..], b"http/1.1"][..], &[b"http/1.1"], &[]] {
+            for protocols in [&[&b"http/1.1"[..]][..], &[]] {
                 let answer =
                     crate::tls::tests::told(door.address(), &identity, protocols, &request);
                 assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");

@@ -82,15 +82,6 @@ impl Acceptor {
         Ok(Self { config: Arc::new(config), current })
     }
 
-    /// The same for who answers in HTTP/1.1 whatever a client speaks: that alone is offered, so
-    /// that a client which would rather speak HTTP/2 understands the answer.
-    #[must_use]
-    pub fn of_http1(&self) -> Self {
-        let mut config = ServerConfig::clone(&self.config);
-        config.alpn_protocols = vec![HTTP1.to_vec()];
-        Self { config: Arc::new(config), current: Arc::clone(&self.current) }
-    }
-
     /// Shows `identity` to connections from now on.
     pub fn replace(&self, identity: Identity) {
         self.current.0.store(Arc::new(identity));

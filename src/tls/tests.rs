@@ -85,6 +85,16 @@ fn certificate(identity: &Identity) -> CertificateDer<'static> {
 
 /// A client that trusts `cert` and offers `protocols`.
 fn client(cert: CertificateDer<'static>, protocols: &[&[u8]]) -> ClientConnection {
+    let config = client_config(cert, protocols);
+    ClientConnection::new(config, ServerName::try_from("localhost").unwrap()).unwrap()
+}
+
+/// Settings of clients that trust the server with that certificate and offer `protocols`.
+pub(crate) fn trusting(identity: &Identity, protocols: &[&[u8]]) -> Arc<ClientConfig> {
+    client_config(certificate(identity), protocols)
+}
+
+fn client_config(cert: CertificateDer<'static>, protocols: &[&[u8]]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(cert).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -94,7 +104,7 @@ fn client(cert: CertificateDer<'static>, protocols: &[&[u8]]) -> ClientConnectio
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-    ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap()
+    Arc::new(config)
 }
 
 /// What a server with that certificate answers in HTTP/1.1 to a client that offers `protocols`, up
