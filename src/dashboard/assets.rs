@@ -67,6 +67,7 @@ static ASSETS: &[Asset] = &[
     asset!("components/config.js", JAVASCRIPT),
     asset!("components/confirm.js", JAVASCRIPT),
     asset!("components/copy.js", JAVASCRIPT),
+    asset!("components/deletion.js", JAVASCRIPT),
     asset!("components/dialog.js", JAVASCRIPT),
     asset!("components/fields.js", JAVASCRIPT),
     asset!("components/follow.js", JAVASCRIPT),

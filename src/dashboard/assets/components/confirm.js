@@ -1,8 +1,9 @@
 // Asks before something is deleted.
 
 import { h } from "../dom.js";
+import { cancelled, deleteEach, failures } from "./deletion.js";
 import { openDialog } from "./dialog.js";
-import { describe, toast } from "./states.js";
+import { toast } from "./states.js";
 import { visible } from "./text.js";
 
 const NAMES_SHOWN = 10;
@@ -13,8 +14,8 @@ function lost(count, one) {
   return `${whose} This cannot be undone.`;
 }
 
-// Asks, then deletes each, until the dialog is left; true when at least one is deleted. What was not
-// deleted is said.
+// Asks, then deletes each, until the dialog is left; true when at least one is gone. What was not
+// deleted is said, also when the dialog was left.
 export async function confirmDeletion({ names, what: [one, many], remove, warning }) {
   if (names.length === 0) return false;
   const shown = names.slice(0, NAMES_SHOWN).map((name) => h("li", {}, h("bdi", {}, visible(name))));
@@ -31,24 +32,15 @@ export async function confirmDeletion({ names, what: [one, many], remove, warnin
     action: names.length === 1 ? `Delete ${one}` : `Delete ${names.length} ${many}`,
     danger: true,
     submit: async (signal) => {
-      const failed = [];
-      while (names.length > 0 && !signal.aborted) {
-        try {
-          await remove(names[0]);
-          deleted += 1;
-        } catch (error) {
-          if (error.status !== 404) failed.push([names[0], error]);
-        }
-        names.shift();
-      }
+      const { gone, failed } = await deleteEach(names, remove, signal);
+      deleted += gone;
       if (signal.aborted && deleted < total) {
-        toast(`Cancelled: ${deleted} of ${total} ${many} are being deleted`);
+        toast(cancelled(deleted, total, many, failed));
         return;
       }
       if (failed.length > 0) {
         names.push(...failed.map(([name]) => name));
-        const [name, error] = failed[0];
-        throw new Error(`${failed.length} not deleted; “${visible(name)}”: ${describe(error)}`);
+        throw new Error(failures(failed));
       }
       toast(deleted === 1 ? `The ${one} is being deleted` : `${deleted} ${many} are being deleted`);
     },
