@@ -10,6 +10,9 @@
 //! * Of those that wait, the newest comes first: it can still be answered in time.
 //! * Who has waited for two fifths of what its class promises is refused, and its body, though
 //!   received, is not looked at. So nobody waits for ever.
+//! * Who is refused at once, since the log has too much ahead, never waits here and is in no lap:
+//!   its body is received in turns of its socket (`io::socket`), like one of any size that is
+//!   thrown away.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -24,7 +27,8 @@ use crate::types::Refusal;
 
 /// Shortest body that counts, in bytes: shorter ones take less time than turns would cost.
 const COUNTED_BYTES_MIN: u64 = 16 * 1024;
-/// Most bytes of bodies let in, and as much again of those refused, in one lap.
+/// Most bytes of bodies let in, and as much again of those that waited and are refused, in one lap;
+/// one body more of each, since the last may exceed it.
 const LAP_BYTES: u64 = 512 * 1024;
 
 /// What became of one who waits.
@@ -139,6 +143,8 @@ impl<I: Io> Core<I> {
         // What another core's shard has to do is only known there.
         let Some(engine) = self.engine(self.shard_of(path)) else { return Ok(()) };
         engine.check_in_time(path, 0)?;
+        // Noted first, so that nobody begins a second count before this one has run. Nothing can
+        // come between: spawning neither waits nor fails, and only the count itself takes it back.
         if !self.crowd.is_counted.replace(true) {
             self.spawn(Rc::clone(self).count_laps());
         }
