@@ -2,10 +2,9 @@
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hasher as _};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 /// A file.
-#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Asset {
     /// Its path below `/dashboard/assets/`.
     pub name: &'static str,
@@ -13,6 +12,8 @@ pub struct Asset {
     pub content_type: &'static str,
     /// What is in it.
     pub bytes: &'static [u8],
+    /// Its `etag`, once somebody asked.
+    tag: OnceLock<String>,
 }
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -26,6 +27,7 @@ macro_rules! asset {
             name: $name,
             content_type: $content_type,
             bytes: include_bytes!(concat!("assets/", $name)),
+            tag: OnceLock::new(),
         }
     };
 }
@@ -48,7 +50,8 @@ static EDITION: LazyLock<String> = LazyLock::new(|| {
 static EDITED_PAGE: LazyLock<Asset> = LazyLock::new(|| {
     let text = String::from_utf8_lossy(PAGE.bytes);
     let text = text.replace("/dashboard/assets/", &format!("/dashboard/assets/{}/", *EDITION));
-    Asset { bytes: text.into_bytes().leak(), ..PAGE }
+    let bytes = text.into_bytes().leak();
+    Asset { name: PAGE.name, content_type: PAGE.content_type, bytes, tag: OnceLock::new() }
 });
 
 /// What the page loads.
@@ -112,7 +115,28 @@ impl Asset {
         };
         ASSETS.iter().find(|asset| asset.name == name)
     }
+
+    /// The `etag`: weak, since the file may be sent coded.
+    ///
+    /// * Cost: the file is hashed when this is asked first.
+    #[must_use]
+    pub fn tag(&self) -> &str {
+        self.tag.get_or_init(|| {
+            let mut hasher = DefaultHasher::new();
+            hasher.write(self.bytes);
+            format!("W/\"{:016x}\"", hasher.finish())
+        })
+    }
 }
+
+/// Files of one name are one file.
+impl PartialEq for Asset {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Asset {}
 
 impl fmt::Debug for Asset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
