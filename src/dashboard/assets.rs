@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hasher as _};
-use std::sync::{LazyLock, OnceLock};
+use std::sync::LazyLock;
 
 /// A file.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Asset {
     /// Its path below `/dashboard/assets/`.
     pub name: &'static str,
@@ -12,8 +13,8 @@ pub struct Asset {
     pub content_type: &'static str,
     /// What is in it.
     pub bytes: &'static [u8],
-    /// Its `etag`, once somebody asked.
-    tag: OnceLock<String>,
+    /// Its `etag`: weak, since the file may be sent coded.
+    pub tag: String,
 }
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -23,23 +24,18 @@ const SVG: &str = "image/svg+xml";
 
 macro_rules! asset {
     ($name:literal, $content_type:expr) => {
-        Asset {
-            name: $name,
-            content_type: $content_type,
-            bytes: include_bytes!(concat!("assets/", $name)),
-            tag: OnceLock::new(),
-        }
+        Asset::new($name, $content_type, include_bytes!(concat!("assets/", $name)))
     };
 }
 
 /// The page that loads all the others, as it is written: it names them without the edition.
-static PAGE: Asset = asset!("index.html", HTML);
+static PAGE: LazyLock<Asset> = LazyLock::new(|| asset!("index.html", HTML));
 
 /// Names what all the files together are, like `v-0123456789abcdef`. The page loads files below
 /// this name, so that after an upgrade no browser runs some old ones with some new ones.
 static EDITION: LazyLock<String> = LazyLock::new(|| {
     let mut hasher = DefaultHasher::new();
-    for asset in ASSETS {
+    for asset in &*ASSETS {
         hasher.write(asset.name.as_bytes());
         hasher.write(asset.bytes);
     }
@@ -50,58 +46,66 @@ static EDITION: LazyLock<String> = LazyLock::new(|| {
 static EDITED_PAGE: LazyLock<Asset> = LazyLock::new(|| {
     let text = String::from_utf8_lossy(PAGE.bytes);
     let text = text.replace("/dashboard/assets/", &format!("/dashboard/assets/{}/", *EDITION));
-    let bytes = text.into_bytes().leak();
-    Asset { name: PAGE.name, content_type: PAGE.content_type, bytes, tag: OnceLock::new() }
+    Asset::new(PAGE.name, PAGE.content_type, text.into_bytes().leak())
 });
 
-/// What the page loads.
-static ASSETS: &[Asset] = &[
-    asset!("style.css", CSS),
-    asset!("charts.css", CSS),
-    asset!("icon.svg", SVG),
-    asset!("api.js", JAVASCRIPT),
-    asset!("app.js", JAVASCRIPT),
-    asset!("charts.js", JAVASCRIPT),
-    asset!("dom.js", JAVASCRIPT),
-    asset!("theme-first.js", JAVASCRIPT),
-    asset!("components/appender.js", JAVASCRIPT),
-    asset!("components/batch.js", JAVASCRIPT),
-    asset!("components/commands.js", JAVASCRIPT),
-    asset!("components/config.js", JAVASCRIPT),
-    asset!("components/confirm.js", JAVASCRIPT),
-    asset!("components/copy.js", JAVASCRIPT),
-    asset!("components/deletion.js", JAVASCRIPT),
-    asset!("components/dialog.js", JAVASCRIPT),
-    asset!("components/fields.js", JAVASCRIPT),
-    asset!("components/follow.js", JAVASCRIPT),
-    asset!("components/format.js", JAVASCRIPT),
-    asset!("components/forms.js", JAVASCRIPT),
-    asset!("components/header.js", JAVASCRIPT),
-    asset!("components/key.js", JAVASCRIPT),
-    asset!("components/listing.js", JAVASCRIPT),
-    asset!("components/reader.js", JAVASCRIPT),
-    asset!("components/record.js", JAVASCRIPT),
-    asset!("components/records.js", JAVASCRIPT),
-    asset!("components/sse.js", JAVASCRIPT),
-    asset!("components/states.js", JAVASCRIPT),
-    asset!("components/text.js", JAVASCRIPT),
-    asset!("components/theme.js", JAVASCRIPT),
-    asset!("components/token.js", JAVASCRIPT),
-    asset!("pages/basins.js", JAVASCRIPT),
-    asset!("pages/streams.js", JAVASCRIPT),
-    asset!("pages/stream.js", JAVASCRIPT),
-    asset!("pages/server.js", JAVASCRIPT),
-    asset!("pages/server/acks.js", JAVASCRIPT),
-    asset!("pages/server/buckets.js", JAVASCRIPT),
-    asset!("pages/server/history.js", JAVASCRIPT),
-    asset!("pages/server/poll.js", JAVASCRIPT),
-    asset!("pages/server/states.js", JAVASCRIPT),
-    asset!("pages/server/throughput.js", JAVASCRIPT),
-    asset!("pages/server/units.js", JAVASCRIPT),
-    asset!("pages/facts.js", JAVASCRIPT),
-];
+/// What the page loads; hashed once, when something of it is asked for first.
+static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
+    vec![
+        asset!("style.css", CSS),
+        asset!("charts.css", CSS),
+        asset!("icon.svg", SVG),
+        asset!("api.js", JAVASCRIPT),
+        asset!("app.js", JAVASCRIPT),
+        asset!("charts.js", JAVASCRIPT),
+        asset!("dom.js", JAVASCRIPT),
+        asset!("theme-first.js", JAVASCRIPT),
+        asset!("components/appender.js", JAVASCRIPT),
+        asset!("components/batch.js", JAVASCRIPT),
+        asset!("components/commands.js", JAVASCRIPT),
+        asset!("components/config.js", JAVASCRIPT),
+        asset!("components/confirm.js", JAVASCRIPT),
+        asset!("components/copy.js", JAVASCRIPT),
+        asset!("components/deletion.js", JAVASCRIPT),
+        asset!("components/dialog.js", JAVASCRIPT),
+        asset!("components/fields.js", JAVASCRIPT),
+        asset!("components/follow.js", JAVASCRIPT),
+        asset!("components/format.js", JAVASCRIPT),
+        asset!("components/forms.js", JAVASCRIPT),
+        asset!("components/header.js", JAVASCRIPT),
+        asset!("components/key.js", JAVASCRIPT),
+        asset!("components/listing.js", JAVASCRIPT),
+        asset!("components/reader.js", JAVASCRIPT),
+        asset!("components/record.js", JAVASCRIPT),
+        asset!("components/records.js", JAVASCRIPT),
+        asset!("components/sse.js", JAVASCRIPT),
+        asset!("components/states.js", JAVASCRIPT),
+        asset!("components/text.js", JAVASCRIPT),
+        asset!("components/theme.js", JAVASCRIPT),
+        asset!("components/token.js", JAVASCRIPT),
+        asset!("pages/basins.js", JAVASCRIPT),
+        asset!("pages/streams.js", JAVASCRIPT),
+        asset!("pages/stream.js", JAVASCRIPT),
+        asset!("pages/server.js", JAVASCRIPT),
+        asset!("pages/server/acks.js", JAVASCRIPT),
+        asset!("pages/server/buckets.js", JAVASCRIPT),
+        asset!("pages/server/history.js", JAVASCRIPT),
+        asset!("pages/server/poll.js", JAVASCRIPT),
+        asset!("pages/server/states.js", JAVASCRIPT),
+        asset!("pages/server/throughput.js", JAVASCRIPT),
+        asset!("pages/server/units.js", JAVASCRIPT),
+        asset!("pages/facts.js", JAVASCRIPT),
+    ]
+});
 
 impl Asset {
+    fn new(name: &'static str, content_type: &'static str, bytes: &'static [u8]) -> Self {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(bytes);
+        let tag = format!("W/\"{:016x}\"", hasher.finish());
+        Self { name, content_type, bytes, tag }
+    }
+
     /// The page.
     pub(super) fn page() -> &'static Self {
         &EDITED_PAGE
@@ -115,28 +119,7 @@ impl Asset {
         };
         ASSETS.iter().find(|asset| asset.name == name)
     }
-
-    /// The `etag`: weak, since the file may be sent coded.
-    ///
-    /// * Cost: the file is hashed when this is asked first.
-    #[must_use]
-    pub fn tag(&self) -> &str {
-        self.tag.get_or_init(|| {
-            let mut hasher = DefaultHasher::new();
-            hasher.write(self.bytes);
-            format!("W/\"{:016x}\"", hasher.finish())
-        })
-    }
 }
-
-/// Files of one name are one file.
-impl PartialEq for Asset {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
-}
-
-impl Eq for Asset {}
 
 impl fmt::Debug for Asset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -171,7 +154,7 @@ mod tests {
             let name = path.strip_prefix(root).unwrap();
             assert!(name == PAGE.name || Asset::find(name).is_some(), "{name} is not served");
         }
-        for asset in ASSETS {
+        for asset in &*ASSETS {
             for imported in imports(asset) {
                 assert!(Asset::find(&imported).is_some(), "{}: no {imported}", asset.name);
             }
@@ -209,7 +192,7 @@ mod tests {
 
     #[test]
     fn no_file_writes_html_or_names_another_host() {
-        for asset in ASSETS.iter().chain([&PAGE]) {
+        for asset in ASSETS.iter().chain([&*PAGE]) {
             let text = std::str::from_utf8(asset.bytes).unwrap();
             for word in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("]
             {

@@ -20,7 +20,7 @@ pub(super) fn show(
         Some(_) if is_known => Response::empty(304),
         Some(asset) => Response::new(200, asset.content_type, asset.bytes.to_vec()),
     };
-    let tag = place.file().map(|asset| ("etag", asset.tag().into()));
+    let tag = place.file().map(|asset| ("etag", asset.tag.clone().into()));
     let caching = [("cache-control", place.cache_control().into())];
     let fixed = HEADERS.map(|(name, value)| (name, value.into()));
     let headers = caching.into_iter().chain(tag).chain(fixed).collect();
