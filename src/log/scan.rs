@@ -38,7 +38,8 @@ pub trait Visitor {
         let _ = (pos, header);
     }
 
-    /// Learns how far the scan is: bytes of the log looked at, of all that will be.
+    /// Learns how far the scan is: bytes of the log looked at, of all that will be. What lies after
+    /// the last frame is looked at, too, and counts: also spare segments, which hold nothing.
     fn progress(&mut self, read_bytes: u64, total_bytes: u64) {
         let _ = (read_bytes, total_bytes);
     }
@@ -161,7 +162,8 @@ pub async fn scan<D: Disk>(
         epoch += 1;
         offset_bytes = u32_of(SEGMENT_HEADER_BYTES);
     };
-    judge_end::<D>(segments, salt, &mut end, reason).await?;
+    let looked_at = &mut |bytes| visitor.progress(before_bytes + bytes, total_bytes);
+    judge_end::<D>(segments, salt, &mut end, reason, looked_at).await?;
     Ok(end)
 }
 
@@ -213,13 +215,16 @@ async fn next_frame<'w, F: LogFile>(
 }
 
 /// Looks at everything after the end that was found, and tells a torn tail from damage.
+/// `looked_at` is told how far it is, in bytes from the start of the segment where the end is.
 async fn judge_end<D: Disk>(
     segments: &SegmentMap<D>,
     salt: Salt,
     end: &mut LogEnd,
     reason: FormatError,
+    looked_at: &mut impl FnMut(u64),
 ) -> Result<(), ScanError> {
     let expected = end.chain.next_frame_seq;
+    let mut before_bytes = 0;
     for (epoch, segment) in segments.range(end.pos.segment..) {
         let same = *epoch == end.pos.segment;
         let mut at =
@@ -246,8 +251,11 @@ async fn judge_end<D: Disk>(
                 _ => {}
             }
             at += BLOCK_BYTES as u64;
+            looked_at(before_bytes + at);
         }
+        before_bytes += segment.bytes;
     }
+    looked_at(before_bytes);
     Ok(())
 }
 

@@ -21,6 +21,20 @@ on_both_devices! {
     interrupted_checkpoints_do_not_pile_up,
     released_segments_are_used_again,
     a_spare_that_was_never_used_is_used_after_reopening,
+    opening_says_how_far_it_is_up_to_the_end,
+}
+
+/// What lies behind the last frame is looked at and counted, spares too.
+fn opening_says_how_far_it_is_up_to_the_end(device: &impl Device) {
+    live(device, async |life| fill(life, &mut Stream::new(13, "contract"), 24).await);
+    let bytes = |found: (String, Vec<u8>)| found.1.len() as u64;
+    let expected: u64 = device.files().into_iter().map(bytes).sum();
+    let progress = reopen(device).progress;
+    assert!(progress.is_sorted_by(|a, b| a.0 <= b.0), "it goes on");
+    assert!(progress.iter().all(|(_, total)| *total == expected), "of {expected} bytes");
+    assert_eq!(progress.last(), Some(&(expected, expected)), "and all is looked at");
+    let sealed_bytes = progress[0].1 / 2;
+    assert!(progress.iter().any(|(read, _)| *read > 0 && *read < sealed_bytes), "step by step");
 }
 
 fn an_empty_directory_becomes_a_log(device: &impl Device) {

@@ -96,11 +96,17 @@ pub(crate) struct Collected {
     pub(crate) index: BTreeMap<u64, Index>,
     /// Batches and metadata in one, for `Life`'s tickets.
     pub(crate) entry_count: usize,
+    /// How far the scan said it was, as bytes read and in total.
+    pub(crate) progress: Vec<(u64, u64)>,
 }
 
 impl Visitor for Collected {
     fn frame(&mut self, pos: LogPos, header: &FrameHeader) {
         self.frames.push((pos, *header));
+    }
+
+    fn progress(&mut self, read_bytes: u64, total_bytes: u64) {
+        self.progress.push((read_bytes, total_bytes));
     }
 
     fn entry(&mut self, pos: LogPos, entry: &Entry<'_>) -> Result<(), FormatError> {
