@@ -8,17 +8,17 @@ use super::stream::Stream;
 
 /// A stream's part in the sum of its shard, while it is in the catalogue.
 #[derive(Default)]
-pub(super) struct Held {
+pub(super) struct HeldBytes {
     sum: Cell<Option<Rc<Cell<u64>>>>,
 }
 
-impl fmt::Debug for Held {
+impl fmt::Debug for HeldBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held").finish_non_exhaustive()
+        f.debug_struct("HeldBytes").finish_non_exhaustive()
     }
 }
 
-impl Held {
+impl HeldBytes {
     /// Its index takes `after` bytes now, and took `before`.
     pub(super) fn changed(&self, before: u64, after: u64) {
         if before == after {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::counted::Counted;
 use super::expiry::Expiry;
-use super::held::Held;
+use super::held::HeldBytes;
 use super::kept::{Kept, Newest};
 use super::record::StreamRecord;
 use super::state::StateCell;
@@ -63,7 +63,7 @@ pub struct Stream {
     pub changed: Notify,
     trail: TrailCell,
     pub(super) counted: Counted,
-    pub(super) held: Held,
+    pub(super) held: HeldBytes,
     pub(super) expiry: Expiry,
 }
 
@@ -89,7 +89,7 @@ impl Stream {
             changed: Notify::default(),
             trail: TrailCell::default(),
             counted: Counted::default(),
-            held: Held::default(),
+            held: HeldBytes::default(),
             expiry,
         }
     }

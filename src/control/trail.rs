@@ -24,12 +24,12 @@ const FRAMES_MAX: usize = 16;
 #[derive(Debug, Default)]
 pub struct Trail {
     /// Ascending and without a gap.
-    frames: RefCell<VecDeque<Held>>,
+    frames: RefCell<VecDeque<FrameRecords>>,
 }
 
 /// Records of the stream in one frame.
 #[derive(Debug, Clone, Copy)]
-struct Held {
+struct FrameRecords {
     first_seq_num: u64,
     end_seq_num: u64,
     pos: LogPos,
@@ -50,7 +50,7 @@ impl Trail {
         if frames.len() == FRAMES_MAX {
             frames.pop_front();
         }
-        frames.push_back(Held { first_seq_num, end_seq_num, pos });
+        frames.push_back(FrameRecords { first_seq_num, end_seq_num, pos });
     }
 
     /// The frame in which the record became durable, if that is remembered.

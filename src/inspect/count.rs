@@ -187,7 +187,7 @@ impl<W: Write> Follower for Counter<'_, W> {
 
 /// What the log holds of one stream: of batches that were moved, the newest copy.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Held {
+pub(super) struct HeldRecords {
     pub(super) records: u64,
     /// By the API's measure, as all record bytes here.
     pub(super) metered_bytes: u64,
@@ -202,7 +202,7 @@ pub(super) struct HeldCounter<'a> {
     pub(super) trim_points: &'a BTreeMap<u64, u64>,
     /// As [`Counter`] found it.
     pub(super) moved: &'a BTreeMap<(u64, u64), LogPos>,
-    pub(super) streams: BTreeMap<u64, Held>,
+    pub(super) streams: BTreeMap<u64, HeldRecords>,
     /// Bytes of log that hold readable records, by segment.
     pub(super) segments: BTreeMap<u64, u64>,
 }

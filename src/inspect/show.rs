@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use super::count::{Counter, Held, HeldCounter, SegmentCount, StreamCount};
+use super::count::{Counter, HeldCounter, HeldRecords, SegmentCount, StreamCount};
 use super::fault::Problems;
 use super::saved::{CheckpointFile, Newest, checkpoints};
 use super::start::{file_names, oldest};
@@ -46,7 +46,7 @@ struct StreamRow {
     fenced: bool,
     deleting: bool,
     cipher: Option<Cipher>,
-    held: Held,
+    held: HeldRecords,
 }
 
 /// Writes to `out` what the shard whose files are on `disk` holds: segments, streams, checkpoints
@@ -163,7 +163,7 @@ fn stream_rows(newest: Option<&Newest>, mut counted: BTreeMap<u64, StreamCount>)
             fenced: stream.fenced.unwrap_or(!state.fencing_token.as_str().is_empty()),
             deleting: stream.deleting || before.is_some_and(|s| s.deleting),
             cipher: stream.cipher.or_else(|| before.and_then(|s| s.cipher)),
-            held: Held::default(),
+            held: HeldRecords::default(),
         }
     };
     existing.map(row).collect()

@@ -17,7 +17,7 @@ const SMALL_SHARE: usize = 8;
 /// The chunks of one shard's log. A chunk that is let go lives on for those who still read it.
 #[derive(Debug)]
 pub struct Cache<R> {
-    chunks: BTreeMap<Place, Held<R>>,
+    chunks: BTreeMap<Place, CachedChunk<R>>,
     /// Which chunk was used when; by shape, oldest first.
     by_use: BTreeMap<(Shape, u64), Place>,
     uses: u64,
@@ -27,7 +27,7 @@ pub struct Cache<R> {
 }
 
 #[derive(Debug)]
-struct Held<R> {
+struct CachedChunk<R> {
     chunk: Rc<Chunk<R>>,
     used: u64,
 }
@@ -75,7 +75,7 @@ impl<R: AsRef<[u8]>> Cache<R> {
     }
 
     fn find(&self, pos: LogPos, len_bytes: usize) -> Option<Place> {
-        let holds = |held: &Held<R>| held.chunk.offset_of(pos, len_bytes).is_some();
+        let holds = |held: &CachedChunk<R>| held.chunk.offset_of(pos, len_bytes).is_some();
         let whole = Place::whole(pos);
         if self.chunks.get(&whole).is_some_and(holds) {
             return Some(whole);
@@ -102,7 +102,7 @@ impl<R: AsRef<[u8]>> Cache<R> {
             self.small_bytes += chunk.len_bytes();
         }
         self.by_use.insert((place.shape, self.uses), place);
-        self.chunks.insert(place, Held { chunk: Rc::clone(chunk), used: self.uses });
+        self.chunks.insert(place, CachedChunk { chunk: Rc::clone(chunk), used: self.uses });
         while self.small_bytes > self.bytes_max / SMALL_SHARE {
             self.remove_oldest(Shape::Small);
         }

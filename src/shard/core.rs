@@ -16,7 +16,7 @@ use futures_util::future::{self, AbortHandle};
 use glommio::channels::shared_channel::{ConnectedReceiver, ConnectedSender};
 
 use super::call::{Answer, Call, CallResult, StreamPath, shard_of};
-use super::connection::{self, ConnectionSettings, Handshakes, Held, MovingOf};
+use super::connection::{self, ConnectionSettings, Handshakes, HeldMemory, MovingOf};
 use super::crowd::Crowd;
 use super::drain::{Drain, Stage};
 use super::engine::Engine;
@@ -99,17 +99,17 @@ pub(super) struct Core<I: Io> {
     /// Decodes appends; what it allocated once serves every connection.
     pub(super) decoder: RefCell<AppendDecoder>,
     /// Requests of its connections.
-    pub(super) held: Rc<Held>,
+    pub(super) held: Rc<HeldMemory>,
     /// Answers to its connections.
-    pub(super) answers: Rc<Held>,
+    pub(super) answers: Rc<HeldMemory>,
     /// How fast its connections are sent old data.
     pub(super) pace: Pace,
     /// Large appends that wait to be received.
     pub(super) crowd: Crowd,
     /// What its HTTP/2 connections may be sent before they are looked at.
-    pub(super) windows: Rc<Held>,
+    pub(super) windows: Rc<HeldMemory>,
     /// Open HTTP/2 requests of connections that have many.
-    pub(super) requests: Rc<Held>,
+    pub(super) requests: Rc<HeldMemory>,
     /// Handshakes of its connections.
     pub(super) handshakes: Handshakes,
     /// Coded bodies that are decoded at a time: each may become as long as a body may be.
@@ -159,12 +159,12 @@ impl<I: Io> Core<I> {
             refusals: Refusals::default(),
             date: RefCell::default(),
             decoder: RefCell::new(AppendDecoder::new()),
-            held: Held::new(memory_bytes),
-            answers: Held::new(memory_bytes),
+            held: HeldMemory::new(memory_bytes),
+            answers: HeldMemory::new(memory_bytes),
             pace: Pace::default(),
             crowd: Crowd::default(),
-            windows: Held::new(memory_bytes / 2),
-            requests: Held::new(memory_bytes / 2),
+            windows: HeldMemory::new(memory_bytes / 2),
+            requests: HeldMemory::new(memory_bytes / 2),
             handshakes: Handshakes::default(),
             decoding: Permits::new(DECODED_AT_ONCE),
             remote_sessions: RemoteSessions::default(),

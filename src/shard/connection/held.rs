@@ -1,6 +1,6 @@
 //! What a core's connections make it hold for them, together.
 //!
-//! * [`Held`] counts bytes: of requests from when they arrive until they are answered, heads
+//! * [`HeldMemory`] counts bytes: of requests from when they arrive until they are answered, heads
 //!   included; of answers until they are taken; or of HTTP/2 requests for being open, beyond
 //!   [`FREE_REQUESTS`] of each connection. Each connection or request has a [`Share`] of it.
 //! * What arrives is in the peers' hands: it may take [`ARRIVING_OF_4`] quarters of the whole, and
@@ -49,7 +49,7 @@ const WINDOW_PART: u64 = 32;
 
 /// The memory of one core's requests, or of its answers.
 #[derive(Debug)]
-pub(in crate::shard) struct Held {
+pub(in crate::shard) struct HeldMemory {
     bytes_max: u64,
     bytes: Cell<u64>,
     /// Of these, what belongs to requests of which more has to come.
@@ -64,18 +64,18 @@ pub(in crate::shard) struct Held {
 /// One holder's part of it, given back when dropped.
 #[derive(Debug)]
 pub(in crate::shard) struct Share {
-    held: Rc<Held>,
+    held: Rc<HeldMemory>,
     bytes: Cell<u64>,
     arriving_bytes: Cell<u64>,
 }
 
 /// A place in the line, left when dropped.
 struct Place<'a> {
-    held: &'a Held,
+    held: &'a HeldMemory,
     number: u64,
 }
 
-impl Held {
+impl HeldMemory {
     /// Room for that many bytes.
     pub(in crate::shard) fn new(bytes_max: u64) -> Rc<Self> {
         Rc::new(Self {
@@ -310,7 +310,7 @@ mod tests {
 
     #[test]
     fn small_requests_arrive_whatever_others_hold() {
-        let held = Held::new(MAX);
+        let held = HeldMemory::new(MAX);
         let (large, small) = (held.share(), held.share());
         assert!(large.try_arrive(FREE_BYTES + MAX / 4 * 3));
         assert!(!small.try_arrive(FREE_BYTES + 1));
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn who_waits_goes_on_in_order() {
-        let held = Held::new(MAX);
+        let held = HeldMemory::new(MAX);
         let (first, second, third) = (held.share(), held.share(), held.share());
         first.add(MAX);
         let mut second_waits = pin!(second.arrive(FREE_BYTES + MAX / 2));
@@ -341,7 +341,7 @@ mod tests {
 
     #[test]
     fn who_gives_up_passes_its_turn_on_and_counts_nothing() {
-        let held = Held::new(MAX);
+        let held = HeldMemory::new(MAX);
         let (first, second, third) = (held.share(), held.share(), held.share());
         first.add(MAX - 10);
         {
@@ -355,7 +355,7 @@ mod tests {
 
     #[test]
     fn who_wants_no_more_than_there_is_passes_those_in_line_but_waits_out_an_excess() {
-        let held = Held::new(MAX);
+        let held = HeldMemory::new(MAX);
         let (large, waiting, session) = (held.share(), held.share(), held.share());
         large.add(MAX);
         let mut first_in_line = pin!(waiting.take(MAX));
@@ -377,7 +377,7 @@ mod tests {
 
     #[test]
     fn who_waits_out_an_excess_is_woken_when_it_ends() {
-        let held = Held::new(MAX);
+        let held = HeldMemory::new(MAX);
         let (large, session) = (held.share(), held.share());
         large.add(MAX + 1);
         let woken = Arc::new(Woken::default());
@@ -392,7 +392,7 @@ mod tests {
 
     #[test]
     fn windows_shrink_with_their_number_and_never_exceed_the_whole() {
-        let held = Held::new(64 * MAX);
+        let held = HeldMemory::new(64 * MAX);
         let windows: Vec<_> = (0..10_000).map(|_| held.grant_window()).collect();
         assert_eq!(u64::from(windows[0].1), 2 * MAX);
         assert!(windows.is_sorted_by(|a, b| a.1 >= b.1));

@@ -49,7 +49,7 @@ use crate::wire::Body;
 
 pub(super) use handshake::Handshakes;
 use held::ROOM_US;
-pub(super) use held::{Held, Share};
+pub(super) use held::{HeldMemory, Share};
 pub(super) use peer::{MovingOf, MovingPeer};
 use peer::{Peer, PeerSocket};
 

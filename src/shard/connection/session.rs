@@ -13,7 +13,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use futures_util::future::{self, Either};
 
-use super::held::{FREE_BYTES, Held, Share, batch_bytes, soon};
+use super::held::{FREE_BYTES, HeldMemory, Share, batch_bytes, soon};
 use super::{no_room_error, patience_us};
 use crate::api::access::{check_batch, shown_error};
 use crate::api::credential::ended as ended_token;
@@ -111,7 +111,7 @@ struct Unanswered {
 }
 
 impl Unanswered {
-    fn new(held: &Rc<Held>, free_bytes: u64) -> Self {
+    fn new(held: &Rc<HeldMemory>, free_bytes: u64) -> Self {
         Self {
             sizes: RefCell::default(),
             bytes: Cell::default(),

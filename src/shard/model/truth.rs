@@ -14,7 +14,7 @@ use crate::types::{FencingToken, Refusal, StreamPosition};
 
 /// A record that may be readable.
 #[derive(Debug, Clone)]
-pub(super) struct Held {
+pub(super) struct HeldRecord {
     pub(super) timestamp: u64,
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: String,
@@ -23,7 +23,7 @@ pub(super) struct Held {
     pub(super) arrived_ms: (u64, u64),
 }
 
-impl Held {
+impl HeldRecord {
     pub(super) fn is(&self, shown: &Shown) -> bool {
         (self.timestamp, &self.headers, &self.body)
             == (shown.timestamp, &shown.headers, &shown.body)
@@ -40,12 +40,12 @@ pub(super) struct Known {
     pub(super) first: u64,
     /// As far as this by commands.
     pub(super) trimmed: u64,
-    pub(super) records: BTreeMap<u64, Held>,
+    pub(super) records: BTreeMap<u64, HeldRecord>,
     /// Gone by their age alone: where the end of the log is lost to damage, they may show again.
-    pub(super) faded: BTreeMap<u64, Held>,
+    pub(super) faded: BTreeMap<u64, HeldRecord>,
     /// It is deleted when it is empty for so long; 0 for never.
     pub(super) empty_secs: u64,
-    /// When it was last written to or made, as [`Held::arrived_ms`].
+    /// When it was last written to or made, as [`HeldRecord::arrived_ms`].
     pub(super) written_ms: (u64, u64),
 }
 
@@ -278,7 +278,7 @@ fn after(name: &str, before: &Known, order: Order<'_>, ages: &[Option<u64>], see
         // No timestamp is later than the arrival: clients' are capped.
         latest_ms = latest_ms.max(to_ms);
         let arrived_ms = (from_ms.max(timestamp), latest_ms);
-        let held = Held { timestamp, headers, body, arrived_ms };
+        let held = HeldRecord { timestamp, headers, body, arrived_ms };
         known.records.insert(seq_num, held);
     }
     let living = known.records.split_off(&known.first);
