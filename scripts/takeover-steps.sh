@@ -124,26 +124,26 @@ quiet_phase() {
 # Starts all that goes on while it happens. On the same Standard streams there are patient writers, who
 # stay with a server that does not answer, and impatient ones, who soon go to another.
 start_load() {
-  local workloads=(regular match-seq-num fencing) forms=(unary session mixed) more=()
+  local workloads=(regular match-seq-num fencing) forms=(unary session mixed)
   local deadline=$((SECONDS + 60)) shape=() name
-  [[ $case == takeover ]] || more=(--appends-only)
   shape=(--rate max --streams 4 --duration "${load_ms}ms" --record-bytes "$(between 32 600)"
     --records-per-batch "$(between 1 8)")
   (append patient standard 3 3 10s "${shape[@]}" --connections "$(between 4 8)") \
     >"$run/patient.log" 2>&1 &
   load_pids=($!)
-  (append impatient standard 4 3 800ms "${shape[@]}" --connections "$(between 4 8)") \
+  (append impatient standard 4 3 2s "${shape[@]}" --connections "$(between 4 8)") \
     >"$run/impatient.log" 2>&1 &
   load_pids+=($!)
   (append express express 5 5 3s --rate 200 --streams 4 --duration "${load_ms}ms" --connections 4) \
     >"$run/express.log" 2>&1 &
   load_pids+=($!)
   "$histories" collect --url "http://$front" --stream history --seed "$own" \
-    --workload "${workloads[own % 3]}" --form "${forms[own / 3 % 3]}" "${more[@]}" \
-    --out "$run/history.jsonl" >"$run/collect.log" 2>&1 &
+    --workload "${workloads[own % 3]}" --form "${forms[own / 3 % 3]}" \
+    --storage-class standard --appends-only --out "$run/history.jsonl" >"$run/collect.log" 2>&1 &
   load_pids+=($!)
   for name in patient impatient express; do
-    until [[ -s $run/$name.journal ]]; do
+    # From the first acknowledgement on it is the load that is hit.
+    until grep --quiet --no-messages '^A' "$run/$name.journal"; do
       ((SECONDS < deadline)) || fault "the load $name does not begin"
       sleep 0.01
     done
@@ -260,9 +260,12 @@ check_all() {
   kill -TERM "${load_pids[3]}" 2>/dev/null || true
   wait "${load_pids[3]}" || fault "no history was collected: $(tail --lines=3 "$run/collect.log")"
   load_pids=()
+  # The new owner goes on where the old one ended, however long it took to come.
+  (append after standard 6 3 10s --rate max --streams 4 --connections 4 --duration 500ms) \
+    >"$run/after.log" 2>&1 || went_well $? after
   kill -0 "$server_pid" 2>/dev/null || fault "the new owner is gone"
-  check_owners patient.journal impatient.journal
-  verify none early quiet patient impatient
+  check_owners patient.journal impatient.journal after.journal
+  verify none early quiet patient impatient after
   acked=$((acked + BASH_REMATCH[1]))
   verify lost express
   express_lost=$((express_lost + lost))

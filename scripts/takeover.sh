@@ -12,7 +12,7 @@
 #                   paused     the owner is stopped, another takes over, and the owner goes on
 #                   cut-off    the owner loses the bucket, another takes over, clients reach both, and
 #                              the owner finds the bucket again
-#   --load-ms N   length of the load (default 6000)
+#   --load-ms N   length of the load (default 5000)
 #   --keep        keep the working directory also when all is well
 #
 # The bucket is moto's S3 server, behind a proxy of ours that takes 100 ms for each request and, every
@@ -25,9 +25,10 @@
 #   number; so is every Express one that was in the bucket before; of later Express ones nothing is
 #   there twice, torn or changed, and what is gone is gone as promised;
 # * no number of a Standard stream was acknowledged twice, so no two owners acknowledged;
-# * histories: concurrent clients (plain, match_seq_num, fencing) were told what one order explains,
-#   across the takeover; reads in between are part of it only where the owner was killed, because an
-#   owner that does not know yet answers reads from what it has;
+# * histories: clients that append at once to a Standard stream (plain, match_seq_num, fencing) were
+#   told, and at the end read, what one order explains, across the takeover. What they ask in between is
+#   no part of it: reads show what is on the owner's disk, which may not be in the bucket yet, and an
+#   owner that does not know of the takeover answers them from what it has;
 # * the old owner ends by itself, with an error that names the takeover, and one time in four its
 #   directory is refused afterwards;
 # * the new owner still serves at the end.
@@ -62,7 +63,7 @@ usage() {
 runs=5
 seed=$(($(date +%s) % 1000000))
 only=takeover,paused,cut-off
-load_ms=6000
+load_ms=5000
 keep=false
 while (($# > 0)); do
   case $1 in

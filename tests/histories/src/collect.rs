@@ -24,7 +24,8 @@ use std::time::Duration;
 
 use rand::{SeedableRng, rngs::StdRng};
 use s2_sdk::types::{
-    BasinName, CreateStreamInput, EnsureBasinInput, RetryConfig, S2Config, S2Endpoints, StreamName,
+    BasinName, CreateStreamInput, EnsureBasinInput, RetryConfig, S2Config, S2Endpoints,
+    StreamConfig, StreamName,
 };
 use s2_sdk::{S2, S2Stream};
 use tokio::task::{LocalSet, spawn_local};
@@ -85,8 +86,11 @@ pub struct Plan {
     /// The longest time, in milliseconds; SIGTERM ends it earlier
     #[arg(long, default_value_t = 60_000)]
     pub duration_ms: u64,
+    /// Storage class of the stream; without it, the server's own choice
+    #[arg(long)]
+    pub storage_class: Option<String>,
     /// Clients only append until the last read: for servers of which one may not know yet that
-    /// another has taken over, and answers questions from what it had
+    /// another has taken over, or shows what is not yet where it survives
     #[arg(long)]
     pub appends_only: bool,
 }
@@ -125,7 +129,11 @@ pub async fn collect(
     // Another history may have made it.
     s2.ensure_basin(EnsureBasinInput::new(basin.clone())).await?;
     let basin = s2.basin(basin);
-    basin.create_stream(CreateStreamInput::new(stream.clone())).await?;
+    let mut config = StreamConfig::new();
+    if let Some(class) = &plan.storage_class {
+        config = config.with_storage_class(class.as_str());
+    }
+    basin.create_stream(CreateStreamInput::new(stream.clone()).with_config(config)).await?;
 
     let recorder = Rc::new(Recorder::new(IDENTITIES_MAX));
     let mut clients = Vec::new();
