@@ -16,7 +16,7 @@ use futures_util::future::try_join_all;
 use super::fetch::{Fetched, fetch_shard, remove_unfinished};
 use super::format::DESCRIPTION;
 use super::node::Node;
-use super::ownership::{Owned, Standing, take_over};
+use super::ownership::{Owned, Standing, survey, take_over};
 use super::store::{Created, Patience, Store};
 use super::thread::wall_us;
 use super::{Error, Result};
@@ -44,6 +44,8 @@ pub struct Prepared {
     pub(super) owned: Vec<Owned>,
     node: Node,
     data_dir: PathBuf,
+    /// Whether the bucket has no directory yet.
+    is_new: bool,
 }
 
 /// Refuses to serve a directory without the bucket that it ships to: what is acknowledged would
@@ -95,7 +97,8 @@ pub fn prepare(place: &Place) -> Result<Prepared> {
     };
     let there = runtime.block_on(patient.get(DESCRIPTION))?;
     let node = known.clone().unwrap_or_else(|| Node::new(&place.url, place.random, false));
-    let prepared = |node| Prepared { runtime, store, owned: Vec::new(), node, data_dir };
+    let is_new = there.is_none();
+    let prepared = |node| Prepared { runtime, store, owned: Vec::new(), node, data_dir, is_new };
     match (here, there) {
         (_, None) => Ok(prepared(node)),
         (Some(here), Some(text)) => {
@@ -161,6 +164,12 @@ impl Prepared {
             return Ok(());
         }
         let store = self.store.with_patience(Patience::Attempts(START_ATTEMPTS));
+        if self.is_new {
+            // Before anything is made: objects that are not ours are not mixed with ours.
+            let shards =
+                (0..directory.shards()).map(|shard| survey(&store, (directory.id(), shard)));
+            self.runtime.block_on(try_join_all(shards))?;
+        }
         // First: what is claimed in its name is known as its own by the next start.
         self.node.write(&self.data_dir)?;
         let text = directory.description();
