@@ -41,7 +41,8 @@ impl Visitor for Sum {
 
 /// Writes a log of about `log_bytes`; returns what was written.
 async fn write(io: &Rc<SimIo>, log_bytes: u64) -> u64 {
-    let recovered = recover(&**io, FACTS, &mut Sum::default()).await.expect("an empty directory");
+    let recovered =
+        recover(&**io, FACTS, u64::MAX, &mut Sum::default()).await.expect("an empty directory");
     let segments = Rc::new(recovered.segments);
     let policy = Policy { standard_wait_us_max: 0, standard_bytes_enough: 0 };
     let writer = Writer::new(Rc::clone(io), FACTS, policy, Rc::clone(&segments), recovered.chain);

@@ -471,7 +471,10 @@ fn sync_directory(path: &Path) -> Result<(), DirectoryError> {
     File::open(path).and_then(|directory| directory.sync_all()).map_err(fail("syncing", path))
 }
 
-fn lock(path: &Path) -> Result<File, DirectoryError> {
+/// Takes the lock of the data directory at `path`; dropping the file gives it back.
+///
+/// * Errors: [`InUse`](DirectoryError::InUse) while another process has it.
+pub fn lock(path: &Path) -> Result<File, DirectoryError> {
     let name = path.join(LOCK);
     let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(&name);
     let file = opened.map_err(fail("opening", &name))?;

@@ -84,7 +84,9 @@ pub fn serve(
     warn_if_open_to_others(directory.path());
     let auth = auth_settings(&mut directory, root)?;
     let entry = Entry { scraping, exposed, tls: acceptor, auth, resources };
-    let plan = plan(settings, &directory, cpus, entry, bucket.is_some());
+    let lag_bytes = settings.bucket_lag_bytes;
+    let links = bucket.iter().flat_map(|bucket| bucket.links(&directory, lag_bytes)).collect();
+    let plan = plan(settings, &directory, cpus, entry, links);
     let server = Server::start(&plan)?;
     let shipping = bucket.map(|bucket| ship(settings, bucket, &directory, &plan)).transpose()?;
 
@@ -141,8 +143,10 @@ pub fn serve(
 /// The data directory, and the bucket that it ships to.
 fn open_home(settings: &Settings) -> Result<(DataDirectory, Option<Prepared>), String> {
     let mut bucket = open_bucket(settings)?;
-    let directory = open_directory(settings)?;
+    let mut directory = open_directory(settings)?;
     if let Some(bucket) = &mut bucket {
+        // What the bucket is told of the directory is told once.
+        hash_key(&mut directory)?;
         bucket.attach(&directory).map_err(|e| chain(&e))?;
     }
     Ok((directory, bucket))
@@ -329,7 +333,7 @@ fn plan(
     directory: &DataDirectory,
     cpus: &[usize],
     entry: Entry,
-    ships: bool,
+    links: Vec<Arc<Link>>,
 ) -> ServerSettings {
     let Entry { scraping, exposed, tls, auth, resources } = entry;
     let shards = directory.shards();
@@ -360,9 +364,7 @@ fn plan(
         connections_max: settings.connections_max,
         spin: Duration::from_micros(settings.spin_us),
         drain_us: settings.drain_secs * 1_000_000,
-        links: (0..if ships { shards } else { 0 })
-            .map(|_| Link::new(directory.segment_bytes(), settings.bucket_lag_bytes))
-            .collect(),
+        links,
         resources,
     }
 }

@@ -89,7 +89,7 @@ fn append(writer: &Writer<SimIo, ()>, number: u64, first_seq_num: u64, batch: &A
 
 /// The fixed input: two groups, a checkpoint, a marker, and groups until the log has rolled.
 async fn write(io: &Rc<SimIo>) {
-    let recovered = recover(&**io, FACTS, &mut Lines::default()).await.unwrap();
+    let recovered = recover(&**io, FACTS, u64::MAX, &mut Lines::default()).await.unwrap();
     let segments = Rc::new(recovered.segments);
     let policy = Policy { standard_wait_us_max: 0, standard_bytes_enough: 0 };
     let writer = Writer::new(Rc::clone(io), FACTS, policy, Rc::clone(&segments), recovered.chain);
@@ -134,7 +134,7 @@ fn ledger() -> Ledger {
 
 /// A group of unsaved counters, a checkpoint with all of them, and another group.
 async fn write_usage(io: &Rc<SimIo>) {
-    let recovered = recover(&**io, FACTS, &mut Lines::default()).await.unwrap();
+    let recovered = recover(&**io, FACTS, u64::MAX, &mut Lines::default()).await.unwrap();
     let segments = Rc::new(recovered.segments);
     let policy = Policy { standard_wait_us_max: 0, standard_bytes_enough: 0 };
     let writer = Writer::new(Rc::clone(io), FACTS, policy, Rc::clone(&segments), recovered.chain);
@@ -162,7 +162,7 @@ async fn write_usage(io: &Rc<SimIo>) {
 
 /// A batch, a trim by retention, a copy of the batch, and a checkpoint with the time it arrived.
 async fn write_moved(io: &Rc<SimIo>) {
-    let recovered = recover(&**io, FACTS, &mut Lines::default()).await.unwrap();
+    let recovered = recover(&**io, FACTS, u64::MAX, &mut Lines::default()).await.unwrap();
     let segments = Rc::new(recovered.segments);
     let policy = Policy { standard_wait_us_max: 0, standard_bytes_enough: 0 };
     let writer = Writer::new(Rc::clone(io), FACTS, policy, Rc::clone(&segments), recovered.chain);
@@ -193,7 +193,7 @@ async fn write_moved(io: &Rc<SimIo>) {
 
 /// Tokens of every form, one of them replaced, another gone; then a checkpoint with those left.
 async fn write_tokens(io: &Rc<SimIo>) {
-    let recovered = recover(&**io, FACTS, &mut Lines::default()).await.unwrap();
+    let recovered = recover(&**io, FACTS, u64::MAX, &mut Lines::default()).await.unwrap();
     let segments = Rc::new(recovered.segments);
     let policy = Policy { standard_wait_us_max: 0, standard_bytes_enough: 0 };
     let writer = Writer::new(Rc::clone(io), FACTS, policy, Rc::clone(&segments), recovered.chain);
@@ -270,7 +270,7 @@ fn commanding_batch() -> AppendInput {
 
 /// A batch under each cipher, and a copy of the last.
 async fn write_sealed(io: &Rc<SimIo>) {
-    let recovered = recover(&**io, FACTS, &mut Lines::default()).await.unwrap();
+    let recovered = recover(&**io, FACTS, u64::MAX, &mut Lines::default()).await.unwrap();
     let segments = Rc::new(recovered.segments);
     let policy = Policy { standard_wait_us_max: 0, standard_bytes_enough: 0 };
     let writer = Writer::new(Rc::clone(io), FACTS, policy, Rc::clone(&segments), recovered.chain);
@@ -450,7 +450,7 @@ fn open_golden(golden: &str, next_frame_seq: u64, but: impl Fn(&str) -> bool) ->
     }
     let mut lines = Lines::default();
     SimRuntime::new(&io).block_on(async {
-        let recovered = recover(&io, FACTS, &mut lines).await.unwrap();
+        let recovered = recover(&io, FACTS, u64::MAX, &mut lines).await.unwrap();
         let found = (recovered.torn_bytes, recovered.chain.next_frame_seq);
         assert_eq!(found, (0, next_frame_seq));
     });

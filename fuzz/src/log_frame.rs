@@ -39,9 +39,9 @@ async fn look(io: &SimIo) {
     let _shown = inspect(io, LOG, Options { groups: true }, &mut sink()).await;
     walk(io).await;
     let mut met = Met::default();
-    let Ok(opened) = recover(io, LOG, &mut met).await else { return };
+    let Ok(opened) = recover(io, LOG, u64::MAX, &mut met).await else { return };
     let mut met_again = Met::default();
-    let again = recover(io, LOG, &mut met_again).await;
+    let again = recover(io, LOG, u64::MAX, &mut met_again).await;
     let again = again.unwrap_or_else(|error| panic!("does not open again: {error}"));
     assert_eq!(met, met_again);
     assert_eq!(again.chain, opened.chain);

@@ -22,6 +22,7 @@ use super::thread::wall_us;
 use super::{Error, Result};
 use crate::log::writer::Chain;
 use crate::types::LogPos;
+use crate::types::refusal::chain;
 
 /// How often it is looked whether there is another checkpoint.
 const LOOK: Duration = Duration::from_secs(1);
@@ -45,10 +46,26 @@ impl Archiver {
     ///
     /// * Errors: as [`Shipper::run`](super::ship::Shipper::run).
     pub(super) async fn run(mut self) -> Result<()> {
+        match self.store_all().await {
+            Err(error @ Error::Log { .. }) => {
+                // What is in pieces stays in pieces, and the log is shipped as before.
+                let (shard, error) = (self.owned.author.shard, chain(&error));
+                tracing::error!(shard, error, "segments are not stored in the bucket any more");
+                Ok(())
+            }
+            ended => ended,
+        }
+    }
+
+    async fn store_all(&mut self) -> Result<()> {
         let mut next_epoch = self.owned.base.end.map(|end| end.segment);
         loop {
             let Progress { place, segment_from } = *self.progress.borrow_and_update();
             if let Some(place) = place {
+                // Without one, or the beginning of the log, a replacement has nothing to begin with.
+                if self.owned.base.checkpoint.is_none() {
+                    self.store_checkpoint(place.next_frame_seq).await?;
+                }
                 let mut epoch = match next_epoch {
                     Some(epoch) => epoch,
                     None => self.first_shipped(place)?,
@@ -75,9 +92,19 @@ impl Archiver {
     }
 
     /// Stores a sealed segment; pieces before `floor` are not needed then.
+    ///
+    /// * Errors: [`Error::Log`] when the segment is not whole here any more. Then its pieces stay.
     async fn store_segment(&mut self, epoch: u64, floor: Option<u64>) -> Result<()> {
         let (shard, term) = (self.owned.author.shard, self.owned.author.term);
         let end = self.end_of(epoch).await?;
+        // Damage looks like the end; but behind that, the log goes on in the next segment.
+        let pos = LogPos { segment: epoch + 2, offset_bytes: 0 };
+        let tail = Tail { pos, chain: Chain::START };
+        if self.local.frames_of(end.rolled(), false, &tail)?.is_none() {
+            let reason = "the next segment does not go on from there".to_owned();
+            let file = format!("of epoch {epoch}");
+            return Err(Error::Log { file, offset_bytes: end.offset, reason });
+        }
         let name = segment_name(shard, epoch, term);
         let local = &mut self.local;
         let read = |at| local.part(epoch, at, u64::from(end.offset), PART_BYTES);

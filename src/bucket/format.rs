@@ -12,7 +12,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::log::format::SEGMENT_HEADER_BYTES;
+use crate::log::format::{NUMBER_MAX, SEGMENT_HEADER_BYTES};
 use crate::log::writer::Chain;
 use crate::types::{LogPos, json};
 
@@ -21,6 +21,8 @@ const FORMAT: u32 = 1;
 const MAGIC: &str = "TWO1";
 /// Longest first line, in bytes.
 const LINE_BYTES_MAX: usize = 96;
+/// Most segments of a shard in a bucket.
+const SEGMENTS_MAX: u64 = 1 << 24;
 /// Longest text, in bytes.
 const TEXT_BYTES_MAX: usize = 1 << 20;
 
@@ -73,6 +75,35 @@ pub(super) enum Body {
     Piece(Piece),
     /// What is needed besides the pieces.
     Base(Base),
+}
+
+impl Body {
+    /// Whether the numbers are some that a log comes to, so that what follows one is one, too.
+    fn is_possible(&self) -> bool {
+        match self {
+            Self::Claim => true,
+            Self::Piece(piece) => {
+                piece.from < piece.to
+                    && piece.first_frame_seq < piece.next_frame_seq
+                    && piece.next_frame_seq.max(piece.segment).max(piece.segment_from) <= NUMBER_MAX
+                    && u32::try_from(piece.segment_bytes).is_ok_and(|bytes| piece.to <= bytes)
+            }
+            Self::Base(base) => {
+                let ascend = base
+                    .segments
+                    .iter()
+                    .all(|run| run.first_epoch <= run.last_epoch && run.last_epoch <= NUMBER_MAX);
+                let count = base.segments.iter().fold(0, |sum: u64, run| {
+                    sum.saturating_add(run.last_epoch - run.first_epoch.min(run.last_epoch))
+                });
+                let end = base.end.map_or(1, |end| end.segment.max(end.next_frame_seq));
+                ascend
+                    && count <= SEGMENTS_MAX
+                    && (1..=NUMBER_MAX).contains(&base.floor)
+                    && end.max(base.first_epoch()) <= NUMBER_MAX
+            }
+        }
+    }
 }
 
 /// Whole frames of one segment, that follow those of the piece before.
@@ -274,5 +305,11 @@ pub(super) fn decode(
     if head.number != number {
         return Err("it has another number");
     }
-    Ok((head, rest.slice(length..)))
+    let bytes = rest.slice(length..);
+    let is_possible = number <= NUMBER_MAX && head.term <= NUMBER_MAX && head.body.is_possible();
+    let fits = match &head.body {
+        Body::Piece(piece) => bytes.len() as u64 == u64::from(piece.to - piece.from),
+        Body::Claim | Body::Base(_) => bytes.is_empty(),
+    };
+    if is_possible && fits { Ok((head, bytes)) } else { Err("a number in it is out of bounds") }
 }

@@ -28,7 +28,10 @@ pub struct Link {
     lag_bytes_max: u64,
     tail: ArcSwap<Tail>,
     shipped_frames: AtomicU64,
-    lag_bytes: AtomicU64,
+    /// Places in the log as bytes from its beginning, all segments as long as new ones are; 0 while
+    /// they are not known.
+    tail_bytes: AtomicU64,
+    shipped_bytes: AtomicU64,
     lag_since_us: AtomicU64,
     needed_epoch: AtomicU64,
     /// Of who ships.
@@ -60,7 +63,8 @@ impl Link {
             lag_bytes_max,
             tail: ArcSwap::from_pointee(Tail { pos, chain: Chain::START }),
             shipped_frames: AtomicU64::new(0),
-            lag_bytes: AtomicU64::new(0),
+            tail_bytes: AtomicU64::new(0),
+            shipped_bytes: AtomicU64::new(0),
             lag_since_us: AtomicU64::new(0),
             needed_epoch: AtomicU64::new(0),
             shipper: AtomicWaker::new(),
@@ -71,6 +75,7 @@ impl Link {
 
     /// Said by the shard: everything before is durable.
     pub fn set_tail(&self, pos: LogPos, chain: Chain) {
+        self.tail_bytes.store(self.bytes_before(pos), Ordering::Relaxed);
         self.tail.store(Arc::new(Tail { pos, chain }));
         self.shipper.wake();
     }
@@ -86,7 +91,7 @@ impl Link {
     /// when all is.
     pub fn set_shipped(&self, pos: LogPos, next_frame_seq: u64, since_us: u64) {
         self.shipped_frames.store(next_frame_seq, Ordering::Release);
-        self.lag_bytes.store(self.bytes_behind(pos), Ordering::Relaxed);
+        self.shipped_bytes.store(self.bytes_before(pos), Ordering::Relaxed);
         self.lag_since_us.store(since_us, Ordering::Relaxed);
         self.shard.wake();
     }
@@ -115,12 +120,8 @@ impl Link {
         })
     }
 
-    /// Bytes of log between `pos` and the tail; of segments between them, the whole length.
-    fn bytes_behind(&self, pos: LogPos) -> u64 {
-        let Some(tail) = self.tail() else { return 0 };
-        let place = |pos: LogPos| pos.segment.saturating_mul(self.segment_bytes);
-        (place(tail.pos) + u64::from(tail.pos.offset_bytes))
-            .saturating_sub(place(pos) + u64::from(pos.offset_bytes))
+    fn bytes_before(&self, pos: LogPos) -> u64 {
+        pos.segment.saturating_mul(self.segment_bytes).saturating_add(pos.offset_bytes.into())
     }
 
     /// Every frame before this one is in the bucket.
@@ -129,10 +130,14 @@ impl Link {
         self.shipped_frames.load(Ordering::Acquire)
     }
 
-    /// Bytes of log that are durable here and were not in the bucket when that was last looked at.
+    /// Bytes of log that are durable here and not in the bucket; of segments between, all of their
+    /// length. 0 while one of both is not known.
     #[must_use]
     pub fn lag_bytes(&self) -> u64 {
-        self.lag_bytes.load(Ordering::Relaxed)
+        match self.shipped_bytes.load(Ordering::Relaxed) {
+            0 => 0,
+            shipped => self.tail_bytes.load(Ordering::Relaxed).saturating_sub(shipped),
+        }
     }
 
     /// How long the oldest of them waits, in microseconds.

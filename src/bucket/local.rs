@@ -1,7 +1,6 @@
 //! The log here, as who ships it reads it: whole frames, one after the other, each checked, with
 //! direct I/O, so that nothing is read from a cache that was filled before the log was written.
 
-use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -23,6 +22,7 @@ pub(super) const PIECE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// A segment's file.
 struct Segment {
+    epoch: u64,
     file: File,
     name: String,
     bytes: u64,
@@ -32,7 +32,8 @@ struct Segment {
 pub(super) struct LocalLog {
     path: PathBuf,
     log: LogFacts,
-    segments: BTreeMap<u64, Segment>,
+    /// The one that was looked at last.
+    open: Option<Segment>,
 }
 
 /// Frames of one segment, as they are on the disk.
@@ -51,12 +52,15 @@ pub(super) struct Frames {
 
 impl LocalLog {
     pub(super) fn new(path: &Path, log: LogFacts) -> Self {
-        Self { path: path.to_owned(), log, segments: BTreeMap::new() }
+        Self { path: path.to_owned(), log, open: None }
     }
 
-    /// Looks which segments there are.
-    fn refresh(&mut self) -> Result<()> {
-        self.segments.clear();
+    /// Looks through the segments for one; returns the epoch of the oldest.
+    ///
+    /// * Cost: a read of each, and no more than one that stays open.
+    fn look_for(&mut self, epoch: u64) -> Result<Option<u64>> {
+        self.open = None;
+        let mut oldest: Option<u64> = None;
         for name in names_in(&self.path)? {
             if file_number(&name).is_none() {
                 continue;
@@ -74,20 +78,21 @@ impl LocalLog {
             let is_ours = |h: &SegmentHeader| {
                 h.directory_id == self.log.directory_id && h.shard == self.log.shard
             };
-            if let Some(header) = header.ok().filter(is_ours) {
-                let bytes = header.segment_bytes;
-                self.segments.insert(header.epoch, Segment { file, name, bytes });
+            let Some(header) = header.ok().filter(is_ours) else { continue };
+            oldest = Some(oldest.map_or(header.epoch, |oldest| oldest.min(header.epoch)));
+            if header.epoch == epoch {
+                self.open = Some(Segment { epoch, file, name, bytes: header.segment_bytes });
             }
         }
-        Ok(())
+        Ok(oldest)
     }
 
     fn segment(&mut self, epoch: u64) -> Result<&Segment> {
-        if !self.segments.contains_key(&epoch) {
-            self.refresh()?;
+        if self.open.as_ref().is_none_or(|segment| segment.epoch != epoch) {
+            self.look_for(epoch)?;
         }
         let shard = self.log.shard;
-        self.segments.get(&epoch).ok_or_else(|| {
+        self.open.as_ref().ok_or_else(|| {
             Error::Refused(format!(
                 "shard {shard}: segment with epoch {epoch} is not in the bucket and not here any \
                  more; was the directory served without its bucket?"
@@ -97,8 +102,7 @@ impl LocalLog {
 
     /// Epoch of the oldest segment that is here.
     pub(super) fn oldest_epoch(&mut self) -> Result<Option<u64>> {
-        self.refresh()?;
-        Ok(self.segments.keys().next().copied())
+        self.look_for(0)
     }
 
     /// The next frames from `from` on, at most [`PIECE_BYTES_MAX`] or one; `None` when there are
@@ -198,7 +202,7 @@ impl LocalLog {
         let read = read_aligned(&segment.file, at, len_bytes);
         let part = read.map_err(Error::local("reading", &path.join(&segment.name)))?;
         if at == 0 && SegmentHeader::decode(&part).map(|header| header.epoch) != Ok(epoch) {
-            self.segments.clear();
+            self.open = None;
             return Err(Error::Refused(format!("segment with epoch {epoch} was used again")));
         }
         Ok(Some(part))

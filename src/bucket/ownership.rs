@@ -120,7 +120,12 @@ async fn try_survey(store: &Store, (id, shard): (u128, u16)) -> Result<Standing>
         node: String::new(),
     };
     // Claims, and then the newest piece: there is one claim for each start of an owner.
+    let known = standing.base.as_ref().map(|(_, base)| base.claims.clone()).unwrap_or_default();
     for number in (floor..=standing.newest).rev() {
+        // A base that has a claim is of that owner or a later one.
+        if known.contains(&number) {
+            continue;
+        }
         let Some((head, _)) = read_log(store, (id, shard), number).await? else {
             let name = log_name(shard, number);
             return Err(Error::Damaged { name, reason: GONE.to_owned() });
@@ -130,10 +135,7 @@ async fn try_survey(store: &Store, (id, shard): (u128, u16)) -> Result<Standing>
         }
         match head.body {
             Body::Claim => {
-                let known = standing.base.as_ref().is_some_and(|(_, b)| b.claims.contains(&number));
-                if !known {
-                    standing.fresh_claims.push(number);
-                }
+                standing.fresh_claims.push(number);
             }
             Body::Piece(piece) => {
                 standing.piece = Some((number, piece));

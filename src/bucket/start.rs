@@ -10,11 +10,13 @@
 //! | nothing | a log | fetches it |
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use futures_util::future::try_join_all;
 
 use super::fetch::{Fetched, fetch_shard, remove_unfinished};
 use super::format::DESCRIPTION;
+use super::link::Link;
 use super::node::Node;
 use super::ownership::{Owned, Standing, survey, take_over};
 use super::store::{Created, Patience, Store};
@@ -88,19 +90,24 @@ pub fn prepare(place: &Place) -> Result<Prepared> {
         )));
     }
     if known.as_ref().is_some_and(|node| node.fetching) {
-        remove_unfinished(&data_dir)?;
+        let _alone = crate::directory::lock(&data_dir)?;
+        // Whoever had it before may have fetched all of it.
+        if Node::read(&data_dir)?.is_some_and(|node| node.fetching) {
+            remove_unfinished(&data_dir)?;
+        }
     }
     let here = match DataDirectory::open_existing(&data_dir) {
         Ok(directory) => Some(directory),
         Err(DirectoryError::NotFound(_)) => None,
         Err(error) => return Err(error.into()),
     };
+    runtime.block_on(patient.check_creation(&place.random))?;
     let there = runtime.block_on(patient.get(DESCRIPTION))?;
     let node = known.clone().unwrap_or_else(|| Node::new(&place.url, place.random, false));
     let is_new = there.is_none();
     let prepared = |node| Prepared { runtime, store, owned: Vec::new(), node, data_dir, is_new };
     match (here, there) {
-        (_, None) => Ok(prepared(node)),
+        (_, None) => Ok(prepared(Node { fetching: false, ..node })),
         (Some(here), Some(text)) => {
             let there = DataDirectory::described(&place.data_dir, &text)?;
             if here.id() != there.id() {
@@ -154,6 +161,19 @@ impl Prepared {
         directory.adopt()?;
         self.node.fetching = false;
         self.node.write(&self.data_dir)
+    }
+
+    /// What each shard and who ships its log tell each other by; a shard may be so many bytes
+    /// behind before its appends are refused.
+    #[must_use]
+    pub fn links(&self, directory: &DataDirectory, lag_bytes_max: u64) -> Vec<Arc<Link>> {
+        let link = |owned: &Owned| {
+            let link = Link::new(directory.segment_bytes(), lag_bytes_max);
+            // The first that is not stored: all of them, where none is.
+            link.set_needed_epoch(owned.base.end.map_or(0, |end| end.segment));
+            link
+        };
+        self.owned.iter().map(link).collect()
     }
 
     /// Takes over what is not ours yet, once the data directory is there.

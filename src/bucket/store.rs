@@ -18,12 +18,14 @@ use object_store::{
 use super::{Error, Result};
 
 /// How long one request may take.
-const REQUEST_SECS: &str = "20s";
+const REQUEST_SECS: &str = "30s";
 /// How long a connection may take to be made.
 const CONNECT_SECS: &str = "5s";
 /// Pause after the first failure; doubled by each, up to the longest.
 const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// What shows whether objects are created only once.
+const PROBE: &str = "probe";
 /// Bytes of a part of a large object.
 pub(super) const PART_BYTES: usize = 8 * 1024 * 1024;
 /// Parts of a large object that are on their way at a time.
@@ -150,16 +152,32 @@ impl Store {
             let payload: PutPayload = chunks.iter().cloned().collect();
             match self.inner.put_opts(&path, payload, PutMode::Create.into()).await {
                 Ok(_) => return Ok(Created::Made),
-                Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => {
-                    match self.get(name).await? {
-                        Some(there) if is_same(&there, chunks) => return Ok(Created::Made),
-                        Some(there) => return Ok(Created::Other(there)),
-                        // Objects of that kind are not removed; one that is, is as good as another.
-                        None => return Ok(Created::Other(Bytes::new())),
-                    }
-                }
+                Err(
+                    error @ (StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }),
+                ) => match self.get(name).await? {
+                    Some(there) if is_same(&there, chunks) => return Ok(Created::Made),
+                    Some(there) => return Ok(Created::Other(there)),
+                    // An attempt of ours is still under way (S3 says 409 then), or it was removed.
+                    None => pause.after(error).await?,
+                },
                 Err(error) => pause.after(error).await?,
             }
+        }
+    }
+
+    /// Finds out whether the store keeps what everything here depends on: that an object is created
+    /// only if there is none. `unique` is said by nobody else.
+    ///
+    /// * Errors: [`Error::Refused`] when it does not.
+    pub(super) async fn check_creation(&self, unique: &[u8]) -> Result<()> {
+        self.create(PROBE, &[Bytes::from_static(b"made once\n")]).await?;
+        match self.create(PROBE, &[Bytes::copy_from_slice(unique)]).await? {
+            Created::Other(_) => Ok(()),
+            Created::Made => Err(Error::Refused(
+                "the store replaces objects that are to be created only if there are none (S3: \
+                 `If-None-Match: *`): two servers could own a shard"
+                    .to_owned(),
+            )),
         }
     }
 
@@ -222,38 +240,36 @@ impl Store {
         }
     }
 
-    /// Reads a large object, chunk by chunk, and says how long it is; 0 when there is none.
+    /// Reads a large object, part by part, and says how long it is; 0 when there is none.
     pub(super) async fn load(
         &self,
         name: &str,
         mut write: impl FnMut(u64, Bytes) -> Result<()>,
     ) -> Result<u64> {
+        let path = self.path(name);
         let mut pause = Pause::new(self, "reading", name);
-        'again: loop {
-            let mut chunks = match self.inner.get(&self.path(name)).await {
-                Ok(read) => read.into_stream(),
+        let size = loop {
+            match self.inner.head(&path).await {
+                Ok(meta) => break meta.size,
                 Err(StoreError::NotFound { .. }) => return Ok(0),
-                Err(error) => {
-                    pause.after(error).await?;
-                    continue;
+                Err(error) => pause.after(error).await?,
+            }
+        };
+        let mut at = 0;
+        while at < size {
+            let mut pause = Pause::new(self, "reading", name);
+            let end = size.min(at + PART_BYTES as u64);
+            let part = loop {
+                match self.inner.get_range(&path, at..end).await {
+                    Ok(part) => break part,
+                    Err(StoreError::NotFound { .. }) => return Ok(0),
+                    Err(error) => pause.after(error).await?,
                 }
             };
-            let mut at = 0;
-            while let Some(chunk) = chunks.next().await {
-                match chunk {
-                    Ok(chunk) => {
-                        let length = chunk.len() as u64;
-                        write(at, chunk)?;
-                        at += length;
-                    }
-                    Err(error) => {
-                        pause.after(error).await?;
-                        continue 'again;
-                    }
-                }
-            }
-            return Ok(at);
+            write(at, part)?;
+            at = end;
         }
+        Ok(size)
     }
 
     /// Removes an object, if there is one.

@@ -230,13 +230,14 @@ async fn newest_checkpoint<D: Disk>(
 }
 
 /// Opens the log for writing: reads it, mends its end, and makes a first segment where there is
-/// none.
+/// none. Segments from `kept_epoch` on are not given up, whatever checkpoints need.
 ///
 /// * Durable: everything that the visitor saw, and the mended end, when it returns.
 /// * Errors: [`RecoveryError`]; on damage nothing was changed.
 pub async fn recover<I: Io>(
     io: &I,
     log: LogFacts,
+    kept_epoch: u64,
     visitor: &mut impl Visitor,
 ) -> Result<Recovered<I>, RecoveryError> {
     let mut found = find(io, log).await?;
@@ -244,7 +245,8 @@ pub async fn recover<I: Io>(
     let mut later = found.segments.split_off(&(end.pos.segment + 1));
     let active = found.segments.remove(&end.pos.segment);
     // Should the newest checkpoint turn out damaged next time, the one before it is needed.
-    let living = found.segments.split_off(&checkpoint::oldest_needed(io, log).await?);
+    let oldest_needed = checkpoint::oldest_needed(io, log).await?.min(kept_epoch);
+    let living = found.segments.split_off(&oldest_needed);
     // Spares go on being it. Others after the end hold a torn tail at most; their epochs come
     // next, and were another file given one of them, there would be two of it.
     let mut spares = Vec::new();

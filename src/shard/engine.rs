@@ -149,18 +149,19 @@ impl<I: Io> Engine<I> {
     /// * Durable: everything that is visible afterwards.
     /// * Errors: [`RecoveryError`]; on damage nothing was changed.
     pub async fn open(io: Rc<I>, config: EngineConfig) -> Result<Self, RecoveryError> {
-        Self::open_watched(io, config, Arc::default()).await
+        Self::open_watched(io, config, u64::MAX, Arc::default()).await
     }
 
-    /// The same, and says on the way how far it is.
+    /// The same, and says on the way how far it is. Segments from `kept_epoch` on stay.
     pub(super) async fn open_watched(
         io: Rc<I>,
         config: EngineConfig,
+        kept_epoch: u64,
         progress: Arc<Progress>,
     ) -> Result<Self, RecoveryError> {
         let mut replay = Replay::watched(Arc::clone(&progress));
         let started_us = io.now_us();
-        let recovered: Recovered<I> = recover(&*io, config.log, &mut replay)
+        let recovered: Recovered<I> = recover(&*io, config.log, kept_epoch, &mut replay)
             .await
             .inspect_err(|error| replay.name_damaged_streams(config.log.shard, error))?;
         progress.finish();

@@ -165,7 +165,7 @@ pub(crate) async fn open<I: Io>(io: &Rc<I>) -> Result<Life<I>, RecoveryError> {
 
 pub(crate) async fn open_as<I: Io>(io: &Rc<I>, facts: LogFacts) -> Result<Life<I>, RecoveryError> {
     let mut found = Collected::default();
-    let recovered = recover(&**io, facts, &mut found).await?;
+    let recovered = recover(&**io, facts, u64::MAX, &mut found).await?;
     let segments = Rc::new(recovered.segments);
     let active = segments.active();
     let end =

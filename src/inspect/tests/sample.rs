@@ -89,7 +89,7 @@ impl Visitor for Nothing {
 impl Log {
     async fn create(path: &Path, facts: LogFacts) -> Self {
         let io = Rc::new(GlommioIo::new(path));
-        let recovered = recover(&*io, facts, &mut Nothing).await.unwrap();
+        let recovered = recover(&*io, facts, u64::MAX, &mut Nothing).await.unwrap();
         let segments = Rc::new(recovered.segments);
         let policy = Policy { standard_wait_us_max: 0, standard_bytes_enough: 0 };
         let chain = recovered.chain;

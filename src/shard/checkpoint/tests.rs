@@ -268,7 +268,7 @@ fn a_log_that_ends_before_what_a_checkpoint_saved_is_damaged() {
         }
         let opened = SimRuntime::new(&io).block_on(async {
             let mut replay = crate::shard::replay::Replay::default();
-            crate::log::recovery::recover(&io, LOG, &mut replay).await.map(drop)
+            crate::log::recovery::recover(&io, LOG, u64::MAX, &mut replay).await.map(drop)
         });
         let said = opened.err().map(|error| error.to_string());
         let is_named =

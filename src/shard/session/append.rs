@@ -22,7 +22,7 @@ use crate::planted::{self, Bug};
 use crate::shard::call::{Asked, StreamPath};
 use crate::shard::engine::Engine;
 use crate::shard::receipt::ReceiptSlot;
-use crate::types::{Ack, Refusal, SuppliedKey};
+use crate::types::{Ack, Refusal, StorageClass, SuppliedKey};
 
 /// A batch that was judged, and what its answer waits for.
 struct Judged {
@@ -44,6 +44,8 @@ struct Accepted {
 #[derive(Default)]
 struct Pending {
     judged: RefCell<VecDeque<Judged>>,
+    /// Whether any of them was promised what class Standard is: their acks go out in order.
+    is_standard: Cell<bool>,
     ended: Cell<bool>,
     changed: Notify,
 }
@@ -57,6 +59,15 @@ impl Pending {
     fn end(&self) {
         self.ended.set(true);
         self.changed.notify();
+    }
+
+    fn note_class(&self, class: StorageClass) {
+        self.is_standard.set(self.is_standard.get() || class == StorageClass::Standard);
+    }
+
+    /// What the strictest of them was promised.
+    fn class(&self) -> StorageClass {
+        if self.is_standard.get() { StorageClass::Standard } else { StorageClass::Express }
     }
 
     fn next_ticket(&self) -> Option<u64> {
@@ -132,6 +143,7 @@ impl<I: Io> Engine<I> {
             match self.sequence(stream, &input, key.as_ref(), receipt.clone()) {
                 Ok((ack, ticket)) => {
                     audit::commanded(path, &input, from);
+                    pending.note_class(stream.class());
                     let outcome = Ok(Accepted { ack, ticket, records, bytes, began_us, receipt });
                     pending.push(Judged { ticket, outcome });
                 }
@@ -155,8 +167,8 @@ impl<I: Io> Engine<I> {
     ) -> Result<(), Refusal> {
         loop {
             if let Some(ticket) = pending.next_ticket() {
-                self.settle_for(stream.class(), ticket).await?;
-                let reached = self.promised(stream.class()).reached();
+                self.settle_for(pending.class(), ticket).await?;
+                let reached = self.promised(pending.class()).reached();
                 while let Some(judged) = pending.take_durable(reached) {
                     self.push_ack(stream, judged.outcome?, pipe);
                 }
