@@ -35,7 +35,6 @@ timeout --kill-after=10 600 cargo test --quiet --locked --test bucket --no-run
 (cd tests/bucket-proxy && timeout --kill-after=10 300 cargo test --quiet --locked \
   --target-dir "$target/bucket-proxy")
 status=0
-THALWEG_TEST_MOTO=$moto timeout --kill-after=10 900 cargo test --locked --test bucket -- \
-  --test-threads=4 "$@" || status=$?
+THALWEG_TEST_MOTO=$moto timeout --kill-after=10 900 cargo test --locked --test bucket -- "$@" || status=$?
 ((status != 124 && status != 137)) || echo "bucket: not done within 900 s" >&2
 exit $((status != 0))

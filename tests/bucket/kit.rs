@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use crate::common::server::Server;
 use crate::common::{EVENTUALLY_WAIT, poll, unique_name};
@@ -22,9 +22,15 @@ enum Place {
     S3 { moto: &'static Moto, prefix: String, faces: Vec<Arc<Face>> },
 }
 
+/// One test at a time: each has up to three servers, and locked memory is counted for all that a
+/// user runs.
+#[expect(clippy::disallowed_types, reason = "it is a queue of tests")]
+static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 /// A bucket of a test's own, empty at first.
 pub(crate) struct Bucket {
     place: Place,
+    _turn: MutexGuard<'static, ()>,
     /// For data directories beside those of servers.
     room: PathBuf,
 }
@@ -34,7 +40,7 @@ impl Bucket {
         let room = Path::new(env!("CARGO_TARGET_TMPDIR")).join(unique_name("bucket"));
         let objects = room.join("objects");
         fs::create_dir_all(&objects).expect("a directory");
-        Self { place: Place::Files(objects), room }
+        Self { place: Place::Files(objects), _turn: turn(), room }
     }
 
     /// `None` when there is no S3 server.
@@ -46,7 +52,7 @@ impl Bucket {
         let behind = face::Bucket::new(&moto.host);
         let faces = (0..FACES).map(|number| Face::start(&behind, SEED + number));
         let faces = faces.collect::<Result<_, _>>().expect("the proxy listens");
-        Some(Self { place: Place::S3 { moto, prefix, faces }, room })
+        Some(Self { place: Place::S3 { moto, prefix, faces }, _turn: turn(), room })
     }
 
     /// A server's way to the bucket. Only on S3.
@@ -226,6 +232,10 @@ impl Drop for Bucket {
         }
         fs::remove_dir_all(&self.room).unwrap_or_else(|error| eprintln!("{error}"));
     }
+}
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn collect(root: &Path, dir: &Path, names: &mut Vec<String>) {
