@@ -19,7 +19,6 @@ use signal_hook::iterator::Signals;
 
 use crate::api::gate::{Port, Scraping};
 use crate::auth::secret::{HashKey, SECRET_BYTES_MAX};
-use crate::bucket::link::Link;
 use crate::bucket::{self, Prepared, Shipping, Source};
 use crate::config::{ROOT_TOKEN_BYTES_MAX, RootToken, Settings, Tls};
 use crate::dashboard::{Facts, Privacy, Store};
@@ -76,17 +75,16 @@ pub fn serve(
     let open_files = raise_open_files();
     let locked_bytes = raise_locked_memory();
     tracing::debug!(open_files, locked_bytes, "files and connections, and memory to be locked");
+    let bucket = open_bucket(settings)?;
+    // From here on: what is fetched from a bucket may be given up at any moment.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|e| chain(&e))?;
     doctor::quick(&subject(settings, cpus.len()))?;
     let (acceptor, reloader) = secure(settings)?;
     let mut manager = Manager::find();
-    let (mut directory, bucket) = open_home(settings)?;
-    warn_if_open_to_others(directory.path());
+    let (mut directory, bucket) = open_home(settings, bucket)?;
     let auth = auth_settings(&mut directory, root)?;
     let entry = Entry { scraping, exposed, tls: acceptor, auth, resources };
-    let lag_bytes = settings.bucket_lag_bytes;
-    let links = bucket.iter().flat_map(|bucket| bucket.links(&directory, lag_bytes)).collect();
-    let plan = plan(settings, &directory, cpus, entry, links);
+    let plan = plan(settings, (&directory, bucket.as_ref()), cpus, entry);
     let server = Server::start(&plan)?;
     let shipping = bucket.map(|bucket| ship(settings, bucket, &directory, &plan)).transpose()?;
 
@@ -141,9 +139,12 @@ pub fn serve(
 }
 
 /// The data directory, and the bucket that it ships to.
-fn open_home(settings: &Settings) -> Result<(DataDirectory, Option<Prepared>), String> {
-    let mut bucket = open_bucket(settings)?;
+fn open_home(
+    settings: &Settings,
+    mut bucket: Option<Prepared>,
+) -> Result<(DataDirectory, Option<Prepared>), String> {
     let mut directory = open_directory(settings)?;
+    warn_if_open_to_others(directory.path());
     if let Some(bucket) = &mut bucket {
         // What the bucket is told of the directory is told once.
         hash_key(&mut directory)?;
@@ -330,10 +331,9 @@ struct Entry {
 
 fn plan(
     settings: &Settings,
-    directory: &DataDirectory,
+    (directory, bucket): (&DataDirectory, Option<&Prepared>),
     cpus: &[usize],
     entry: Entry,
-    links: Vec<Arc<Link>>,
 ) -> ServerSettings {
     let Entry { scraping, exposed, tls, auth, resources } = entry;
     let shards = directory.shards();
@@ -364,7 +364,7 @@ fn plan(
         connections_max: settings.connections_max,
         spin: Duration::from_micros(settings.spin_us),
         drain_us: settings.drain_secs * 1_000_000,
-        links,
+        links: bucket.map_or_else(Vec::new, |b| b.links(directory, settings.bucket_lag_bytes)),
         resources,
     }
 }

@@ -245,7 +245,10 @@ fn collect(root: &Path, dir: &Path, names: &mut Vec<String>) {
             collect(root, &path, names);
         } else {
             let name = path.strip_prefix(root).expect("it is below").to_str().expect("UTF-8");
-            names.push(name.to_owned());
+            // One with `#` is being written, and has no name yet.
+            if !name.contains('#') {
+                names.push(name.to_owned());
+            }
         }
     }
 }
