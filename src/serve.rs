@@ -46,8 +46,6 @@ use safety::{give_up_privileges, judge_exposure, read_scrape_token, warn_if_open
 const STANDARD_BYTES_ENOUGH: usize = 256 * 1024;
 /// Least memory of requests on one core, in bytes: the longest body fits while others arrive.
 const CORE_MEMORY_BYTES_MIN: u64 = 32 * 1024 * 1024;
-/// How often the cores are woken and signals looked for between reports.
-const PULSE: Duration = Duration::from_millis(5);
 
 // Whoever has the root token must be able to present it.
 const _: () = assert!(ROOT_TOKEN_BYTES_MAX <= SECRET_BYTES_MAX);
@@ -92,7 +90,7 @@ pub fn serve(
     let mut stopped = 0;
     let mut draining = false;
     while stopped < server.cores() {
-        server.pulse();
+        let pulse = server.pulse();
         manager.attend(&server);
         if let Some(reason) = shipping.as_ref().and_then(Shipping::failure) {
             // At once: whoever is waiting for an answer gets none.
@@ -114,7 +112,7 @@ pub fn serve(
             manager.stopping();
             server.drain();
         }
-        match server.reports.recv_timeout(PULSE) {
+        match server.reports.recv_timeout(pulse) {
             Ok(Report::Listening(address)) => {
                 listening += 1;
                 if listening == server.cores() {

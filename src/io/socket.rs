@@ -28,6 +28,7 @@ use rustix::net::{
 };
 
 use super::Socket;
+pub use look::receives;
 use look::{SecondLook, WATCH, WATCH_PAUSES, Watch};
 
 mod look;

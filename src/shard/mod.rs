@@ -56,6 +56,7 @@ pub mod scrub;
 pub mod server;
 mod session;
 mod shipped;
+mod silence;
 #[cfg(test)]
 mod testkit;
 mod token_registry;

@@ -43,9 +43,10 @@ use super::engine::{Engine, EngineConfig};
 pub use super::gate::AuthSettings;
 use super::scrape;
 use crate::bucket::link::Link;
+use super::silence::{Silence, pulse};
 use crate::io::glommio::GlommioIo;
 use crate::io::memory::RING_MEMORY_BYTES;
-use crate::io::socket::{MovingSocket, VectoredSocket, adopt_listener, keep_alive};
+use crate::io::socket::{MovingSocket, VectoredSocket, adopt_listener, keep_alive, receives};
 use crate::io::{Clock, Io, Tasks};
 use crate::resources::Resources;
 use crate::tls::Acceptor;
@@ -64,7 +65,7 @@ const PROBES: u32 = 100;
 /// Pause between two looks.
 const PROBE_PAUSE: Duration = Duration::from_millis(20);
 /// How often deadlines and the shutdown flag are looked at.
-const SWEEP_US: u64 = 50_000;
+pub(super) const SWEEP_US: u64 = 50_000;
 /// How often the first core looks whether the door gave its listener.
 const DOOR_US: u64 = 1_000;
 /// How long all listeners may take to close.
@@ -148,6 +149,7 @@ pub struct Server {
     threads: Vec<ExecutorJoinHandle<()>>,
     progress: Arc<[Arc<Progress>]>,
     beats: Arc<[AtomicU64]>,
+    quiet: Arc<[AtomicBool]>,
 }
 
 impl Server {
@@ -171,6 +173,7 @@ impl Server {
         let drained = Arc::new(AtomicUsize::new(0));
         let loads: Arc<[_]> = (0..settings.cpus.len()).map(|_| AtomicUsize::new(0)).collect();
         let beats: Arc<[_]> = (0..settings.cpus.len()).map(|_| AtomicU64::new(0)).collect();
+        let quiet: Arc<[_]> = (0..settings.cpus.len()).map(|_| AtomicBool::new(false)).collect();
         let pulses: Vec<_> = (0..settings.cpus.len()).map(|_| Arc::default()).collect();
         let mut links = link_all(settings.cpus.len());
         let mut threads = Vec::new();
@@ -185,6 +188,7 @@ impl Server {
                 drained: Arc::clone(&drained),
                 loads: Arc::clone(&loads),
                 beats: Arc::clone(&beats),
+                quiet: Arc::clone(&quiet),
                 pulse: Arc::clone(pulse),
                 progress: Arc::clone(&progress),
                 door: door.take(),
@@ -200,7 +204,7 @@ impl Server {
                 .map_err(|error| unstarted(&error))?;
             threads.push(thread);
         }
-        Ok(Self { reports, metrics_address, drain, pulses, threads, progress, beats })
+        Ok(Self { reports, metrics_address, drain, pulses, threads, progress, beats, quiet })
     }
 
     /// Why the core that said [`Report::Gone`] ended, in words for an operator.
@@ -212,14 +216,16 @@ impl Server {
         }
     }
 
-    /// Wakes all cores; to be called every few milliseconds for as long as they run.
+    /// Wakes all cores, for as long as they run; says when to call it again, a few milliseconds
+    /// later, or more while no client has said anything for a second.
     ///
     /// When an executor of glommio 0.9 loses its processor for the length of its preemption timer
     /// just before it runs its task queues, it takes them for empty and sleeps until something
     /// from outside wakes it: neither its timers nor its own tasks do
     /// (glommio/glommio pull request 53).
-    pub fn pulse(&self) {
+    pub fn pulse(&self) -> Duration {
         self.pulses.iter().filter_map(|pulse| pulse.get()).for_each(Waker::wake_by_ref);
+        pulse(&self.quiet)
     }
 
     /// Asks all cores to finish what is under way and stop.
@@ -292,6 +298,8 @@ struct Plan {
     loads: Arc<[AtomicUsize]>,
     /// How often each core has looked around.
     beats: Arc<[AtomicU64]>,
+    /// Which cores are quiet: see [`Silence`].
+    quiet: Arc<[AtomicBool]>,
     pulse: Arc<OnceLock<Waker>>,
     /// How far the opening of each shard is.
     progress: Arc<[Arc<Progress>]>,
@@ -435,12 +443,16 @@ async fn serve_until_drained(plan: &Plan, core: &Rc<Core<GlommioIo>>) {
         return plan.report(Report::Failed("the accept task could not be started".to_owned()));
     };
     let clock = core.clock();
+    let mut silence = Silence::default();
     while !plan.drain.load(Ordering::Relaxed) {
         core.tick();
         core.sweep();
         plan.beats[plan.index].fetch_add(1, Ordering::Relaxed);
+        let is_quiet = silence.goes_on(receives());
+        plan.quiet[plan.index].store(is_quiet, Ordering::Relaxed);
         clock.sleep_us(SWEEP_US).await;
     }
+    plan.quiet[plan.index].store(false, Ordering::Relaxed);
     accepting.cancel().await;
     // Who is told to reconnect must not meet a listener of ours that is still open.
     let all = plan.settings.cpus.len();

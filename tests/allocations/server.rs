@@ -19,7 +19,6 @@ use crate::counter::leave_out_this_thread;
 const MIB: u64 = 1024 * 1024;
 const HOUR_US: u64 = 3_600_000_000;
 const START_WAIT: Duration = Duration::from_secs(45);
-const PULSE: Duration = Duration::from_millis(5);
 
 /// A server that runs until the process ends.
 pub(crate) struct Running {
@@ -39,8 +38,8 @@ impl Running {
         thread::spawn(move || {
             leave_out_this_thread();
             loop {
-                server.pulse();
-                if let Ok(Report::Failed(message)) = server.reports.recv_timeout(PULSE) {
+                let pulse = server.pulse();
+                if let Ok(Report::Failed(message)) = server.reports.recv_timeout(pulse) {
                     panic!("{message}");
                 }
             }

@@ -106,6 +106,12 @@ thread_local! {
     static RECEIVES: Cell<u64> = const { Cell::new(0) };
 }
 
+/// How often a connection of this executor received something.
+#[must_use]
+pub fn receives() -> u64 {
+    RECEIVES.get()
+}
+
 /// Whether to look once more, after others had their turn, before the executor is asked to say when
 /// something arrives: who answers many requests finds the next ones there by the time it is done,
 /// and asking takes longer than receiving.
