@@ -64,29 +64,15 @@ fail() {
   exit 1
 }
 
-# metric NAME: the sum of a metric over all shards.
-metric() {
-  curl --silent --fail --max-time 10 "$url/metrics" |
-    awk -v name="$1" 'index($1, name) == 1 { n = substr($1, length(name) + 1, 1)
-      if (n == "" || n == "{") sum += $2 } END { printf "%.0f\n", sum }'
-}
-
 delete_basin() {
   curl --silent --show-error --fail --max-time 30 --request DELETE "$url/v1/basins/$1" >/dev/null
 }
 
-# load NAME ARGUMENT...: runs the load generator; what it says goes under artifacts/cleaning/NAME.
-# Status 3 says that it was too slow for its own latency figures, which it then withholds.
+# load NAME ARGUMENT...: appends; what the load generator says goes under artifacts/cleaning/NAME.
 load() {
-  local result=$out/$1 status=0
+  local name=$1
   shift
-  mkdir "$result"
-  timeout 300 "$loadgen" append --url "$url" --out "$result" "$@" \
-    >"$result/summary.txt" 2>"$result/progress.txt" || status=$?
-  if ((status != 0 && status != 3)); then
-    cat "$result/summary.txt" "$result/progress.txt" >&2
-    return 1
-  fi
+  run_load 300 "$out/$name" append "$@"
 }
 
 # latency NAME QUANTILE: in microseconds; 0 when it was withheld.

@@ -118,8 +118,11 @@ disks=0
 cuts=0
 round=0
 acked=0
+acked_here=0
 declare -A total=()
 
+# shellcheck source=scripts/disk.sh
+source "$root/scripts/disk.sh"
 # shellcheck source=scripts/power-checks.sh
 source "$root/scripts/power-checks.sh"
 # shellcheck source=scripts/power-faults.sh
@@ -137,10 +140,7 @@ cleanup() {
     wait "$pid" 2>/dev/null || true
   done
   [[ -z $disk_pid ]] || kill_disk
-  # The file system may have been ended by a signal, and its mount then answers nothing.
-  if grep --quiet --fixed-strings " $work/mnt fuse" /proc/mounts; then
-    umount --lazy "$work/mnt" 2>/dev/null || fusermount3 -u -z "$work/mnt" || true
-  fi
+  unmount_disk
   if ((status == 0)) && ! $keep; then
     rm --recursive --force --one-file-system -- "$work"
   else
@@ -214,15 +214,6 @@ pace() {
   else
     tell fault delay 20 100
   fi
-}
-
-kill_disk() {
-  local out=${disk[1]:-} pid=$disk_pid deadline=$((SECONDS + 10))
-  disk_pid=
-  [[ -z $out ]] || exec {out}>&-
-  while kill -0 "$pid" 2>/dev/null && ((SECONDS < deadline)); do sleep 0.02; done
-  kill -KILL "$pid" 2>/dev/null || true
-  wait "$pid" 2>/dev/null || true
 }
 
 start_server() {

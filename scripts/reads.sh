@@ -67,19 +67,14 @@ cleanup() {
 }
 trap cleanup EXIT
 
-# load NAME ARGUMENT...: runs the load generator; what it says goes under artifacts/reads/NAME. Status 3
-# says that it was too slow for its own latency figures, which it then withholds.
+# load NAME ARGUMENT...: runs the load generator; what it says, and its times, go under
+# artifacts/reads/NAME.
 load() {
-  local result=$out/$1 status=0
+  local name=$1
   shift
-  mkdir "$result"
+  mkdir "$out/$name"
   TIMEFORMAT='%U %S'
-  { time timeout 300 "$loadgen" "$@" --url "$url" --out "$result" \
-    >"$result/summary.txt" 2>"$result/progress.txt"; } 2>"$result/cpu.txt" || status=$?
-  if ((status != 0 && status != 3)); then
-    cat "$result/summary.txt" "$result/progress.txt" >&2
-    return 1
-  fi
+  { time run_load 300 "$out/$name" "$@" 2>&4; } 4>&2 2>"$out/$name/cpu.txt"
 }
 
 # value FILE PATTERN: a number of a result; 0 when it was withheld.
@@ -87,15 +82,6 @@ value() {
   local number
   number=$(sed --quiet "s/.*$2: *\([0-9.][0-9.]*\).*/\1/p" "$1")
   echo "${number:-0}"
-}
-
-# metric NAME: the sum of a metric over all shards.
-metric() {
-  local host=${url#http://}
-  exec 3<>"/dev/tcp/${host%:*}/${host##*:}"
-  printf 'GET /metrics HTTP/1.1\r\nhost: %s\r\nconnection: close\r\n\r\n' "$host" >&3
-  awk -v name="$1" 'index($0, name) == 1 { sum += $NF } END { printf "%.0f\n", sum }' <&3
-  exec 3>&-
 }
 
 # server_cpu: how long the server has kept cores busy, in hundredths of a second.

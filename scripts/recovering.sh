@@ -29,6 +29,8 @@ set -euo pipefail
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/server.sh
 source "$root/scripts/server.sh"
+# shellcheck source=scripts/disk.sh
+source "$root/scripts/disk.sh"
 target=${CARGO_TARGET_DIR:-$root/target}
 [[ $target == /* ]] || target=$root/$target
 thalweg=${THALWEG_BIN:-$target/release/thalweg}
@@ -72,22 +74,14 @@ mkdir "$work/mnt"
 disk_pid=
 
 cleanup() {
-  local status=$? deadline=$((SECONDS + 10)) out=${disk[1]:-}
+  local status=$?
   trap - EXIT
   [[ -z $server_pid ]] || kill -KILL "$server_pid" 2>/dev/null || true
-  # Who waits for the disk ends only when it has an answer; at the end of its input the disk is gone.
-  if [[ -n $out ]]; then
-    echo off 2>/dev/null >&"$out" || true
-    exec {out}>&-
-  fi
+  # Who waits for the disk ends only when it has an answer.
+  [[ -z ${disk[1]:-} ]] || echo off 2>/dev/null >&"${disk[1]}" || true
+  [[ -z $disk_pid ]] || kill_disk
   [[ -z $server_pid ]] || wait "$server_pid" 2>/dev/null || true
-  if [[ -n $disk_pid ]]; then
-    while kill -0 "$disk_pid" 2>/dev/null && ((SECONDS < deadline)); do sleep 0.02; done
-    kill -KILL "$disk_pid" 2>/dev/null || true
-  fi
-  if grep --quiet --fixed-strings " $work/mnt fuse" /proc/mounts; then
-    umount --lazy "$work/mnt" 2>/dev/null || fusermount3 -u -z "$work/mnt" || true
-  fi
+  unmount_disk
   if ((status == 0)) && ! $keep; then
     rm --recursive --force --one-file-system -- "$work"
   else

@@ -73,9 +73,8 @@ rss_bytes() { awk '/^VmRSS:/ { print $2 * 1024 }' "/proc/$server_pid/status"; }
 load() {
   local seed=$1 count=$2 duration=$3
   shift 3
-  timeout 1800 "$loadgen" append --url "$url" --seed "$seed" --streams "$count" --rate max \
-    --connections 64 --duration "$duration" --out "$work/load" "$@" \
-    >"$work/load.txt" 2>&1 || (($? == 3)) || { cat "$work/load.txt" >&2 && return 1; }
+  run_load 1800 "$work/load" append --seed "$seed" --streams "$count" --rate max \
+    --connections 64 --duration "$duration" "$@"
   sed --quiet 's/.*"appends_per_s": *\([0-9.]*\).*/\1/p' "$work/load/result.json" | head --lines=1
 }
 

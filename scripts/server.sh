@@ -52,6 +52,28 @@ stop_server() {
   fi
 }
 
+# metric NAME: the sum of a metric over all shards.
+metric() {
+  curl --silent --fail --max-time 10 "$url/metrics" |
+    awk -v name="$1" 'index($1, name) == 1 { n = substr($1, length(name) + 1, 1)
+      if (n == "" || n == "{") sum += $2 } END { printf "%.0f\n", sum }'
+}
+
+# run_load LIMIT RESULT ARGUMENT...: runs the load generator ($loadgen), at most LIMIT seconds; what it
+# says goes into the directory RESULT. Status 3 says that it was too slow for its own latency figures,
+# which it then withholds.
+run_load() {
+  local limit=$1 result=$2 status=0
+  shift 2
+  mkdir --parents "$result"
+  timeout "$limit" "$loadgen" "$@" --url "$url" --out "$result" \
+    >"$result/summary.txt" 2>"$result/progress.txt" || status=$?
+  if ((status != 0 && status != 3)); then
+    cat "$result/summary.txt" "$result/progress.txt" >&2
+    return 1
+  fi
+}
+
 # clean_up NAME: for the end of the script NAME: ends the server, and removes $work unless the script
 # failed or $keep is true.
 clean_up() {
