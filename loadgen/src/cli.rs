@@ -14,6 +14,7 @@ use crate::hlog::HlogArgs;
 use crate::pair::PairArgs;
 use crate::record::IDENTITY_BYTES;
 use crate::sweep::SweepArgs;
+use crate::tls::TrustArgs;
 
 /// Load generator and verifier for S2 durable-streams servers.
 #[derive(Debug, Parser)]
@@ -52,9 +53,11 @@ pub(crate) enum Command {
 /// Where the server is and how patient to be with it.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TargetArgs {
-    /// Server address, plain HTTP.
+    /// Server address; with `https` under TLS.
     #[arg(long, default_value = "http://127.0.0.1:4440", value_parser = Target::parse)]
     pub(crate) url: Target,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
     /// Bearer token, sent with every request.
     #[arg(long)]
     pub(crate) token: Option<String>,
@@ -439,7 +442,7 @@ mod tests {
             ["--records-per-batch", "1001"],
             ["--connections", "0"],
             ["--streams", "0"],
-            ["--url", "https://127.0.0.1:1"],
+            ["--url", "ftp://127.0.0.1:1"],
         ] {
             let line = ["loadgen", "append"].into_iter().chain(bad);
             assert!(Cli::try_parse_from(line).is_err(), "{bad:?}");

@@ -1,34 +1,44 @@
 //! Calls for setting up and reading back: not on the measured path, so clarity before cost.
 
+use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use anyhow::{Context, Result, bail};
 
 use crate::cli::TargetArgs;
 use crate::connection::{Connection, Failure};
+use crate::place::Place;
+use crate::tls::Secure;
 
-/// A server address: `http://host:port`.
+/// A server address: `http://host:port` or `https://host:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
+    /// Whether TLS is spoken there.
+    pub(crate) is_secure: bool,
     /// `host:port`, as the `Host` header shows it.
     pub(crate) authority: String,
 }
 
 impl Target {
-    /// Parses `http://host[:port][/]`.
+    /// Parses `http[s]://host[:port][/]`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let rest =
-            text.strip_prefix("http://").ok_or("want http://HOST:PORT (TLS is not spoken)")?;
+        let (is_secure, rest) = match (text.strip_prefix("http://"), text.strip_prefix("https://"))
+        {
+            (Some(rest), _) => (false, rest),
+            (None, Some(rest)) => (true, rest),
+            (None, None) => return Err("want http://HOST:PORT or https://HOST:PORT".to_owned()),
+        };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-.:[]_".contains(c);
         if authority.is_empty() || !authority.chars().all(is_plain) {
-            return Err("want http://HOST:PORT without a path".to_owned());
+            return Err("want HOST:PORT without a path".to_owned());
         }
         let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| {
             !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
         });
-        let authority = if has_port { authority.to_owned() } else { format!("{authority}:80") };
-        Ok(Self { authority })
+        let port = if is_secure { 443 } else { 80 };
+        let authority = if has_port { authority.to_owned() } else { format!("{authority}:{port}") };
+        Ok(Self { is_secure, authority })
     }
 
     /// The addresses to try, in order.
@@ -42,6 +52,23 @@ impl Target {
             bail!("{} has no address", self.authority);
         }
         Ok(found)
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.is_secure { "https" } else { "http" };
+        write!(f, "{scheme}://{}", self.authority)
+    }
+}
+
+impl TargetArgs {
+    /// Where the server is, and how it is spoken to.
+    pub(crate) fn place(&self) -> Result<Place> {
+        let addresses = self.url.resolve()?;
+        let host = self.url.authority.rsplit_once(':').map_or("", |(host, _)| host);
+        let secure = self.url.is_secure.then(|| Secure::new(host, &self.trust)).transpose()?;
+        Ok(Place { addresses, secure })
     }
 }
 
@@ -59,7 +86,7 @@ pub(crate) fn common_headers(target: &TargetArgs, basin: Option<&str>) -> String
 
 /// A client for single calls, reconnecting by itself.
 pub(crate) struct Client {
-    addresses: Vec<SocketAddr>,
+    place: Place,
     target: TargetArgs,
     connection: Option<Connection>,
 }
@@ -67,7 +94,7 @@ pub(crate) struct Client {
 impl Client {
     /// Resolves the target; connects at the first call.
     pub(crate) fn new(target: &TargetArgs) -> Result<Self> {
-        Ok(Self { addresses: target.url.resolve()?, target: target.clone(), connection: None })
+        Ok(Self { place: target.place()?, target: target.clone(), connection: None })
     }
 
     /// One call; `body` is JSON. Returns the status and the body of the answer.
@@ -119,7 +146,7 @@ impl Client {
         if let Some(connection) = self.connection.take() {
             return Ok(connection);
         }
-        Connection::open_patiently(&self.addresses, self.target.connect_retry)
+        Connection::open_patiently(&self.place, self.target.connect_retry)
             .await
             .with_context(|| format!("cannot connect to {}", self.target.url.authority))
     }
@@ -130,16 +157,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn targets_are_plain_http_with_a_default_port() {
+    fn targets_have_a_scheme_and_a_default_port() {
         for (text, authority) in [
+            ("https://localhost", "localhost:443"),
+            ("https://[::1]:4440", "[::1]:4440"),
             ("http://127.0.0.1:4440", "127.0.0.1:4440"),
             ("http://localhost:80/", "localhost:80"),
             ("http://example.org", "example.org:80"),
             ("http://[::1]:4440", "[::1]:4440"),
         ] {
-            assert_eq!(Target::parse(text).unwrap().authority, authority, "{text}");
+            let target = Target::parse(text).unwrap();
+            assert_eq!(target.authority, authority, "{text}");
+            assert_eq!(target.is_secure, text.starts_with("https"), "{text}");
+            assert_eq!(Target::parse(&target.to_string()), Ok(target), "{text}");
         }
-        for text in ["", "127.0.0.1:1", "https://a:1", "http://", "http://a:1/v1", "http://a b:1"] {
+        for text in
+            ["", "127.0.0.1:1", "ftp://a:1", "http://", "https://", "http://a:1/v1", "http://a b:1"]
+        {
             assert!(Target::parse(text).is_err(), "{text}");
         }
     }

@@ -6,16 +6,16 @@
 //!   was refused or is in doubt.
 
 use std::io;
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
+use crate::place::{Place, Wire};
 use crate::receipts::{self, Receipt};
+use crate::tls::Speaks;
 
 /// Longest wait for a connection to be accepted.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -81,35 +81,32 @@ pub(crate) struct Answer {
 
 /// An open connection with its buffers.
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Wire,
     received: Vec<u8>,
     deadline: Pin<Box<Sleep>>,
 }
 
 impl Connection {
     /// Connects to the first address that accepts.
-    pub(crate) async fn open(addresses: &[SocketAddr]) -> io::Result<Self> {
-        let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(addresses))
+    pub(crate) async fn open(place: &Place) -> io::Result<Self> {
+        Self::open_for(place, Speaks::Http1).await
+    }
+
+    /// The same for who speaks otherwise.
+    pub(crate) async fn open_for(place: &Place, speaks: Speaks) -> io::Result<Self> {
+        let stream = timeout(CONNECT_TIMEOUT, place.connect(speaks))
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        // Calling a free port again and again, a socket may meet itself: nobody else is there.
-        if stream.local_addr()? == stream.peer_addr()? {
-            return Err(io::ErrorKind::ConnectionRefused.into());
-        }
-        stream.set_nodelay(true)?;
         let deadline = Box::pin(sleep(CONNECT_TIMEOUT));
         Ok(Self { stream, received: Vec::with_capacity(4_096), deadline })
     }
 
     /// Connects, trying again with growing pauses until `patience` has passed.
-    pub(crate) async fn open_patiently(
-        addresses: &[SocketAddr],
-        patience: Duration,
-    ) -> io::Result<Self> {
+    pub(crate) async fn open_patiently(place: &Place, patience: Duration) -> io::Result<Self> {
         let give_up = Instant::now() + patience;
         let mut pause = BACK_OFF_MIN;
         loop {
-            match Self::open(addresses).await {
+            match Self::open(place).await {
                 Err(_) if Instant::now() + pause < give_up => sleep(pause).await,
                 result => return result,
             }
@@ -145,7 +142,7 @@ impl Connection {
     }
 
     /// The bare socket, for those who speak otherwise; nothing must be in flight.
-    pub(crate) fn into_stream(self) -> TcpStream {
+    pub(crate) fn into_stream(self) -> Wire {
         self.stream
     }
 
@@ -156,7 +153,7 @@ impl Connection {
 }
 
 async fn round_trip(
-    stream: &mut TcpStream,
+    stream: &mut Wire,
     received: &mut Vec<u8>,
     request: &[u8],
     parse: impl Fn(&mut Vec<u8>) -> Result<Option<Answer>, &'static str>,
@@ -170,6 +167,7 @@ async fn round_trip(
             Err(error) => return Err(Failure::Lost(error)),
         };
     }
+    stream.flush().await.map_err(Failure::Lost)?;
     loop {
         if let Some(answer) = parse(received).map_err(Failure::Protocol)? {
             return Ok(answer);
@@ -332,6 +330,8 @@ fn join_chunks(bytes: &mut Vec<u8>, start: usize) -> Result<Option<usize>, &'sta
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpStream;
+
     use super::*;
 
     const ACCEPTED: [(&str, u16, &str, bool); 6] = [
@@ -407,7 +407,7 @@ mod tests {
                 act(stream).await;
             };
             let client = async {
-                let mut connection = Connection::open(&[address]).await.unwrap();
+                let mut connection = Connection::open(&Place::clear([address])).await.unwrap();
                 connection.exchange(b"ping", Duration::from_millis(200)).await
             };
             tokio::join!(server, client).1

@@ -3,7 +3,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,6 +19,7 @@ use crate::feed::Prepared;
 use crate::input::Input;
 use crate::journal::Fact;
 use crate::outcome::Outcome;
+use crate::place::Place;
 use crate::receipts::Receipt;
 use crate::record::Pool;
 use crate::request::Layout;
@@ -33,7 +33,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct Plan {
     pub(crate) args: AppendArgs,
     pub(crate) run: u32,
-    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) place: Place,
     pub(crate) routes: Routes,
     pub(crate) layout: Arc<Layout>,
     pub(crate) pool: Pool,

@@ -4,19 +4,18 @@
 //! The head of the answer comes before the first byte of the request's body: opening waits for it,
 //! as the official clients do.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use h2::{RecvStream, SendStream};
 use http::Request;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::timeout;
 
 use crate::connection::{self, Connection, Failure};
 use crate::context::NotOpened;
 use crate::http2::{self, Live};
+use crate::place::{Place, Wire};
 use crate::request::Encoder;
 use crate::s2s::{Frame, Frames};
 use crate::setup::error_code;
@@ -28,7 +27,7 @@ const ERROR_BYTES_MAX: usize = 64 << 10;
 
 /// The way to the server.
 pub(crate) enum Outgoing {
-    One(OwnedWriteHalf),
+    One(WriteHalf<Wire>),
     Two(SendStream<Bytes>),
 }
 
@@ -36,7 +35,7 @@ impl Outgoing {
     /// Sends what `encoder` has made.
     pub(crate) async fn send(&mut self, encoder: &mut Encoder) -> Result<(), Failure> {
         match self {
-            Self::One(half) => half.write_all(encoder.request()).await.map_err(Failure::Lost),
+            Self::One(half) => send(half, encoder.request()).await,
             Self::Two(stream) => {
                 stream.send_data(encoder.take_request(), false).map_err(http2::failure)
             }
@@ -46,7 +45,7 @@ impl Outgoing {
     /// Ends the request; the answer goes on.
     pub(crate) async fn finish(&mut self) -> Result<(), Failure> {
         match self {
-            Self::One(half) => half.write_all(b"0\r\n\r\n").await.map_err(Failure::Lost),
+            Self::One(half) => send(half, b"0\r\n\r\n").await,
             Self::Two(stream) => stream.send_data(Bytes::new(), true).map_err(http2::failure),
         }
     }
@@ -59,7 +58,7 @@ pub(crate) struct Incoming {
 }
 
 enum Source {
-    One { half: OwnedReadHalf, chunks: Chunks },
+    One { half: ReadHalf<Wire>, chunks: Chunks },
     Two(RecvStream),
 }
 
@@ -96,19 +95,24 @@ impl Incoming {
     }
 }
 
+async fn send(writer: &mut WriteHalf<Wire>, bytes: &[u8]) -> Result<(), Failure> {
+    writer.write_all(bytes).await.map_err(Failure::Lost)?;
+    writer.flush().await.map_err(Failure::Lost)
+}
+
 /// An open session.
 pub(crate) type Duplex = (Outgoing, Incoming);
 
 /// Opens a session over an HTTP/1.1 connection of its own; `head` is the whole request head.
 pub(crate) async fn open_one(
-    addresses: &[SocketAddr],
+    place: &Place,
     head: &str,
     limit: Duration,
 ) -> Result<Duplex, NotOpened> {
-    let stream = Connection::open(addresses).await?.into_stream();
-    let (mut half, mut writer) = stream.into_split();
+    let stream = Connection::open(place).await?.into_stream();
+    let (mut half, mut writer) = tokio::io::split(stream);
     let opened = timeout(limit, async {
-        writer.write_all(head.as_bytes()).await.map_err(Failure::Lost)?;
+        send(&mut writer, head.as_bytes()).await?;
         read_head(&mut half).await
     });
     let raw = opened.await.map_err(|_| Failure::Timeout)??;
@@ -120,7 +124,7 @@ pub(crate) async fn open_one(
 }
 
 /// Waits for the head of a session's answer; returns what came behind it.
-pub(crate) async fn read_head(half: &mut OwnedReadHalf) -> Result<BytesMut, NotOpened> {
+pub(crate) async fn read_head(half: &mut ReadHalf<Wire>) -> Result<BytesMut, NotOpened> {
     let mut bytes = Vec::with_capacity(4_096);
     loop {
         if half.read_buf(&mut bytes).await.map_err(Failure::Lost)? == 0 {

@@ -6,7 +6,6 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -19,8 +18,10 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::connection::{Answer, Connection, Failure};
+use crate::place::Place;
 use crate::prompt::Prompt;
 use crate::receipts::{self, Receipt};
+use crate::tls::Speaks;
 
 /// What a server may send ahead, per stream and per connection: as the official clients do.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
@@ -38,8 +39,8 @@ pub(crate) struct Live {
 impl Live {
     /// Connects to the first address that accepts. Must be called within a `LocalSet`, on which
     /// the connection then runs.
-    pub(crate) async fn open(addresses: &[SocketAddr]) -> io::Result<Self> {
-        let stream = Connection::open(addresses).await?.into_stream();
+    pub(crate) async fn open(place: &Place) -> io::Result<Self> {
+        let stream = Connection::open_for(place, Speaks::Http2).await?.into_stream();
         let (sender, connection) = h2::client::Builder::new()
             .initial_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -89,13 +90,13 @@ impl Hub {
     }
 
     /// The connection; one attempt to open it when there is none.
-    pub(crate) async fn get(&self, addresses: &[SocketAddr]) -> io::Result<Live> {
+    pub(crate) async fn get(&self, place: &Place) -> io::Result<Live> {
         let mut live = self.live.lock().await;
         if let Some(live) = live.as_ref().filter(|live| !live.is_ended.get()) {
             return Ok(live.clone());
         }
         *live = None;
-        Ok(live.insert(Live::open(addresses).await?).clone())
+        Ok(live.insert(Live::open(place).await?).clone())
     }
 }
 

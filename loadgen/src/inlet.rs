@@ -28,10 +28,10 @@ impl Inlet {
         let duplex = match plan.args.http {
             HttpVersion::One => {
                 let head = plan.routes.read_head(stream, seq_num);
-                duplex::open_one(&plan.addresses, &head, limit).await?
+                duplex::open_one(&plan.place, &head, limit).await?
             }
             HttpVersion::Two => {
-                let live = Live::open(&plan.addresses).await?;
+                let live = Live::open(&plan.place).await?;
                 duplex::open_two(&live, plan.routes.read(stream, seq_num), true, limit).await?
             }
         };

@@ -83,15 +83,13 @@ impl Lane {
         writer: u32,
         hub: Option<Rc<Hub>>,
     ) -> Result<Self> {
-        let addresses = &plan.addresses;
+        let place = &plan.place;
         let line = match &hub {
             None => {
                 let patience = plan.args.target.connect_retry;
-                Line::One(
-                    Connection::open_patiently(addresses, patience).await.context("connecting")?,
-                )
+                Line::One(Connection::open_patiently(place, patience).await.context("connecting")?)
             }
-            Some(hub) => Line::Two(Slot::new(hub.get(addresses).await.context("connecting")?)),
+            Some(hub) => Line::Two(Slot::new(hub.get(place).await.context("connecting")?)),
         };
         let (feed, line) = (Feed::new(plan, writer), Some(line));
         Ok(Self { local, feed, hub, line, has_answered: true })
@@ -161,11 +159,11 @@ impl Lane {
         if let Some(line) = self.line.take() {
             return Ok(Some(line));
         }
-        let (addresses, hub) = (&context.plan.addresses, self.hub.as_deref());
+        let (place, hub) = (&context.plan.place, self.hub.as_deref());
         let open = async || -> Result<Line, NotOpened> {
             Ok(match hub {
-                None => Line::One(Connection::open(addresses).await?),
-                Some(hub) => Line::Two(Slot::new(hub.get(addresses).await?)),
+                None => Line::One(Connection::open(place).await?),
+                Some(hub) => Line::Two(Slot::new(hub.get(place).await?)),
             })
         };
         context.reopen(&mut self.has_answered, || context.is_over(), open).await

@@ -50,6 +50,7 @@ mod lines;
 mod outcome;
 mod pair;
 mod peers;
+mod place;
 mod plot;
 mod prompt;
 mod proto;
@@ -69,6 +70,7 @@ mod session;
 mod setup;
 mod stats;
 mod sweep;
+mod tls;
 mod trust;
 mod worker;
 

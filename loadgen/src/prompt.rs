@@ -11,10 +11,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+
+use crate::place::Wire;
 
 /// The socket.
-pub(crate) struct Prompt(pub(crate) TcpStream);
+pub(crate) struct Prompt(pub(crate) Wire);
 
 impl AsyncRead for Prompt {
     fn poll_read(
@@ -25,7 +26,7 @@ impl AsyncRead for Prompt {
         let read = Pin::new(&mut self.0).poll_read(context, buf);
         if matches!(read, Poll::Ready(Ok(()))) {
             // The kernel forgets the wish, so it is told again. If it cannot be told, it is slower.
-            let _ = rustix::net::sockopt::set_tcp_quickack(&self.0, true);
+            let _ = rustix::net::sockopt::set_tcp_quickack(self.0.socket(), true);
         }
         read
     }

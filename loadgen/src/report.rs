@@ -242,7 +242,7 @@ impl Report<'_> {
     fn settings(&self) -> Value {
         let args = self.args;
         json!({
-            "url": format!("http://{}", args.target.url.authority),
+            "url": args.target.url.to_string(),
             "basin": args.basin,
             "rate": match args.rate { Rate::Max => json!("max"), Rate::PerSecond(rate) => json!(rate) },
             "protocol": args.protocol.name(),

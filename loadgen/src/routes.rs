@@ -8,7 +8,8 @@ use crate::request::{append_headers, kind_headers};
 
 /// The requests of a run, by stream.
 pub(crate) struct Routes {
-    authority: String,
+    /// The server's address, as the user gave it.
+    url: String,
     names: Vec<String>,
     /// Header lines common to all requests.
     headers: String,
@@ -22,7 +23,7 @@ impl Routes {
     /// `headers` are complete lines, as [`crate::client::common_headers`] makes them.
     pub(crate) fn new(names: &[String], headers: &str, args: &AppendArgs) -> Self {
         let mut routes = Self {
-            authority: args.target.url.authority.clone(),
+            url: args.target.url.to_string(),
             names: names.to_vec(),
             headers: headers.to_owned(),
             append_headers: append_headers(args),
@@ -77,8 +78,7 @@ impl Routes {
     }
 
     fn request(&self, method: Method, path: &str, kinds: &str) -> Request<()> {
-        let uri: Uri =
-            format!("http://{}{path}", self.authority).parse().expect("made of checked parts");
+        let uri: Uri = format!("{}{path}", self.url).parse().expect("made of checked parts");
         let mut request = Request::new(());
         *request.method_mut() = method;
         *request.uri_mut() = uri;

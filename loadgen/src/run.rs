@@ -1,6 +1,5 @@
 //! The `append` and `tail` subcommands from beginning to end.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, channel};
@@ -18,6 +17,7 @@ use crate::context::{Plan, Window};
 use crate::environment::Environment;
 use crate::input::Input;
 use crate::journal::{Header, Writer};
+use crate::place::Place;
 use crate::record::{IDENTITY_BYTES, Pool, STAMP_BYTES};
 use crate::report::Report;
 use crate::request::Layout;
@@ -48,7 +48,7 @@ pub(crate) fn load(args: &AppendArgs, readers: u32) -> Result<Exit> {
     }
     let environment = Environment::read();
     let run = args.run.unwrap_or_else(run_from_clock);
-    let addresses = args.target.url.resolve()?;
+    let place = args.target.place()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let with_tails = args.is_tracked() || readers > 0;
     let streams = runtime.block_on(setup::prepare(args, with_tails))?;
@@ -56,7 +56,7 @@ pub(crate) fn load(args: &AppendArgs, readers: u32) -> Result<Exit> {
         Some(path) => Some(Writer::create(path, &journal_header(args, run, &streams))?),
         None => None,
     };
-    let plan = Arc::new(plan(args, readers, run, addresses, &streams)?);
+    let plan = Arc::new(plan(args, readers, run, place, &streams)?);
     let mut collected = drive(&plan, journal, &environment)?;
     let facts = std::mem::take(&mut collected.facts);
 
@@ -88,7 +88,7 @@ fn plan(
     args: &AppendArgs,
     readers: u32,
     run: u32,
-    addresses: Vec<SocketAddr>,
+    place: Place,
     streams: &Streams,
 ) -> Result<Plan> {
     let headers = common_headers(&args.target, Some(&args.basin));
@@ -99,7 +99,7 @@ fn plan(
     Ok(Plan {
         args: args.clone(),
         run,
-        addresses,
+        place,
         routes: Routes::new(&streams.names, &headers, args),
         layout: Arc::new(Layout::new(&streams.names, &headers, args)),
         pool: Pool::new(args.seed, args.record_bytes),

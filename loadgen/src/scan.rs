@@ -7,7 +7,6 @@
 //!   fails the run.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -21,6 +20,7 @@ use crate::client::common_headers;
 use crate::clock::ns;
 use crate::duplex;
 use crate::peers;
+use crate::place::Place;
 use crate::proto::ReadBatch;
 use crate::request::kind_headers;
 use crate::s2s::Frame;
@@ -91,17 +91,17 @@ async fn read(
     (began, until): (Instant, Instant),
     got: &Got,
 ) -> Result<()> {
-    let addresses = args.target.url.resolve()?;
+    let place = args.target.place()?;
     let (name, limit) =
         (stream_name(args.seed, reader % args.streams), args.target.request_timeout);
     let common = common_headers(&args.target, Some(&args.basin));
     if args.protocol.is_foreign() {
-        return read_foreign(args, (&name, &common), &addresses, until, got).await;
+        return read_foreign(args, (&name, &common), &place, until, got).await;
     }
     let kinds = kind_headers(Protocol::S2s, Format::Raw);
     let head = format!("GET /v1/streams/{name}/records?seq_num=0 HTTP/1.1\r\n{common}{kinds}\r\n");
     while Instant::now() < until {
-        let opened = duplex::open_one(&addresses, &head, limit).await;
+        let opened = duplex::open_one(&place, &head, limit).await;
         let (_outgoing, mut incoming) = opened.with_context(|| format!("reading {name}"))?;
         let pace = args.mib_per_s.map(|mib_per_s| (began, mib_per_s << 20));
         let mut pass = Pass { next: None, limit, until, pace };
@@ -117,17 +117,17 @@ async fn read(
 async fn read_foreign(
     args: &ScanArgs,
     (name, headers): (&str, &str),
-    addresses: &[SocketAddr],
+    place: &Place,
     until: Instant,
     got: &Got,
 ) -> Result<()> {
     let limit = args.target.request_timeout;
     while Instant::now() < until {
         let pass = if args.protocol == Protocol::Redis {
-            peers::scan::redis(addresses, name, limit, until).await
+            peers::scan::redis(place, name, limit, until).await
         } else {
             let record_bytes = args.record_bytes as u64;
-            peers::scan::octets(addresses, (name, headers), record_bytes, limit, until).await
+            peers::scan::octets(place, (name, headers), record_bytes, limit, until).await
         };
         let (records, body_bytes, is_whole) = pass.with_context(|| format!("reading {name}"))?;
         got.add(records, body_bytes);

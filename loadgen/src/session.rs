@@ -234,10 +234,10 @@ async fn open(plan: &Plan, stream: u32, hub: Option<&Hub>) -> Result<Duplex, Not
     match hub {
         None => {
             let head = plan.routes.append_session_head(stream);
-            duplex::open_one(&plan.addresses, &head, limit).await
+            duplex::open_one(&plan.place, &head, limit).await
         }
         Some(hub) => {
-            let live = hub.get(&plan.addresses).await?;
+            let live = hub.get(&plan.place).await?;
             duplex::open_two(&live, plan.routes.append(stream), false, limit).await
         }
     }

@@ -4,6 +4,7 @@
 
 mod fake;
 mod ladders;
+mod private;
 mod sessions;
 
 use std::fs;

@@ -113,6 +113,7 @@ pub(crate) struct Made {
 
 /// Attacks, watches, judges, and prints one line of the table.
 pub(crate) fn run(args: &AbuseArgs) -> Result<Exit> {
+    ensure!(!args.target.url.is_secure, "attacks are made in the clear");
     let address = *args.target.url.resolve()?.first().context("the server has no address")?;
     let headers = crate::client::common_headers(&args.target, Some(&args.basin));
     let account = crate::client::common_headers(&args.target, None);

@@ -108,7 +108,7 @@ pub(crate) fn run(args: &PairArgs) -> Result<()> {
         label: args.label.clone(),
         machine: Environment::read().line(),
         command: format!("loadgen {}", words.join(" ")),
-        servers: servers.map(|server| format!("http://{}", server.authority)),
+        servers: servers.map(|server| server.to_string()),
         load: load.line(),
         confidence: args.confidence / 100.0,
         duration_s: args.duration.as_secs_f64(),

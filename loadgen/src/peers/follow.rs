@@ -4,9 +4,7 @@
 //! * Redis: `XREAD` that waits for more, again and again on one connection.
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::timeout;
 
 use super::octets::{self, Event, Events};
@@ -16,6 +14,7 @@ use crate::client::common_headers;
 use crate::connection::{Connection, Failure};
 use crate::context::{NotOpened, Plan};
 use crate::duplex::{Chunks, read_head};
+use crate::place::Wire;
 use crate::proto::{ReadBatch, SequencedRecord};
 use crate::setup::stream_name;
 
@@ -34,9 +33,9 @@ pub(crate) enum Follow {
 
 /// A stream of bytes in server-sent events.
 pub(crate) struct Octets {
-    half: OwnedReadHalf,
+    half: ReadHalf<Wire>,
     /// Held, as its end would tell the server that nobody listens.
-    _writer: OwnedWriteHalf,
+    _writer: WriteHalf<Wire>,
     chunks: Chunks,
     events: Events,
     cutter: Cutter,
@@ -44,7 +43,7 @@ pub(crate) struct Octets {
 
 /// A key that is read again and again.
 pub(crate) struct Redis {
-    stream: TcpStream,
+    stream: Wire,
     key: String,
     last: Vec<u8>,
     unsent: Bytes,
@@ -57,7 +56,7 @@ impl Follow {
     pub(crate) async fn open(plan: &Plan, stream: u32, seq_num: u64) -> Result<Self, NotOpened> {
         let (args, limit) = (&plan.args, plan.args.target.request_timeout);
         let name = stream_name(args.seed, stream);
-        let socket = Connection::open(&plan.addresses).await?.into_stream();
+        let socket = Connection::open(&plan.place).await?.into_stream();
         if args.protocol == Protocol::Redis {
             if seq_num > 0 {
                 return Err(NotOpened::Answered("an entry's id is not known".to_owned()));
@@ -75,10 +74,11 @@ impl Follow {
         }
         let headers = common_headers(&args.target, None);
         let offset = format!("{:016}_{:016}", 0, seq_num * args.record_bytes as u64);
-        let (mut half, mut writer) = socket.into_split();
+        let (mut half, mut writer) = tokio::io::split(socket);
         let head = octets::follow(&name, &headers, &offset);
         let opened = timeout(limit, async {
             writer.write_all(head.as_bytes()).await.map_err(Failure::Lost)?;
+            writer.flush().await.map_err(Failure::Lost)?;
             read_head(&mut half).await
         });
         let mut octets = Octets {

@@ -23,9 +23,9 @@ use crate::connection::Connection;
 
 /// Makes the streams `names`. With `must_be_new` none of them may be there already.
 pub(crate) async fn prepare(args: &AppendArgs, names: &[String], must_be_new: bool) -> Result<()> {
-    let addresses = args.target.url.resolve()?;
+    let place = args.target.place()?;
     let limit = args.target.request_timeout;
-    let mut connection = Connection::open_patiently(&addresses, args.target.connect_retry)
+    let mut connection = Connection::open_patiently(&place, args.target.connect_retry)
         .await
         .with_context(|| format!("cannot connect to {}", args.target.url.authority))?;
     let headers = common_headers(&args.target, None);

@@ -1,15 +1,14 @@
 //! One way through a whole stream of a server of another kind.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{octets, resp};
 use crate::connection::{self, Connection};
+use crate::place::{Place, Wire};
 
 /// Entries asked for at a time.
 const ENTRIES: &[u8] = b"1000";
@@ -21,12 +20,12 @@ pub(crate) type Pass = (u64, u64, bool);
 
 /// Goes through the key `key` by `XRANGE`, until time is up.
 pub(crate) async fn redis(
-    addresses: &[SocketAddr],
+    place: &Place,
     key: &str,
     limit: Duration,
     until: Instant,
 ) -> Result<Pass> {
-    let mut connection = Connection::open(addresses).await?;
+    let mut connection = Connection::open(place).await?;
     let (mut records, mut bytes) = (0, 0);
     let mut from = b"-".to_vec();
     while Instant::now() < until {
@@ -47,14 +46,15 @@ pub(crate) async fn redis(
 
 /// Reads all bytes of the stream `name`, records of `record_bytes` each, until time is up.
 pub(crate) async fn octets(
-    addresses: &[SocketAddr],
+    place: &Place,
     (name, headers): (&str, &str),
     record_bytes: u64,
     limit: Duration,
     until: Instant,
 ) -> Result<Pass> {
-    let mut stream = Connection::open(addresses).await?.into_stream();
+    let mut stream = Connection::open(place).await?.into_stream();
     stream.write_all(octets::read(name, headers).as_bytes()).await?;
+    stream.flush().await?;
     let mut bytes = Vec::with_capacity(READ_BYTES);
     let (length, head_bytes) = loop {
         receive(&mut stream, &mut bytes, limit).await?;
@@ -75,7 +75,7 @@ pub(crate) async fn octets(
 }
 
 /// Takes in more bytes; tells how many.
-async fn receive(stream: &mut TcpStream, bytes: &mut Vec<u8>, limit: Duration) -> Result<u64> {
+async fn receive(stream: &mut Wire, bytes: &mut Vec<u8>, limit: Duration) -> Result<u64> {
     let count = timeout(limit, stream.read_buf(bytes)).await.context("nothing comes")??;
     ensure!(count > 0, "the answer ended early");
     Ok(count as u64)

@@ -141,7 +141,7 @@ fn step(args: &SweepArgs, load: &Load, rate: f64, sweep: &mut Sweep) -> Result<V
     // Whole appends a second, unless there are so few that it would matter.
     let rate = if rate >= 100.0 { rate.round() } else { rate };
     let out = directory(&args.out, rate);
-    let mut own = vec!["--url".to_owned(), format!("http://{}", args.url.authority)];
+    let mut own = vec!["--url".to_owned(), args.url.to_string()];
     own.extend(["--rate".to_owned(), format!("{rate}")]);
     own.extend(timed("--duration", args.duration));
     own.extend(timed("--warmup", args.warmup));

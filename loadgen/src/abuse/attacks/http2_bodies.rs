@@ -8,6 +8,7 @@ use tokio::task::LocalSet;
 
 use super::*;
 use crate::http2::Live;
+use crate::place::Place;
 
 const CONNECTIONS: usize = 200;
 const REQUESTS: usize = 10;
@@ -24,7 +25,7 @@ async fn attack(field: &Field) -> Result<Made> {
     let body = Bytes::from(vec![b'x'; BODY_BYTES]);
     let mut held = Vec::new();
     for _ in 0..CONNECTIONS {
-        let live = Rc::new(Live::open(&[field.address]).await?);
+        let live = Rc::new(Live::open(&Place::clear([field.address])).await?);
         made.connections += 1;
         for _ in 0..REQUESTS {
             let request = request(field, BODY_BYTES + 1)?;
