@@ -21,6 +21,8 @@
 mod body;
 mod head;
 mod pace;
+#[cfg(test)]
+pub(crate) mod tests;
 mod transport;
 
 pub use body::{next_piece, send};
@@ -116,7 +118,7 @@ where
 }
 
 #[cfg(test)]
-mod tests {
+mod limit_tests {
     use super::*;
 
     #[test]

@@ -1,5 +1,5 @@
-//! How often the cores are to be woken from outside ([`Server::pulse`](super::server::Server::pulse)):
-//! often while they have something to do for somebody, seldom while nobody says anything.
+//! How often the cores are to be woken from outside: often while they have something to do for
+//! somebody, seldom while nobody says anything.
 //!
 //! * What a core does without a word from any client is its upkeep, which may be late by a long
 //!   pulse. What it does for a client of another core follows a word to that one: so pulses are

@@ -178,27 +178,16 @@ fn answer(
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpStream;
     use std::time::Duration;
-
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpStream;
-    use tokio::runtime::Builder;
-    use tokio::time::timeout;
 
     use super::super::Door;
     use super::*;
     use crate::http2::PREFACE;
+    use crate::http2::tests::asked;
     use crate::tls::tests::trusting;
     use crate::tls::{Acceptor, Identity};
-
-    /// Longer than any answer takes, on the slowest machine.
-    const WAIT: Duration = Duration::from_secs(60);
-
-    fn run<T>(future: impl Future<Output = T>) -> T {
-        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async { timeout(WAIT, future).await.expect("in time") })
-    }
 
     fn door(tls: Option<Acceptor>) -> Door {
         let shards: Arc<[Arc<Progress>]> = vec![Arc::default(), Arc::default()].into();
@@ -206,46 +195,19 @@ mod tests {
         Door::open("127.0.0.1:0".parse().unwrap(), shards, tls).unwrap()
     }
 
-    /// Status, header fields and body of the answers to requests sent at once on one connection,
-    /// which the other side then ends well.
-    async fn asked(
-        socket: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-        requests: &[(&str, &str)],
-    ) -> Vec<(u16, http::HeaderMap, String)> {
-        let (mut client, connection) = h2::client::handshake(socket).await.unwrap();
-        let driven = tokio::spawn(connection);
-        let mut answers = Vec::new();
-        for (method, path) in requests {
-            let uri = format!("http://localhost{path}");
-            let request = http::Request::builder().method(*method).uri(uri).body(()).unwrap();
-            client = client.ready().await.unwrap();
-            let (response, mut body) = client.send_request(request, false).unwrap();
-            body.send_data(Bytes::from_static(b"a body that nobody reads"), true).unwrap();
-            answers.push(response);
-        }
-        let mut told = Vec::new();
-        for answer in answers {
-            let (head, mut body) = answer.await.unwrap().into_parts();
-            let mut text = Vec::new();
-            while let Some(piece) = body.data().await {
-                text.extend_from_slice(&piece.unwrap());
-            }
-            told.push((head.status.as_u16(), head.headers, String::from_utf8(text).unwrap()));
-        }
-        drop(client);
-        driven.await.unwrap().expect("the connection ended well");
-        told
-    }
-
-    async fn connect(address: SocketAddr) -> TcpStream {
-        TcpStream::connect(address).await.unwrap()
+    fn connect(door: &Door) -> TcpStream {
+        let socket = TcpStream::connect(door.address()).unwrap();
+        let patience = Some(Duration::from_secs(60));
+        socket.set_read_timeout(patience).unwrap();
+        socket.set_write_timeout(patience).unwrap();
+        socket
     }
 
     #[test]
     fn who_speaks_http2_is_answered_in_it() {
         let door = door(None);
         let requests = [("POST", "/v1/basins"), ("GET", "/health?x=y"), ("HEAD", "/health")];
-        let answers = run(async { asked(connect(door.address()).await, &requests).await });
+        let answers = asked(door.address(), None, &requests);
         for (status, headers, _) in &answers {
             assert_eq!(*status, 503);
             assert_eq!(headers["content-type"], "application/json");
@@ -264,49 +226,35 @@ mod tests {
         let identity = Identity::self_signed(vec!["localhost".to_owned()]).unwrap();
         let door = door(Some(Acceptor::new(identity.clone()).unwrap()));
         let connector = tokio_rustls::TlsConnector::from(trusting(&identity, &[b"h2"]));
-        let answers = run(async {
-            let socket = connect(door.address()).await;
-            let name = "localhost".try_into().unwrap();
-            let stream = connector.connect(name, socket).await.unwrap();
-            assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-            asked(stream, &[("GET", "/")]).await
-        });
+        let answers = asked(door.address(), Some(connector), &[("GET", "/")]);
         assert_eq!(answers[0].0, 503);
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a plain thread, which waits for another")]
     fn a_preface_that_comes_in_pieces_is_understood() {
         let door = door(None);
-        run(async {
-            let mut socket = connect(door.address()).await;
-            for piece in
-                [&PREFACE[..3], &PREFACE[3..20], &PREFACE[20..], &[0, 0, 0, 4, 0, 0, 0, 0, 0]]
-            {
-                socket.write_all(piece).await.unwrap();
-                socket.flush().await.unwrap();
-                tokio::time::sleep(2 * TICK).await;
-            }
-            let mut head = [0; 9];
-            socket.read_exact(&mut head).await.unwrap();
-            assert_eq!(head[3], 4, "our SETTINGS come first: {head:?}");
-        });
+        let mut socket = connect(&door);
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        for piece in [&PREFACE[..3], &PREFACE[3..20], &PREFACE[20..], &settings] {
+            socket.write_all(piece).unwrap();
+            std::thread::sleep(2 * TICK);
+        }
+        let mut head = [0; 9];
+        socket.read_exact(&mut head).unwrap();
+        assert_eq!(head[3], 4, "our SETTINGS come first: {head:?}");
     }
 
     #[test]
     fn who_floods_is_sent_away_and_others_are_answered() {
         let door = door(None);
-        run(async {
-            let (mut from, mut to) = connect(door.address()).await.into_split();
-            let flood = tokio::spawn(async move {
-                to.write_all(PREFACE).await.unwrap();
-                let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
-                while to.write_all(&ping.repeat(100)).await.is_ok() {}
-            });
-            let answers = asked(connect(door.address()).await, &[("GET", "/")]).await;
-            assert_eq!(answers[0].0, 503);
-            flood.await.unwrap();
-            // An end or a reset.
-            let _ended = from.read_to_end(&mut Vec::new()).await;
+        let mut socket = connect(&door);
+        let flood = std::thread::spawn(move || {
+            socket.write_all(PREFACE).unwrap();
+            let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+            while socket.write_all(&ping.repeat(100)).is_ok() {}
         });
+        assert_eq!(asked(door.address(), None, &[("GET", "/")])[0].0, 503);
+        flood.join().unwrap();
     }
 }
