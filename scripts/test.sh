@@ -168,7 +168,7 @@ latency() {
 }
 
 step 60 "format" cargo fmt --all --check
-for crate in tests/clients/rust tests/histories tests/power fuzz; do
+for crate in tests/clients/rust tests/histories tests/power tests/bucket-proxy fuzz; do
   step 60 "format of $crate" cargo fmt --check --manifest-path "$crate/Cargo.toml"
 done
 step 900 "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
@@ -180,10 +180,11 @@ if ! $fast; then
   lint tests/clients/rust sdk
   lint tests/histories sdk
   lint tests/power power
+  lint tests/bucket-proxy bucket-proxy
   lint fuzz .
   step 1500 "official clients" env THALWEG_BIN="$thalweg" "$root/scripts/clients.sh"
   step 60 "what the server's page computes" node --experimental-detect-module --test \
-    tests/dashboard/history.test.js
+    tests/dashboard/history.test.js tests/dashboard/deletion.test.js
   step 600 "official clients with tokens, under TLS" env THALWEG_BIN="$thalweg" \
     "$root/scripts/clients.sh" --root-token --tls
   # Not joined by &&: that would let a failure inside pass.
@@ -200,8 +201,10 @@ if ! $fast; then
   check tests/histories sdk
   step 300 "histories under kills" "$root/scripts/histories.sh" --histories 9
   check fuzz . --test replay
+  step 600 "the bucket, on an S3 server with faults" "$root/scripts/bucket.sh" on_s3
+  step 300 "a takeover under load" "$root/scripts/takeover.sh" --runs 1 --seed 1 --only paused
   check tests/power power
-  step_where_possible 300 "power cuts" "$root/scripts/power.sh" --cuts 20
+  step_where_possible 300 "power cuts" "$root/scripts/power.sh" --cuts 12
   step_where_possible 120 "a disk that lies is found out" "$root/scripts/power.sh" --cuts 40 \
     --lying-sync --expect-loss
   step_where_possible 300 "what a slow recovery tells" "$root/scripts/recovering.sh"

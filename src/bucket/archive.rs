@@ -62,7 +62,7 @@ impl Archiver {
         loop {
             let Progress { place, segment_from } = *self.progress.borrow_and_update();
             if let Some(place) = place {
-                // Without one, or the beginning of the log, a replacement has nothing to begin with.
+                // Without one a replacement needs the beginning of the log.
                 if self.owned.base.checkpoint.is_none() {
                     self.store_checkpoint(place.next_frame_seq).await?;
                 }

@@ -86,8 +86,8 @@ pub(super) async fn newest_base(
 
 /// What the bucket says of a shard.
 ///
-/// * Errors: [`Error::Damaged`], also when an object is gone that must be there. An owner may remove
-///   objects meanwhile: it has made another base then, and all is looked at again.
+/// * Errors: [`Error::Damaged`], also when an object is gone that must be there. Owners may remove
+///   objects meanwhile: they have made another base then, and all is looked at again.
 pub(super) async fn survey(store: &Store, facts: (u128, u16)) -> Result<Standing> {
     let ordinal = || store.end_of_run(1, |ordinal| base_name(facts.1, ordinal));
     let mut before = ordinal().await?;

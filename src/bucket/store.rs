@@ -291,8 +291,8 @@ impl Store {
     ///
     /// * Errors: [`Error::Damaged`] when there is one behind a gap: what is missing must not pass
     ///   for the end.
-    /// * Cost: some 15 requests at a time for each 32,000 that there are, a few times as many to find
-    ///   the end between two of them, and a list of those behind.
+    /// * Cost: some 15 requests at a time for each 16,000 that there are, a few times as many to
+    ///   find the end between two of them, and a list of those behind.
     pub(super) async fn newest(
         &self,
         from: u64,

@@ -11,6 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::bucket::link::Link;
 use crate::control::{BasinRecord, Catalog, Gone, Registry, Stream, StreamRecord, TokenRecord};
 use crate::io::notify::Notify;
 use crate::io::{Io, IoError};
@@ -149,11 +150,26 @@ impl<I: Io> Engine<I> {
     /// * Durable: everything that is visible afterwards.
     /// * Errors: [`RecoveryError`]; on damage nothing was changed.
     pub async fn open(io: Rc<I>, config: EngineConfig) -> Result<Self, RecoveryError> {
-        Self::open_watched(io, config, u64::MAX, Arc::default()).await
+        Self::open_watched(io, config, None, Arc::default()).await
     }
 
-    /// The same, and says on the way how far it is. Segments from `kept_epoch` on stay.
+    /// The same, and says on the way how far it is. With a link its log is shipped, and segments
+    /// stay that are not.
     pub(super) async fn open_watched(
+        io: Rc<I>,
+        config: EngineConfig,
+        link: Option<Arc<Link>>,
+        progress: Arc<Progress>,
+    ) -> Result<Self, RecoveryError> {
+        let kept_epoch = link.as_ref().map_or(u64::MAX, |link| link.needed_epoch());
+        let engine = Self::open_keeping(io, config, kept_epoch, progress).await?;
+        if let Some(link) = link {
+            engine.ship_by(link);
+        }
+        Ok(engine)
+    }
+
+    async fn open_keeping(
         io: Rc<I>,
         config: EngineConfig,
         kept_epoch: u64,

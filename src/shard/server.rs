@@ -376,14 +376,9 @@ async fn start_core(plan: &Plan, ends: Ends) -> Result<Rc<Core<GlommioIo>>, Stri
         let mut config = settings.engine;
         config.log.shard = shard;
         let progress = Arc::clone(&plan.progress[usize::from(shard)]);
-        let link = settings.links.get(usize::from(shard));
-        let kept_epoch = link.map_or(u64::MAX, |link| link.needed_epoch());
-        let opened = Engine::open_watched(io, config, kept_epoch, progress).await;
-        let engine = opened.map_err(|e| failure(shard, &e))?;
-        if let Some(link) = link {
-            engine.ship_by(Arc::clone(link));
-        }
-        let engine = Rc::new(engine);
+        let link = settings.links.get(usize::from(shard)).cloned();
+        let opened = Engine::open_watched(io, config, link, progress).await;
+        let engine = Rc::new(opened.map_err(|e| failure(shard, &e))?);
         engine.run_aside_by(in_queue(old_reads));
         let io = Rc::clone(&engine.io);
         io.spawn(Rc::clone(&engine).run_writer(), log);
