@@ -107,8 +107,7 @@ fn checking_finds_what_a_start_would_fail_for() {
 fn options_of_the_peer_that_cannot_be_followed_are_refused_in_a_sentence() {
     let files = Files::new();
     type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
-    let cases: [Case<'_>; 5] = [
-        (&["--bucket", "b"], &[], "--bucket"),
+    let cases: [Case<'_>; 4] = [
         (&["--local-root", "d", "--wal-bucket", "b"], &[], "--wal-bucket"),
         (&["--wal-local-root", "d"], &[], "--wal-local-root"),
         (&["--path", "p"], &[], "--path"),
@@ -121,6 +120,10 @@ fn options_of_the_peer_that_cannot_be_followed_are_refused_in_a_sentence() {
         assert!(said.contains(flag) && said.contains("--local-root DIR"), "{said}");
         assert!(!files.path("thalweg-data").exists() && !files.path("d").exists());
     }
+    // Their bucket is a name, ours a place.
+    let (code, _, said) = files.run(&["serve", "--bucket", "b"], &[]);
+    assert!(code == Some(1) && said.contains("b: it must begin with s3://"), "{said}");
+    assert!(!files.path("thalweg-data").exists());
     for wrong in [["--append-inflight-bytes", "128miles"], ["--shard", "2"]] {
         let (code, _, said) = files.run(&[&["serve"], &wrong[..]].concat(), &[]);
         assert_eq!(code, Some(2), "{said}");
