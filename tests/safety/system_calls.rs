@@ -74,8 +74,11 @@ fn filters(rules: &[Value], without: &str) -> Vec<BpfProgram> {
     ["refused", "known"].map(|name| compiled.remove(name).expect("it was compiled")).into()
 }
 
-fn start_under(filters: Vec<BpfProgram>) -> Alone {
-    Alone::start(|command, _| {
+fn start_under(filters: Vec<BpfProgram>, ships: bool) -> Alone {
+    Alone::start(|command, dir| {
+        if ships {
+            command.arg(format!("--bucket=file://{}/bucket", dir.display()));
+        }
         command.args(["--metrics-listen=127.0.0.1:0", "--checkpoint-bytes=1048576"]);
         let apply = move || {
             for filter in &filters {
@@ -122,27 +125,29 @@ fn exercise(host: &str) {
 
 #[test]
 fn the_server_needs_nothing_beyond_the_profile() {
-    let mut server = start_under(filters(&profile(), ""));
-    for life in 0..2 {
-        if life > 0 {
-            server.restart();
-        }
-        match server.host() {
-            Ok(host) if life == 0 => exercise(&host),
-            Ok(host) => {
-                Client::new(&host, None).get("/health").status(200);
+    for ships in [false, true] {
+        let mut server = start_under(filters(&profile(), ""), ships);
+        for life in 0..2 {
+            if life > 0 {
+                server.restart();
             }
-            Err(status) => panic!("it ended at start with {status}"),
+            match server.host() {
+                Ok(host) if life == 0 => exercise(&host),
+                Ok(host) => {
+                    Client::new(&host, None).get("/health").status(200);
+                }
+                Err(status) => panic!("it ended at start with {status}, ships: {ships}"),
+            }
+            let status = server.terminate().expect("it ends in time");
+            assert!(status.success(), "{status}, ships: {ships}: {}", server.read("stderr"));
         }
-        let status = server.terminate().expect("it ends in time");
-        assert!(status.success(), "{status}: {}", server.read("stderr"));
     }
 }
 
 #[test]
 fn the_profile_is_in_force() {
     for missing in ["io_uring_setup", "umask"] {
-        let mut server = start_under(filters(&profile(), missing));
+        let mut server = start_under(filters(&profile(), missing), false);
         let status = server.host().expect_err("it must not start");
         assert_eq!(status.signal(), Some(SIGSYS), "{missing}: {status}");
     }
