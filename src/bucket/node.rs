@@ -4,7 +4,7 @@
 //! again. Says also that a directory is being fetched: then what is there is not yet all of it.
 
 use std::fs::{self, File, Permissions};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -41,7 +41,12 @@ impl Node {
         let path = data_dir.join(FILE);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            // A file in the directory's place is for whoever opens it to explain.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                return Ok(None);
+            }
             Err(error) => return Err(Error::local("reading", &path)(error)),
         };
         let node: Self = json::from_slice(&bytes)
