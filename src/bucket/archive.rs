@@ -66,10 +66,8 @@ impl Archiver {
                 if self.owned.base.checkpoint.is_none() {
                     self.store_checkpoint(place.next_frame_seq).await?;
                 }
-                let mut epoch = match next_epoch {
-                    Some(epoch) => epoch,
-                    None => self.first_shipped(place)?,
-                };
+                // Nobody else raises it.
+                let mut epoch = next_epoch.unwrap_or_else(|| self.link.needed_epoch());
                 while epoch < place.segment {
                     let floor = (epoch + 1 == place.segment).then_some(segment_from);
                     self.store_segment(epoch, floor).await?;
@@ -84,11 +82,6 @@ impl Archiver {
                 return Ok(());
             }
         }
-    }
-
-    /// Epoch of the first segment that has pieces, where none was stored yet.
-    fn first_shipped(&mut self, place: Place) -> Result<u64> {
-        Ok(self.local.oldest_epoch()?.unwrap_or(place.segment).min(place.segment))
     }
 
     /// Stores a sealed segment; pieces before `floor` are not needed then.

@@ -66,7 +66,7 @@ impl Link {
             tail_bytes: AtomicU64::new(0),
             shipped_bytes: AtomicU64::new(0),
             lag_since_us: AtomicU64::new(0),
-            needed_epoch: AtomicU64::new(0),
+            needed_epoch: AtomicU64::new(u64::MAX),
             shipper: AtomicWaker::new(),
             shard: AtomicWaker::new(),
             counts: Counts::default(),
@@ -160,7 +160,15 @@ impl Link {
         self.needed_epoch.store(epoch, Ordering::Release);
     }
 
-    /// Epoch of the oldest segment that has to stay for who ships.
+    /// Said by the shard, before anything is shipped: `epoch` is the oldest that it has. Where
+    /// nothing is in the bucket yet, shipping begins there.
+    pub fn set_oldest_epoch(&self, epoch: u64) {
+        let (unset, order) = (u64::MAX, Ordering::AcqRel);
+        let _known = self.needed_epoch.compare_exchange(unset, epoch, order, Ordering::Acquire);
+    }
+
+    /// Epoch of the oldest segment that has to stay for who ships; the greatest number before
+    /// anybody has said so.
     #[must_use]
     pub fn needed_epoch(&self) -> u64 {
         self.needed_epoch.load(Ordering::Acquire)

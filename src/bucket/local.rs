@@ -55,12 +55,11 @@ impl LocalLog {
         Self { path: path.to_owned(), log, open: None }
     }
 
-    /// Looks through the segments for one; returns the epoch of the oldest.
+    /// Looks through the segments for one.
     ///
     /// * Cost: a read of each, and no more than one that stays open.
-    fn look_for(&mut self, epoch: u64) -> Result<Option<u64>> {
+    fn look_for(&mut self, epoch: u64) -> Result<()> {
         self.open = None;
-        let mut oldest: Option<u64> = None;
         for name in names_in(&self.path)? {
             if file_number(&name).is_none() {
                 continue;
@@ -79,12 +78,11 @@ impl LocalLog {
                 h.directory_id == self.log.directory_id && h.shard == self.log.shard
             };
             let Some(header) = header.ok().filter(is_ours) else { continue };
-            oldest = Some(oldest.map_or(header.epoch, |oldest| oldest.min(header.epoch)));
             if header.epoch == epoch {
                 self.open = Some(Segment { epoch, file, name, bytes: header.segment_bytes });
             }
         }
-        Ok(oldest)
+        Ok(())
     }
 
     fn segment(&mut self, epoch: u64) -> Result<&Segment> {
@@ -98,11 +96,6 @@ impl LocalLog {
                  more; was the directory served without its bucket?"
             ))
         })
-    }
-
-    /// Epoch of the oldest segment that is here.
-    pub(super) fn oldest_epoch(&mut self) -> Result<Option<u64>> {
-        self.look_for(0)
     }
 
     /// The next frames from `from` on, at most [`PIECE_BYTES_MAX`] or one; `None` when there are

@@ -54,6 +54,8 @@ pub(super) struct Owned {
     pub(super) end: Option<Place>,
     /// The newest piece, and its number.
     pub(super) piece: Option<(u64, Piece)>,
+    /// Epoch of the first segment of which there are only pieces; `None` when there is nothing.
+    pub(super) first_unstored: Option<u64>,
 }
 
 /// Reads an object of a shard's log; `None` when there is none.
@@ -208,10 +210,32 @@ async fn claim_base(
             // first look and before the claim: no more now.
             let piece = standing.piece.clone().filter(|(number, _)| *number >= base.floor);
             let end = piece.as_ref().map(|(_, piece)| Place::behind(piece)).or(base.end);
-            return Ok(Some(Owned { author, next_number: number + 1, ordinal, base, end, piece }));
+            let first_unstored = match base.end {
+                Some(end) => Some(end.segment),
+                None => first_piece_epoch(store, (id, shard), base.floor..number).await?,
+            };
+            let next_number = number + 1;
+            let owned = Owned { author, next_number, ordinal, base, end, piece, first_unstored };
+            return Ok(Some(owned));
         }
         from = ordinal;
     }
+}
+
+/// Epoch of the segment that the first of these pieces is of.
+async fn first_piece_epoch(
+    store: &Store,
+    facts: (u128, u16),
+    numbers: std::ops::Range<u64>,
+) -> Result<Option<u64>> {
+    // Behind a few claims.
+    for number in numbers {
+        match read_log(store, facts, number).await? {
+            Some((Head { body: Body::Piece(piece), .. }, _)) => return Ok(Some(piece.segment)),
+            _ => continue,
+        }
+    }
+    Ok(None)
 }
 
 /// Why an object that was to be created is there: somebody else's claim, or what an earlier life

@@ -116,8 +116,8 @@ impl Shipper {
             }
             Some(place) => Ok(place),
             None => {
-                let oldest = self.local.oldest_epoch()?.unwrap_or(1);
-                Ok(Place { segment: oldest, ..Place::start() })
+                // Said by the shard before its tail.
+                Ok(Place { segment: self.link.needed_epoch(), ..Place::start() })
             }
         }
     }

@@ -169,8 +169,10 @@ impl Prepared {
     pub fn links(&self, directory: &DataDirectory, lag_bytes_max: u64) -> Vec<Arc<Link>> {
         let link = |owned: &Owned| {
             let link = Link::new(directory.segment_bytes(), lag_bytes_max);
-            // The first that is not stored: all of them, where none is.
-            link.set_needed_epoch(owned.base.end.map_or(0, |end| end.segment));
+            // The first that is not stored; where nothing is, the shard says where it begins.
+            if let Some(epoch) = owned.first_unstored {
+                link.set_needed_epoch(epoch);
+            }
             link
         };
         self.owned.iter().map(link).collect()

@@ -52,6 +52,7 @@ impl<I: Io> Engine<I> {
     /// Has the log shipped; to be said before anything is served.
     pub(super) fn ship_by(&self, link: Arc<Link>) {
         let (pos, chain) = self.durable_end.get();
+        link.set_oldest_epoch(self.segments.oldest_epoch());
         link.set_tail(pos, chain);
         assert!(self.shipped.link.set(link).is_ok(), "said once");
     }

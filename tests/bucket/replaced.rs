@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use crate::kit::Bucket;
+use crate::common::server::Server;
+use crate::common::{EVENTUALLY_WAIT, poll};
+use crate::kit::{Bucket, SHARDS};
 use crate::load::{
     Class, Load, append, check, check_all, client, is_log, prepare, read_all, wait_until_shipped,
 };
@@ -12,6 +14,7 @@ crate::on_both! {
     killed_under_load_it_keeps_every_promise,
     a_chain_of_replacements_keeps_everything,
     the_same_machine_goes_on,
+    a_directory_that_was_there_before,
     objects_are_numbered_and_never_change,
 }
 
@@ -42,6 +45,48 @@ fn it_serves_all_that_was_acknowledged(bucket: &Bucket) {
     let late = json!({ "records": [{ "body": "x" }], "match_seq_num": tail });
     after.append("standard-0", &late).status(412);
     assert_eq!(after.config("express-0")["storage_class"], json!("express"));
+}
+
+/// It has given up segments, so its log does not begin at the first; files of those that were are
+/// still there.
+fn a_directory_that_was_there_before(bucket: &Bucket) {
+    let mut settings = bucket.settings(0);
+    settings
+        .extend([("THALWEG_SEGMENT_BYTES", "8388608"), ("THALWEG_CHECKPOINT_BYTES", "1048576")]);
+    let place = settings.iter().position(|(name, _)| *name == "THALWEG_BUCKET").expect("a bucket");
+    let place = settings.swap_remove(place);
+    let mut first = Server::start_with(SHARDS, &settings).expect("unset THALWEG_TEST_URL");
+    prepare(&first);
+    let mut asking = client(&first);
+    asking.create_stream("large");
+    let large = "x".repeat(900_000);
+    let recycles = poll(EVENTUALLY_WAIT, || {
+        (0..8).for_each(|_| drop(asking.append_bodies("large", &[&large])));
+        asking.delete("/v1/streams/large").status(202);
+        poll(EVENTUALLY_WAIT, || (asking.get("/v1/streams/large").status == 404).then_some(()));
+        asking.create_stream("large");
+        (asking.metric("thalweg_segments_recycled_total") > 0).then_some(())
+    });
+    assert!(recycles.is_some(), "no segment is given up");
+    let standard = Load::start(&first, Class::Standard, "a");
+    standard.wait_for_more(10);
+    let mut told = standard.stop();
+    first.kill();
+
+    first.restart_with(place);
+    let standard = Load::start(&first, Class::Standard, "b");
+    standard.wait_for_more(10);
+    told.extend(standard.stop());
+    wait_until_shipped(&first);
+    first.kill();
+    first.restart();
+    wait_until_shipped(&first);
+    first.kill();
+    let second = bucket.server(1);
+    let mut asking = client(&second);
+    for told in &told {
+        check(&read_all(&mut asking, &told.stream), told, told.acked);
+    }
 }
 
 /// Nobody waits for anything here: what a Standard append promises must hold at any moment.
