@@ -89,6 +89,8 @@ start_server() {
   command=${command//\{data\}/$work/data}
   local -a words
   read -r -a words <<<"$command"
+  # It is read before the server's process may have opened it.
+  : >"$log"
   "${words[@]}" >"$log" 2>&1 &
   server_pid=$!
 }
