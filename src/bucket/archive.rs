@@ -9,10 +9,9 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use tokio::sync::watch;
-use tokio::task::yield_now;
 use tokio::time::timeout;
 
-use super::format::{Base, Body, Place, base_name, checkpoint_name, log_name, segment_name};
+use super::format::{Base, Body, base_name, checkpoint_name, log_name, segment_name};
 use super::link::{Link, Tail};
 use super::local::LocalLog;
 use super::ownership::{Owned, lost_to};
@@ -89,7 +88,7 @@ impl Archiver {
     /// * Errors: [`Error::Log`] when the segment is not whole here any more. Then its pieces stay.
     async fn store_segment(&mut self, epoch: u64, floor: Option<u64>) -> Result<()> {
         let (shard, term) = (self.owned.author.shard, self.owned.author.term);
-        let end = self.end_of(epoch).await?;
+        let (_, end) = self.local.ends_of(epoch).await?;
         // Damage looks like the end; but behind that, the log goes on in the next segment.
         let pos = LogPos { segment: epoch + 2, offset_bytes: 0 };
         let tail = Tail { pos, chain: Chain::START };
@@ -108,22 +107,6 @@ impl Archiver {
         base.end = Some(end.rolled());
         let unneeded = floor.map(|floor| raise_floor(&mut base, shard, floor)).unwrap_or_default();
         self.replace_base(base, unneeded).await
-    }
-
-    /// Where a sealed segment ends, every frame of it checked.
-    async fn end_of(&mut self, epoch: u64) -> Result<Place> {
-        let mut place = Place { segment: epoch, ..Place::start() };
-        // As if the log ended far behind: the segment ends where no frame follows.
-        let pos = LogPos { segment: epoch + 1, offset_bytes: place.offset };
-        let tail = Tail { pos, chain: Chain::START };
-        let mut is_any = true;
-        while let Some(frames) = self.local.frames_of(place, is_any, &tail)? {
-            place = frames.to;
-            is_any = false;
-            // Who ships goes first.
-            yield_now().await;
-        }
-        Ok(place)
     }
 
     /// Stores the newest checkpoint here, if it is newer than that in the bucket and the log there

@@ -14,7 +14,6 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 
 use super::format::{Base, Body, Piece, Place, checkpoint_name, log_name, segment_name};
-use super::link::Tail;
 use super::local::LocalLog;
 use super::node::sync_directory;
 use super::ownership::{Owned, read_log};
@@ -23,8 +22,6 @@ use super::{Error, Result};
 use crate::log::checkpoint;
 use crate::log::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::log::segment::{LogFacts, file_name};
-use crate::log::writer::Chain;
-use crate::types::LogPos;
 
 /// Pieces that are read at a time.
 const READS_MAX: usize = 8;
@@ -168,28 +165,14 @@ impl Shard<'_> {
             return Err(damaged("it is another segment"));
         }
         lengthen(&file, header.segment_bytes, &path)?;
-        let end = self.end_of(epoch).map_err(|error| damaged(&error.to_string()))?;
-        let is_whole = u64::from(end.1.offset) == bytes;
-        if !is_whole {
+        let ends = LocalLog::new(self.to, self.log).ends_of(epoch).await;
+        let (begin, end) = ends.map_err(|error| damaged(&error.to_string()))?;
+        if u64::from(end.offset) != bytes {
             return Err(damaged("a frame in it is damaged"));
         }
-        self.expect(end.0)?;
-        self.place = Some(end.1);
+        self.expect(begin)?;
+        self.place = Some(end);
         Ok(())
-    }
-
-    /// Where the log begins and ends in a segment that is here, every frame of it checked.
-    fn end_of(&self, epoch: u64) -> Result<(Place, Place)> {
-        let mut local = LocalLog::new(self.to, self.log);
-        let mut place = Place { segment: epoch, ..Place::start() };
-        let pos = LogPos { segment: epoch + 1, offset_bytes: place.offset };
-        let tail = Tail { pos, chain: Chain::START };
-        let mut begin = None;
-        while let Some(frames) = local.frames_of(place, begin.is_none(), &tail)? {
-            begin.get_or_insert(frames.from);
-            place = frames.to;
-        }
-        Ok((begin.unwrap_or(place), place))
     }
 
     /// Writes the pieces; returns when the last was made.

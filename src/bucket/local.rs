@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use tokio::task::yield_now;
 
 use super::format::{Checkpoint, Place};
 use super::link::Tail;
@@ -16,6 +17,8 @@ use crate::log::format::{
     FrameHeader, SEGMENT_HEADER_BYTES, SegmentHeader, frame_bytes, payload_of,
 };
 use crate::log::segment::{LogFacts, file_number};
+use crate::log::writer::Chain;
+use crate::types::LogPos;
 
 /// Bytes read at a time, and most bytes of a piece unless one frame is longer.
 pub(super) const PIECE_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -176,6 +179,22 @@ impl LocalLog {
         let from = if any { first_of(from, &buf, log) } else { from };
         let segment_bytes = segment.bytes;
         Ok(Some(Frames { from, to, bytes: buf.frames(), segment_bytes, written_us }))
+    }
+
+    /// Where the log begins and ends in a sealed segment, every frame of it checked.
+    pub(super) async fn ends_of(&mut self, epoch: u64) -> Result<(Place, Place)> {
+        let mut place = Place { segment: epoch, ..Place::start() };
+        // As if the log ended far behind: the segment ends where no frame follows.
+        let pos = LogPos { segment: epoch + 1, offset_bytes: place.offset };
+        let tail = Tail { pos, chain: Chain::START };
+        let mut begin = None;
+        while let Some(frames) = self.frames_of(place, begin.is_none(), &tail)? {
+            begin.get_or_insert(frames.from);
+            place = frames.to;
+            // Who ships goes first.
+            yield_now().await;
+        }
+        Ok((begin.unwrap_or(place), place))
     }
 
     /// A part of a segment, its header included, up to `end`; `None` behind that.

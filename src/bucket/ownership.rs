@@ -193,7 +193,6 @@ async fn claim_base(
         let newest = newest_base(store, (id, shard), from).await?;
         let (ordinal, mut base) = match newest {
             Some((_, head, base)) if base.floor > number || head.term >= author.term => {
-                let _beaten = base;
                 return Ok(None);
             }
             Some((ordinal, _, base)) => (ordinal + 1, base),
